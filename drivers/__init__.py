@@ -1,0 +1,1 @@
+"""Hypervisor drivers: one folder per kind. Pure Python: no Django, no Celery, no database."""

@@ -1,0 +1,76 @@
+"""The driver contract. Small protocols: a driver implements what it declares in `capabilities`, no more."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from drivers.types import (
+    Capability,
+    Endpoint,
+    Finding,
+    GuestSighting,
+    MigrationPlan,
+    MigrationProgress,
+    PowerAction,
+    Snapshot,
+    StateReading,
+)
+
+
+class Session(Protocol):
+    """One open connection to one source. Every method raises only DriverError."""
+
+    capabilities: frozenset[Capability]
+
+    def snapshot(self) -> Snapshot:
+        """Read everything: the full inventory of the source."""
+
+    def read_states(self) -> StateReading:
+        """Read state and load in a constant number of round trips a host."""
+
+    def sight_guest(self, guest_uuid: str) -> GuestSighting | None:
+        """Say what this source knows of one guest now; None when it does not know it."""
+
+    def is_alive(self) -> bool:
+        """Whether the connection still works, without blocking."""
+
+    def close(self) -> None:
+        """Close; never raises."""
+
+
+@runtime_checkable
+class PowerOps(Protocol):
+    def power(self, guest_ref: str, action: PowerAction) -> None:
+        """Ask for a power change; returns when the hypervisor took it (a shutdown then takes the guest's own time)."""
+
+
+@runtime_checkable
+class MigrationOps(Protocol):
+    """Called on the session of the host that has the guest now."""
+
+    def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
+        """Named checks only the hypervisor can answer, just before the start."""
+
+    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+        """Write the stamp into the guest, then start the move; returns while it runs.
+
+        Raises: Busy when the guest carries another attempt's running job; Rejected when refused at once.
+        """
+
+    def find_migration(self, guest_uuid: str, stamp: str) -> bool:
+        """Whether the attempt with this stamp is under way on this host."""
+
+    def poll_migration(self, guest_uuid: str, stamp: str) -> MigrationProgress:
+        """Read the attempt. ENDED says only that nothing runs here any more: ask both hosts for the outcome."""
+
+    def cancel_migration(self, guest_uuid: str, stamp: str) -> None:
+        """Ask to abort. Raises: Rejected when it is too late; NotFound when nothing runs."""
+
+    def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
+        """Remove the stamp if it is this one; harmless when it is not there."""
+
+
+class OpenSession(Protocol):
+    """A driver's `session.open_session`."""
+
+    def __call__(self, endpoint: Endpoint, /) -> Session: ...

@@ -1,0 +1,58 @@
+"""The kinds of source we know, as data. Loads no driver: importable anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from drivers.base import OpenSession
+from drivers.errors import NotSupported
+from drivers.types import Capability, Endpoint, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class DriverKind:
+    """`opener` is the dotted path of a function `open_session(endpoint)`, imported only where sessions are opened."""
+
+    kind: str
+    label: str
+    opener: str
+    capabilities: frozenset[Capability]
+    page_transports: tuple[Transport, ...]  # what a person may add on the page
+    server_transports: tuple[Transport, ...]  # what only the server's own configuration may add
+
+
+KINDS: dict[str, DriverKind] = {
+    driver.kind: driver
+    for driver in (
+        DriverKind(
+            kind="libvirt",
+            label="KVM / QEMU (libvirt)",
+            opener="drivers.libvirt.session:open_session",
+            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION}),
+            page_transports=(Transport.TCP, Transport.SSH),
+            server_transports=(Transport.TCP, Transport.SSH, Transport.UNIX, Transport.TEST),
+        ),
+        DriverKind(
+            kind="fake",
+            label="Simulated hypervisor",
+            opener="drivers.fake.session:open_session",
+            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION}),
+            page_transports=(),
+            server_transports=(Transport.FAKE,),
+        ),
+    )
+}
+
+
+def load_opener(endpoint: Endpoint) -> OpenSession:
+    """Import the driver of an endpoint.
+
+    Raises: NotSupported for an unknown kind.
+    """
+    driver = KINDS.get(endpoint.kind)
+    if driver is None:
+        raise NotSupported("This kind of source is not known here.")
+    module, _, name = driver.opener.partition(":")
+    return cast(OpenSession, getattr(import_module(module), name))
