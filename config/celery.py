@@ -1,0 +1,11 @@
+"""The Celery application. Messages carry only ids; the database is the truth."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("guesthouse")
+app.config_from_object("config.celery_settings")
+app.autodiscover_tasks()
