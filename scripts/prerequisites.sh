@@ -1,0 +1,119 @@
+# What the distribution has to provide, and how it is installed. Sourced by the launcher.
+# shellcheck shell=bash
+
+# The one table of distributions. A new one is a new row; `@file` stands for the names in that file.
+#   id | versions it was tested on | manager | to run | to build | Python | lab | tests
+distributions='
+debian | 12 13 | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium
+ubuntu |       | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium-browser
+fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgconf-pkg-config libvirt-devel | python3 python3-devel | libvirt-daemon-driver-qemu libvirt-client qemu-system-x86-core qemu-img dnsmasq nftables iptables-nft iproute iputils procps-ng busybox kmod cpio lz4 bindfs | postgresql-server chromium
+'
+
+# distribution_row: the row of this system, or of the one it descends from.
+distribution_row() {
+  local wanted row
+  for wanted in $(. /etc/os-release 2>/dev/null && echo "${ID:-} ${ID_LIKE:-}"); do
+    while IFS= read -r row; do
+      [ "${row%% *}" = "$wanted" ] && { printf '%s\n' "$row"; return 0; }
+    done <<<"$distributions"
+  done
+  return 1
+}
+
+# column NUMBER: one field of this system's row, with files read in.
+column() {
+  local fields word
+  IFS='|' read -ra fields <<<"$(distribution_row)"
+  for word in ${fields[$1 - 1]}; do
+    case $word in
+      @*) grep -v '^[[:space:]]*#' "$home/${word#@}" || true ;;
+      *) printf '%s\n' "$word" ;;
+    esac
+  done
+}
+
+# packages_of GROUP…: the packages of these groups.
+packages_of() {
+  local group
+  for group; do
+    case $group in run) column 4 ;; build) column 5 ;; python) column 6 ;; lab) column 7 ;; test) column 8 ;; esac
+  done
+}
+
+# tested_here: whether this very system and version was tested.
+tested_here() {
+  local id version
+  id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}")
+  version=$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")
+  local row; row=$(distribution_row) || return 1
+  [ "${row%% *}" = "$id" ] && [[ " $(column 2 | tr '\n' ' ')" == *" $version "* ]]
+}
+
+system_name() { (. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-${ID:-}}") || echo "this system"; }
+
+# missing PACKAGE…: those that are not installed completely.
+missing() {
+  [ $# -gt 0 ] || return 0
+  local name installed
+  case $(column 3) in
+    apt) installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "$@" 2>/dev/null || true)"
+         for name; do [[ $installed == *" installed:$name "* ]] || printf '%s\n' "$name"; done ;;
+    dnf) for name; do rpm -q --whatprovides "$name" >/dev/null 2>&1 || printf '%s\n' "$name"; done ;;
+  esac
+}
+
+# install_command PACKAGE…: the one command that installs them, for root's shell.
+install_command() {
+  case $(column 3) in
+    # A package half set up by an earlier, interrupted run is finished first.
+    apt) printf '%s' "export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a && apt-get -q update;" \
+           " apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $*" ;;
+    dnf) printf '%s' "dnf install -y --setopt=install_weak_deps=False $*" ;;
+  esac
+}
+
+# provide GROUP…: installs what is missing of these groups, or says how and stops.
+provide() {
+  local absent as_root=()
+  if ! distribution_row >/dev/null; then
+    say "$(system_name) is not known to this launcher and was not tested; it needs what lies under 'debian' in scripts/prerequisites.sh."
+    return 0
+  fi
+  # shellcheck disable=SC2046  # one word per package is meant
+  absent=$(missing $(packages_of "$@") | tr '\n' ' ')
+  [ -n "$absent" ] || return 0
+  tested_here || say "$(system_name) is not tested; its packages are a guess."
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+      as_root=(sudo)
+    else
+      fail "packages are missing. Run this as root, then start again:
+  sh -c '$(install_command "$absent")'"
+    fi
+  fi
+  say "Installing $(wc -w <<<"$absent") packages of $(system_name): ${absent% }"
+  run ${as_root[@]+"${as_root[@]}"} sh -c "$(install_command "$absent")" || fail "$(reason "The packages could not be installed")"
+}
+
+# usable_python FILE: at least 3.11, able to make an environment and to build an extension.
+usable_python() {
+  "$1" -c 'import sys, sysconfig, os, venv, ensurepip
+sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+}
+
+# find_python: sets python, or fails quietly.
+find_python() {
+  local name
+  for name in python3 python3.11 python3.12 python3.13 python3.14; do
+    python=$(command -v "$name") && usable_python "$python" && return 0
+  done
+  return 1
+}
+
+# require_python: sets python, installing the distribution's if there is none that will do.
+require_python() {
+  find_python && return 0
+  distribution_row >/dev/null && provide python
+  find_python && return 0
+  fail "Python 3.11 or newer with venv and its headers is needed, and $(system_name) has none; install it and start again."
+}
