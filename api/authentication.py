@@ -1,0 +1,7 @@
+"""`Authorization: Bearer …`."""
+
+from rest_framework.authentication import BaseAuthentication
+
+
+class TokenAuthentication(BaseAuthentication):
+    pass

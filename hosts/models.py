@@ -1,0 +1,135 @@
+"""Datacenters, sources and hosts."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from access.models import RestrictedQuerySet
+from core.models import Row
+from drivers.types import Endpoint, Transport
+
+
+class Datacenter(Row):
+    """A trust domain: within it, equal UUIDs are the same guest."""
+
+    name = models.CharField(max_length=100, unique=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SourceState(models.TextChoices):
+    NEW = "new", _("not read yet")
+    OK = "ok", _("connected")
+    UNREACHABLE = "unreachable", _("not reachable")
+    AUTH_FAILED = "auth_failed", _("sign-in refused")
+    FAILING = "failing", _("failing")
+    PAUSED = "paused", _("paused")
+
+
+class Source(Row):
+    """One management endpoint we connect to, and where its polling stands.
+
+    The lease (`lease_token`, `lease_until`) is claimed by conditional UPDATE, so one worker reads a source at a time.
+    """
+
+    name = models.CharField(max_length=100, unique=True)
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="sources")
+    kind = models.CharField(max_length=32)
+    transport = models.CharField(max_length=16, choices=[(t.value, t.value) for t in Transport])
+    address = models.CharField(max_length=255, blank=True)
+    port = models.PositiveIntegerField(null=True, blank=True)
+    username = models.CharField(max_length=100, blank=True)
+    password_encrypted = models.TextField(blank=True)
+    private_key_encrypted = models.TextField(blank=True)
+    host_key = models.TextField(blank=True)
+    uri = models.CharField(max_length=500, blank=True)  # only from the server's own configuration
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=150, blank=True)
+
+    state = models.CharField(max_length=16, choices=SourceState.choices, default=SourceState.NEW)
+    state_message = models.TextField(blank=True)
+    state_since = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)  # in a row
+    suspect = models.BooleanField(default=False)  # hung or unreachable: read on a queue of its own
+    next_inventory_at = models.DateTimeField(db_index=True)
+    next_states_at = models.DateTimeField(db_index=True)
+    lease_token = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    inventory_read_at = models.DateTimeField(null=True, blank=True)  # when the last complete read began
+    states_read_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def endpoint(self) -> Endpoint:
+        """Where and how to connect, with decrypted credentials: for workers only.
+
+        Raises: core.crypto.UnreadableSecret.
+        """
+        from core.crypto import decrypt
+
+        return Endpoint(
+            kind=self.kind,
+            transport=Transport(self.transport),
+            address=self.address,
+            port=self.port,
+            username=self.username,
+            password=decrypt(self.password_encrypted),
+            private_key=decrypt(self.private_key_encrypted),
+            host_key=self.host_key,
+            uri=self.uri,
+            key=str(self.pk),
+        )
+
+
+class HostState(models.TextChoices):
+    CONNECTED = "connected", _("connected")
+    NOT_RESPONDING = "not_responding", _("not responding")
+    MISSING = "missing", _("missing")
+
+
+class Host(Row):
+    """A physical server that runs guests."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="hosts")
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="hosts")
+    ref = models.CharField(max_length=255)
+    uuid = models.CharField(max_length=36, db_index=True)
+    name = models.CharField(max_length=255)
+    state = models.CharField(max_length=16, choices=HostState.choices, default=HostState.CONNECTED)
+    maintenance = models.BooleanField(default=False)  # ours: no guest is moved here
+    hypervisor = models.CharField(max_length=64, blank=True)
+    hypervisor_version = models.CharField(max_length=64, blank=True)
+    manager_version = models.CharField(max_length=64, blank=True)
+    vendor = models.CharField(max_length=255, blank=True)
+    model = models.CharField(max_length=255, blank=True)
+    architecture = models.CharField(max_length=32, blank=True)
+    cpu_model = models.CharField(max_length=255, blank=True)
+    cpu_sockets = models.PositiveIntegerField(default=0)
+    cpu_cores = models.PositiveIntegerField(default=0)
+    cpu_threads = models.PositiveIntegerField(default=0)
+    cpu_mhz = models.PositiveIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
+    fact_hash = models.CharField(max_length=32, blank=True)
+    evidence_at = models.DateTimeField()  # nothing read before this is applied
+    missing_since = models.DateTimeField(null=True, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        indexes = [models.Index(fields=["name", "id"])]
+        constraints = [models.UniqueConstraint(fields=["source", "ref"], name="hosts_one_row_per_ref")]
+
+    def __str__(self) -> str:
+        return self.name

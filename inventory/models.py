@@ -1,0 +1,144 @@
+"""Guests, where they were sighted, and what they are made of."""
+
+from datetime import datetime
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from access.models import RestrictedQuerySet
+from core.models import Row
+from drivers.types import GuestState as DriverGuestState
+from hosts.models import Datacenter, Host
+from networks.models import VirtualSwitch
+from storage.models import Datastore
+
+
+class GuestState(models.TextChoices):
+    RUNNING = DriverGuestState.RUNNING.value, _("running")
+    PAUSED = DriverGuestState.PAUSED.value, _("paused")
+    SUSPENDED = DriverGuestState.SUSPENDED.value, _("suspended")
+    OFF = DriverGuestState.OFF.value, _("off")
+    CRASHED = DriverGuestState.CRASHED.value, _("crashed")
+    UNKNOWN = DriverGuestState.UNKNOWN.value, _("unknown")
+
+
+class Guest(Row):
+    """A virtual machine. Its identity is (datacenter, UUID); `twin` tells two running guests with one UUID apart.
+
+    `host` is where it runs, or where it is defined when it does not run: the winner among its placements.
+    """
+
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="guests")
+    uuid = models.CharField(max_length=36)
+    twin = models.PositiveSmallIntegerField(default=0)
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="guests")
+    ref = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    title = models.CharField(max_length=255, blank=True)
+    notes = models.TextField(blank=True)
+    state = models.CharField(max_length=16, choices=GuestState.choices)
+    state_reason = models.CharField(max_length=64, blank=True)
+    vcpus = models.PositiveIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
+    autostart = models.BooleanField(default=False)
+    persistent = models.BooleanField(default=True)
+    architecture = models.CharField(max_length=32, blank=True)
+    machine = models.CharField(max_length=64, blank=True)
+    firmware = models.CharField(max_length=32, blank=True)
+    cpu_mode = models.CharField(max_length=64, blank=True)
+    snapshot_count = models.PositiveIntegerField(default=0)
+    passthrough = models.JSONField(default=list)
+    addresses = models.CharField(max_length=500, blank=True)  # of all NICs, for lists
+    conflict = models.TextField(blank=True)  # a sentence when another running guest has the same UUID
+    fact_hash = models.CharField(max_length=32, blank=True)
+    evidence_at = models.DateTimeField()
+    missing_since = models.DateTimeField(null=True, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        indexes = [
+            models.Index(fields=["name", "id"]),
+            models.Index(fields=["state", "name", "id"]),
+            models.Index(fields=["host", "name", "id"]),
+            models.Index(fields=["vcpus", "id"]),
+            models.Index(fields=["memory_bytes", "id"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["datacenter", "uuid", "twin"], name="inventory_one_row_per_guest")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def seen_at(self) -> datetime:
+        """When it was last read: its own evidence, or its source's last complete read. Needs host.source loaded."""
+        source = self.host.source
+        reads = [self.evidence_at]
+        if self.missing_since is None:
+            reads += [read for read in (source.states_read_at, source.inventory_read_at) if read]
+        return max(reads)
+
+
+class Placement(Row):
+    """One host's word about one guest: defined or running there."""
+
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="placements")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="placements")
+    ref = models.CharField(max_length=255)
+    state = models.CharField(max_length=16, choices=GuestState.choices)
+    evidence_at = models.DateTimeField()
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["host", "ref"], name="inventory_one_placement_per_ref")]
+
+    def __str__(self) -> str:
+        return f"{self.guest_id} on {self.host_id}: {self.state}"
+
+
+class Disk(Row):
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="disks")
+    datastore = models.ForeignKey(
+        Datastore, on_delete=models.SET_NULL, null=True, blank=True, related_name="disks"
+    )
+    target = models.CharField(max_length=64)
+    device = models.CharField(max_length=16)
+    bus = models.CharField(max_length=32, blank=True)
+    source = models.CharField(max_length=1000, blank=True)
+    source_type = models.CharField(max_length=16, blank=True)
+    format = models.CharField(max_length=32, blank=True)
+    cache = models.CharField(max_length=32, blank=True)
+    read_only = models.BooleanField(default=False)
+    shareable = models.BooleanField(default=False)
+    capacity_bytes = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["target", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.source}"
+
+
+class Nic(Row):
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="nics")
+    switch = models.ForeignKey(
+        VirtualSwitch, on_delete=models.SET_NULL, null=True, blank=True, related_name="nics"
+    )
+    position = models.PositiveSmallIntegerField()
+    mac = models.CharField(max_length=32, db_index=True)
+    model = models.CharField(max_length=32, blank=True)
+    kind = models.CharField(max_length=32)
+    network = models.CharField(max_length=255, blank=True)
+    bridge = models.CharField(max_length=64, blank=True)
+    link_up = models.BooleanField(default=True)
+    addresses = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return self.mac
