@@ -12,7 +12,7 @@ from access.roles import ROLE_ACTIONS, Action, Role
 from core.ids import new_id
 from core.models import Row
 
-M = TypeVar("M", bound=models.Model, covariant=True)
+M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 
 class User(AbstractUser):
@@ -30,7 +30,7 @@ def may(user: Any, action: Action) -> bool:
     return isinstance(user, User) and user.may(action)
 
 
-class RestrictedQuerySet(models.QuerySet[M]):
+class RestrictedQuerySet(models.QuerySet[M_co]):
     """Every list of objects a person sees goes through `restrict`."""
 
     def restrict(self, user: Any, action: Action) -> Self:

@@ -31,5 +31,5 @@ class AuditRow(Row):
             raise TypeError("Audit rows are never changed.")
         super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+    def delete(self, *_args: Any, **_kwargs: Any) -> tuple[int, dict[str, int]]:
         raise TypeError("Audit rows are never deleted.")

@@ -126,13 +126,9 @@ def _from_values(directory: Path, values: dict[str, Any]) -> Instance:
 def _require_safe_keys(instance: Instance) -> None:
     key = instance.secret_key
     if len(key) < SHORTEST_SECRET_KEY or len(set(key)) < 5 or key.startswith(PASSED_ON_KEY_PREFIX):
-        raise DataError(
-            f"The secret key in {instance.file} is empty, a default or too short; put the file back."
-        )
+        raise DataError(f"The secret key in {instance.file} is empty, a default or too short; put the file back.")
     if not instance.fernet_keys:
-        raise DataError(
-            f"{instance.file} holds no key for stored credentials; put the file back from a backup."
-        )
+        raise DataError(f"{instance.file} holds no key for stored credentials; put the file back from a backup.")
 
 
 def _read(directory: Path) -> Instance:
@@ -175,9 +171,7 @@ def _make_data_dir(directory: Path) -> None:
     if not stat.S_IMODE(directory.stat().st_mode) & 0o077:
         return
     if not (directory / FILE_NAME).exists() and any(directory.iterdir()):
-        raise DataError(
-            f"{directory} already holds other files; choose an empty or a new directory for the data."
-        )
+        raise DataError(f"{directory} already holds other files; choose an empty or a new directory for the data.")
     directory.chmod(0o700)
 
 

@@ -15,15 +15,13 @@ DATA_DIR = INSTANCE.data_dir
 SECRET_KEY = INSTANCE.secret_key
 CREDENTIAL_KEYS = INSTANCE.fernet_keys
 DEBUG = os.environ.get("GUESTHOUSE_DEBUG") == "1"
-ALLOWED_HOSTS = [
-    name for name in os.environ.get("GUESTHOUSE_ALLOWED_HOSTS", "").split(",") if name
-] or ["localhost", "127.0.0.1", "[::1]"]
-CSRF_TRUSTED_ORIGINS = [
-    origin for origin in os.environ.get("GUESTHOUSE_TRUSTED_ORIGINS", "").split(",") if origin
+ALLOWED_HOSTS = [name for name in os.environ.get("GUESTHOUSE_ALLOWED_HOSTS", "").split(",") if name] or [
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
 ]
-SOURCE_NETWORKS = [
-    network for network in os.environ.get("GUESTHOUSE_SOURCE_NETWORKS", "").split(",") if network
-]
+CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("GUESTHOUSE_TRUSTED_ORIGINS", "").split(",") if origin]
+SOURCE_NETWORKS = [network for network in os.environ.get("GUESTHOUSE_SOURCE_NETWORKS", "").split(",") if network]
 
 LOCAL_APPS = {  # label: package
     "audit": "audit",

@@ -102,9 +102,7 @@ class Placement(Row):
 
 class Disk(Row):
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="disks")
-    datastore = models.ForeignKey(
-        Datastore, on_delete=models.SET_NULL, null=True, blank=True, related_name="disks"
-    )
+    datastore = models.ForeignKey(Datastore, on_delete=models.SET_NULL, null=True, blank=True, related_name="disks")
     target = models.CharField(max_length=64)
     device = models.CharField(max_length=16)
     bus = models.CharField(max_length=32, blank=True)
@@ -125,9 +123,7 @@ class Disk(Row):
 
 class Nic(Row):
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="nics")
-    switch = models.ForeignKey(
-        VirtualSwitch, on_delete=models.SET_NULL, null=True, blank=True, related_name="nics"
-    )
+    switch = models.ForeignKey(VirtualSwitch, on_delete=models.SET_NULL, null=True, blank=True, related_name="nics")
     position = models.PositiveSmallIntegerField()
     mac = models.CharField(max_length=32, db_index=True)
     model = models.CharField(max_length=32, blank=True)

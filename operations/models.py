@@ -62,9 +62,7 @@ class Job(Row):
         indexes = [
             models.Index(fields=["-submitted_at", "-id"]),
             models.Index(fields=["target_kind", "target_id", "-submitted_at"]),
-            models.Index(
-                fields=["lease_until"], condition=~models.Q(state__in=ENDED), name="operations_open_jobs"
-            ),
+            models.Index(fields=["lease_until"], condition=~models.Q(state__in=ENDED), name="operations_open_jobs"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -30,9 +30,7 @@ class Datastore(Row):
     class Meta:
         ordering = ["name", "id"]
         indexes = [models.Index(fields=["name", "id"])]
-        constraints = [
-            models.UniqueConstraint(fields=["datacenter", "identity"], name="storage_one_row_per_datastore")
-        ]
+        constraints = [models.UniqueConstraint(fields=["datacenter", "identity"], name="storage_one_row_per_datastore")]
 
     def __str__(self) -> str:
         return self.name
