@@ -20,15 +20,15 @@ distribution_row() {
   return 1
 }
 
-# column NUMBER: one field of this system's row, with files read in.
+# column NUMBER: one field of this system's row, with files read in (comments left out).
 column() {
-  local fields word
+  local fields word line
   IFS='|' read -ra fields <<<"$(distribution_row)"
   for word in ${fields[$1 - 1]}; do
-    case $word in
-      @*) grep -v '^[[:space:]]*#' "$home/${word#@}" || true ;;
-      *) printf '%s\n' "$word" ;;
-    esac
+    [[ $word == @* ]] || { printf '%s\n' "$word"; continue; }
+    while read -r line _; do
+      [[ -z $line || $line == '#'* ]] || printf '%s\n' "$line"
+    done <"$home/${word#@}"
   done
 }
 
@@ -51,15 +51,30 @@ tested_here() {
 
 system_name() { (. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-${ID:-}}") || echo "this system"; }
 
-# missing PACKAGE…: those that are not installed completely.
+# missing PACKAGE…: those that are not installed completely. `name?` counts only where the distribution has it.
 missing() {
   [ $# -gt 0 ] || return 0
   local name installed
   case $(column 3) in
-    apt) installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "$@" 2>/dev/null || true)"
-         for name; do [[ $installed == *" installed:$name "* ]] || printf '%s\n' "$name"; done ;;
+    apt) installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "${@%\?}" 2>/dev/null || true)"
+         for name; do
+           [[ $installed == *" installed:${name%\?} "* ]] || { [[ $name == *\? ]] && ! offered "${name%\?}"; } ||
+             printf '%s\n' "${name%\?}"
+         done ;;
     dnf) for name; do rpm -q --whatprovides "$name" >/dev/null 2>&1 || printf '%s\n' "$name"; done ;;
   esac
+}
+
+# offered PACKAGE: whether apt's lists, as they are, have it. A no is remembered, since asking takes half a second.
+offered() {
+  local answer note; note="$(system_name) has no $1"
+  grep -qxsF "$note" "$work/not-offered" && return 1
+  answer=$(apt-cache madison "$1" apt 2>/dev/null || true)
+  [[ $answer == *" $1 | "* || $answer == "$1 | "* ]] && return 0
+  if [[ $answer == *"apt | "* ]]; then
+    mkdir -p "$work" 2>/dev/null && printf '%s\n' "$note" 2>/dev/null >>"$work/not-offered" || true
+  fi
+  return 1
 }
 
 # install_command PACKAGE…: the one command that installs them, for root's shell.
@@ -79,8 +94,7 @@ provide() {
     say "$(system_name) is not known to this launcher and was not tested; it needs what lies under 'debian' in scripts/prerequisites.sh."
     return 0
   fi
-  # shellcheck disable=SC2046  # one word per package is meant
-  absent=$(missing $(packages_of "$@") | tr '\n' ' ')
+  absent=$(missing_of "$@" | tr '\n' ' ')
   [ -n "$absent" ] || return 0
   tested_here || say "$(system_name) is not tested; its packages are a guess."
   if [ "$(id -u)" != 0 ]; then
@@ -91,8 +105,15 @@ provide() {
   sh -c '$(install_command "$absent")'"
     fi
   fi
-  say "Installing $(wc -w <<<"$absent") packages of $(system_name): ${absent% }"
-  run ${as_root[@]+"${as_root[@]}"} sh -c "$(install_command "$absent")" || fail "$(reason "The packages could not be installed")"
+  install_packages "$absent"
+  # On a bare system only now is it known which of the optional ones there are.
+  absent=$(missing_of "$@" | tr '\n' ' ')
+  [ -z "$absent" ] || install_packages "$absent"
+}
+
+install_packages() {
+  say "Installing $(wc -w <<<"$1") packages of $(system_name): ${1% }"
+  run ${as_root[@]+"${as_root[@]}"} sh -c "$(install_command "$1")" || fail "$(reason "The packages could not be installed")"
 }
 
 # usable_python FILE: at least 3.11, able to make an environment and to build an extension.
