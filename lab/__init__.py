@@ -1,0 +1,1 @@
+"""The lab: several real libvirt/QEMU hosts on one machine, in namespaces. Standard library only."""

@@ -1,0 +1,254 @@
+"""A host of the lab: its configuration, its power switch, its libvirtd."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import network, storage
+from lab.processes import (
+    LabError,
+    ProcessRef,
+    children,
+    find_processes,
+    kill,
+    program_name,
+    run,
+    start_time,
+    succeeds,
+    wait_for,
+)
+from lab.state import ROOT, Host, LabState, Place
+
+TCP_PORT = 16509
+INIT = ("-m", "lab.init")
+WRAPPERS = ("nsenter", "unshare")
+
+# Source: facts of libvirt's own libvirtd.conf and qemu.conf, whose comments describe each setting.
+LIBVIRTD_CONF = """\
+host_uuid = "{uuid}"
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "{address}"
+tcp_port = "{port}"
+auth_tcp = "none"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_ro_perms = "0777"
+unix_sock_rw_perms = "0777"
+max_clients = 200
+max_client_requests = 20
+keepalive_interval = 5
+keepalive_count = 5
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+"""
+QEMU_CONF = """\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+security_default_confined = 0
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+vnc_listen = "{address}"
+migration_address = "{address}"
+migration_host = "{address}"
+keepalive_interval = 2
+keepalive_count = 3
+"""
+
+
+def make(place: Place, state: LabState, host: Host) -> None:
+    """The host's disk: configuration, state folders and the local datastore's image."""
+    folder = place.host(host.name)
+    for name in ("etc", "libvirt/qemu", "lib", "cache", "log/qemu"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    values = {"uuid": host.uuid, "address": host.address, "port": TCP_PORT}
+    (folder / "libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF.format(**values))
+    (folder / "libvirt/qemu.conf").write_text(QEMU_CONF.format(**values))
+    (folder / "etc/hostname").write_text(f"{host.fqdn}\n")
+    (folder / "etc/hosts").write_text(hosts_file(state.hosts))
+    _copy_accounts(folder / "etc")
+    storage.make_local(place, host)
+
+
+def hosts_file(hosts: Sequence[Host]) -> str:
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    return "\n".join(lines + [f"{h.address} {h.fqdn} {h.name}" for h in hosts]) + "\n"
+
+
+def _copy_accounts(etc: Path) -> None:
+    """libvirt's QEMU driver does not start unless user and group libvirt-qemu exist."""
+    extra = {"passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin", "group": "libvirt-qemu:x:64055:"}
+    for name, line in extra.items():
+        text = Path("/etc", name).read_text()
+        if "\nlibvirt-qemu:" not in text:
+            text = text.rstrip("\n") + f"\n{line}\n"
+        (etc / name).write_text(text)
+
+
+def power_on(place: Place, state: LabState, host: Host) -> None:
+    """Start the host with an empty /run, as after a power loss; its disk is as it was."""
+    shutil.rmtree(place.run(host.name), ignore_errors=True)
+    place.run(host.name).mkdir(mode=0o755, parents=True)
+    network.plug_host(place, state.subnet, host)
+    command = [str(a) for a in network.inside(network.host_namespace(place, host.name), *_namespaces())]
+    owner = os.pidfd_open(state.owner.pid) if state.owner and state.owner.alive() else None
+    command += [sys.executable, *INIT, place.name, host.name, str(place.data)]
+    command += [str(owner)] if owner is not None else []
+    with open(place.host(host.name) / "init.log", "ab") as log:
+        # Its own session: a terminal's Ctrl-C is for the lab, which then ends the hosts in order.
+        subprocess.Popen(
+            command,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[] if owner is None else [owner],
+        )
+    if owner is not None:
+        os.close(owner)
+
+
+def _namespaces() -> list[str]:
+    """`unchanged`, because unshare's own choice fails in a chroot that is no mount point."""
+    kinds = ["--mount", "--propagation", "unchanged", "--uts", "--ipc", "--pid"]
+    return ["unshare", *kinds, "--fork", "--kill-child"]
+
+
+def wait_until_up(place: Place, host: Host, seconds: float = 60) -> None:
+    """Raises: LabError with what the host's start said last."""
+    if not wait_for(lambda: answers(place, host) or not _marked(place, host.name), seconds) or not answers(place, host):
+        said = (place.host(host.name) / "init.log").read_text(errors="replace").strip().splitlines()
+        raise LabError(f"Host {host.name} did not come up: {said[-1] if said else 'its libvirtd does not answer'}.")
+
+
+def answers(place: Place, host: Host) -> bool:
+    """Whether libvirtd takes connections and has its drivers ready."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(place.socket(host.name)))
+        except OSError:
+            return False
+    return succeeds(["virsh", "-q", "-c", place.unix_uri(host.name), "hostname"])
+
+
+def power_off(place: Place, host: str) -> None:
+    """Pull the plug: every process of the host is gone at once, and its network with it."""
+    pids = init_pids(place, host) + wrapper_pids(place, host)
+    for pid in pids:
+        kill(pid, signal.SIGKILL)
+    if not wait_for(lambda: not any(start_time(pid) for pid in pids), 20):
+        raise LabError(f"Host {host} did not go off: process {pids[0]} is still there.")
+    _reap(pids)
+    network.unplug_host(place, host)
+
+
+def _reap(pids: Sequence[int]) -> None:
+    """Take note of the end of those that this process started."""
+    for pid in pids:
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            continue
+
+
+def init_pids(place: Place, host: str) -> list[int]:
+    """The host's first process as this machine sees it (its wrapper has the same words but another program)."""
+    return [pid for pid in _marked(place, host) if program_name(pid) not in WRAPPERS]
+
+
+def wrapper_pids(place: Place, host: str) -> list[int]:
+    return [pid for pid in _marked(place, host) if program_name(pid) in WRAPPERS]
+
+
+def _marked(place: Place, host: str) -> list[int]:
+    return find_processes(*INIT, place.name, host, str(place.data))
+
+
+def libvirtd_pid(place: Place, host: str) -> int | None:
+    """libvirtd's pid as this machine sees it."""
+    for init in init_pids(place, host):
+        for child in children(init):
+            if program_name(child) == "libvirtd":
+                return child
+    return None
+
+
+def kill_libvirtd(place: Place, host: str) -> None:
+    """kill -9 libvirtd alone: the guests run on."""
+    pid = libvirtd_pid(place, host)
+    if pid is None:
+        raise LabError(f"Host {host} has no libvirtd running.")
+    ref = ProcessRef.of(pid)
+    kill(pid, signal.SIGKILL)
+    wait_for(lambda: not ref.alive(), 10)
+
+
+def start_libvirtd(place: Place, host: Host) -> None:
+    """Have the host's first process start libvirtd again."""
+    for pid in init_pids(place, host.name):
+        kill(pid, signal.SIGUSR1)
+    wait_until_up(place, host)
+
+
+def define_pools_and_networks(place: Place, host: Host) -> None:
+    """Define, autostart and start what a console is to find on the host."""
+    folder = place.host(host.name) / "define"
+    folder.mkdir(exist_ok=True)
+    commands = []
+    for pool in storage.pools(place, host):
+        (folder / f"pool-{pool.name}.xml").write_text(pool.xml)
+        commands += [f"pool-define {folder}/pool-{pool.name}.xml", f"pool-autostart {pool.name}", f"pool-start {pool.name}"]
+    for name, xml in networks(place, host).items():
+        (folder / f"net-{name}.xml").write_text(xml)
+        commands += [f"net-define {folder}/net-{name}.xml", f"net-autostart {name}", f"net-start {name}"]
+    run(["virsh", "-q", "-c", place.unix_uri(host.name)], text="\n".join(commands) + "\n")
+    _check_active(place, host)
+
+
+def _check_active(place: Place, host: Host) -> None:
+    """virsh's exit code tells only of its last command."""
+    uri = place.unix_uri(host.name)
+    active = run(["virsh", "-q", "-c", uri, "pool-list --name; net-list --name"]).split()
+    wanted = [pool.name for pool in storage.pools(place, host)] + list(networks(place, host))
+    if missing := [name for name in wanted if name not in active]:
+        raise LabError(f"Host {host.name} could not start {', '.join(missing)}; see {place.host(host.name)}/log/libvirtd.log.")
+
+
+def networks(place: Place, host: Host) -> dict[str, str]:
+    """The three kinds of network: NAT, isolated, and the bridge that joins the guests of all hosts."""
+
+    def described(name: str, body: str) -> str:
+        return f"<network><name>{name}</name><uuid>{place.uuid('network', name, host.name)}</uuid>{body}</network>"
+
+    def addressed(prefix: str) -> str:
+        dhcp = f"<dhcp><range start='{prefix}.100' end='{prefix}.200'/></dhcp>"
+        return f"<ip address='{prefix}.1' netmask='255.255.255.0'>{dhcp}</ip>"
+
+    return {
+        "default": described("default", f"<forward mode='nat'/><bridge name='virbr0'/>{addressed(network.NAT)}"),
+        "isolated": described("isolated", f"<bridge name='virbr1'/>{addressed(network.ISOLATED)}"),
+        "guests": described("guests", "<forward mode='bridge'/><bridge name='br0'/>"),
+    }
+
+
+def tcp_uri(host: Host) -> str:
+    return f"qemu+tcp://{host.address}/system"
+
+
+def reachable(host: Host) -> bool:
+    """Whether this machine reaches the host's libvirtd over the management network."""
+    try:
+        socket.create_connection((host.address, TCP_PORT), timeout=2).close()
+    except OSError:
+        return False
+    return True

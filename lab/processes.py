@@ -1,0 +1,201 @@
+"""Run programs, find and end processes."""
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+
+# program -> Debian package that brings it
+PROGRAMS = {
+    "libvirtd": "libvirt-daemon",
+    "virsh": "libvirt-clients",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "dnsmasq": "dnsmasq-base",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "ping": "iputils-ping",
+    "bindfs": "bindfs",
+    "mkfs.ext4": "e2fsprogs",
+    "mount": "mount",
+    "losetup": "mount",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "busybox": "busybox-static",
+}
+
+
+class LabError(Exception):
+    """What went wrong, as one sentence for a person."""
+
+
+class NotPossible(LabError):
+    """This machine or this user cannot run a lab."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRef:
+    """A process that cannot be mistaken for a later one with the same number."""
+
+    pid: int
+    started: int
+
+    @staticmethod
+    def of(pid: int) -> "ProcessRef":
+        return ProcessRef(pid, start_time(pid))
+
+    def alive(self) -> bool:
+        return self.started != 0 and start_time(self.pid) == self.started
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot; 0 when there is none or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def run(args: Sequence[str | Path], *, text: str | None = None, timeout: float = 120) -> str:
+    """Run a program and return what it printed.
+
+    Raises: LabError with the last line of its error output.
+    """
+    command = [str(a) for a in args]
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, errors="replace")
+    except FileNotFoundError:
+        raise NotPossible(missing_sentence([command[0]])) from None
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{command_name(command)} did not finish within {timeout:.0f} s.") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise LabError(f"{command_name(command)} failed: {lines[-1].strip()}")
+    return done.stdout
+
+
+def command_name(command: Sequence[str]) -> str:
+    return " ".join(command)[:160]
+
+
+def succeeds(args: Sequence[str | Path]) -> bool:
+    """Whether the program ends with exit code 0."""
+    try:
+        run(args)
+    except LabError:
+        return False
+    return True
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, step: float = 0.02) -> bool:
+    """Ask again and again until the condition holds; False when the time is over."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(step)
+    return True
+
+
+def require_machine() -> None:
+    """Check the user and the programs.
+
+    Raises: NotPossible
+    """
+    if os.geteuid() != 0:
+        raise NotPossible("The lab needs root: it makes namespaces, mounts and network links; run it with sudo.")
+    extend_path()
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise NotPossible(missing_sentence(missing))
+    if not Path("/dev/fuse").exists():
+        raise NotPossible("This machine has no /dev/fuse, which the shared datastore needs; load the fuse kernel module.")
+
+
+def extend_path() -> None:
+    """Add the system folders that a plain user's PATH lacks, also for the programs we start."""
+    parts = os.environ.get("PATH", "").split(":")
+    wanted = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+    os.environ["PATH"] = ":".join([p for p in parts if p] + [p for p in wanted if p not in parts])
+
+
+def missing_sentence(programs: Sequence[str]) -> str:
+    packages = sorted({PROGRAMS.get(program, program) for program in programs})
+    return (
+        f"The lab needs {', '.join(programs)}, which this machine lacks; "
+        f"install with: apt-get install --no-install-recommends {' '.join(packages)}"
+    )
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """All processes with their command lines, as this process namespace sees them."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                raw = Path(f"/proc/{entry}/cmdline").read_bytes()
+                yield int(entry), raw.decode(errors="replace").split("\0")[:-1]
+
+
+def find_processes(*words: str) -> list[int]:
+    """Pids of processes whose command line holds exactly these words, next to each other."""
+    found = []
+    for pid, argv in processes():
+        if any(tuple(argv[i : i + len(words)]) == words for i in range(len(argv))) and start_time(pid):
+            found.append(pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Pids of the direct, living children."""
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+def parents() -> dict[int, int]:
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                if fields[0] not in "ZX":
+                    found[int(entry)] = int(fields[1])
+    return found
+
+
+def program_name(pid: int) -> str:
+    """The process's name; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def kill(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is already gone is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def follow_parent() -> None:
+    """Have the kernel send SIGTERM to this process when its parent dies.
+
+    Source: prctl(2), PR_SET_PDEATHSIG
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_readable(descriptor: int) -> bool:
+    """Whether reading would not block; for a pidfd, whether the process has ended."""
+    return bool(select.select([descriptor], [], [], 0)[0])
