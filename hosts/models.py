@@ -4,6 +4,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from access.models import RestrictedQuerySet
+from core.crypto import decrypt
 from core.models import Row
 from drivers.types import Endpoint, Transport
 
@@ -31,14 +32,9 @@ class SourceState(models.TextChoices):
     PAUSED = "paused", _("paused")
 
 
-class Source(Row):
-    """One management endpoint we connect to, and where its polling stands.
+class Connection(Row):
+    """Where a source is and how to sign in. Secrets are encrypted; only `endpoint` decrypts them."""
 
-    The lease (`lease_token`, `lease_until`) is claimed by conditional UPDATE, so one worker reads a source at a time.
-    """
-
-    name = models.CharField(max_length=100, unique=True)
-    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="sources")
     kind = models.CharField(max_length=32)
     transport = models.CharField(max_length=16, choices=[(t.value, t.value) for t in Transport])
     address = models.CharField(max_length=255, blank=True)
@@ -46,10 +42,55 @@ class Source(Row):
     username = models.CharField(max_length=100, blank=True)
     password_encrypted = models.TextField(blank=True)
     private_key_encrypted = models.TextField(blank=True)
-    host_key = models.TextField(blank=True)
+    host_key = models.TextField(blank=True)  # the SSH host key a person accepted
     uri = models.CharField(max_length=500, blank=True)  # only from the server's own configuration
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        abstract = True
+
+    def endpoint(self) -> Endpoint:
+        """Where and how to connect, with decrypted credentials: for workers only.
+
+        Connect with `hosts.validation.resolve_endpoint`, which also checks the address.
+
+        Raises: core.crypto.UnreadableSecret.
+        """
+        return Endpoint(
+            kind=self.kind,
+            transport=Transport(self.transport),
+            address=self.address,
+            port=self.port,
+            username=self.username,
+            password=decrypt(self.password_encrypted),
+            private_key=decrypt(self.private_key_encrypted),
+            host_key=self.host_key,
+            uri=self.uri,
+            key=str(self.pk),
+        )
+
+
+class SourceDraft(Connection):
+    """A source being added: tested and its host key accepted before it becomes a Source. Nothing polls it."""
+
+    name = models.CharField(max_length=100)
+    datacenter_name = models.CharField(max_length=100, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Source(Connection):
+    """One management endpoint we connect to, and where its polling stands.
+
+    The lease (`lease_token`, `lease_until`) is claimed by conditional UPDATE, so one worker reads a source at a time.
+    """
+
+    name = models.CharField(max_length=100, unique=True)
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="sources")
 
     state = models.CharField(max_length=16, choices=SourceState.choices, default=SourceState.NEW)
     state_message = models.TextField(blank=True)
@@ -70,26 +111,6 @@ class Source(Row):
 
     def __str__(self) -> str:
         return self.name
-
-    def endpoint(self) -> Endpoint:
-        """Where and how to connect, with decrypted credentials: for workers only.
-
-        Raises: core.crypto.UnreadableSecret.
-        """
-        from core.crypto import decrypt
-
-        return Endpoint(
-            kind=self.kind,
-            transport=Transport(self.transport),
-            address=self.address,
-            port=self.port,
-            username=self.username,
-            password=decrypt(self.password_encrypted),
-            private_key=decrypt(self.private_key_encrypted),
-            host_key=self.host_key,
-            uri=self.uri,
-            key=str(self.pk),
-        )
 
 
 class HostState(models.TextChoices):
