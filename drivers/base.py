@@ -34,6 +34,12 @@ class Session(Protocol):
     def is_alive(self) -> bool:
         """Whether the connection still works, without blocking."""
 
+    def is_busy(self) -> bool:
+        """Whether something started here still runs by itself, such as a migration, without blocking.
+
+        A busy session is neither closed for idleness nor is its process killed because of another's hang.
+        """
+
     def close(self) -> None:
         """Close; never raises."""
 

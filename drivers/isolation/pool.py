@@ -1,0 +1,239 @@
+"""The pool of child processes, and which source lives in which.
+
+A call past its deadline raises Unreachable at once. Its child is poisoned: it takes no new calls, the calls of other
+sources in it may finish, then it is killed; a fresh child takes its place immediately. A poisoned child in which a
+migration still runs lives on until that ends (at most DRAIN_LIMIT_S): killing it would cut a direct migration in the
+middle, and lose what a peer-to-peer one would answer. The source that hung is opened in a quarantine process of its
+own from then on, until that has been idle for long, so that it never disturbs the others again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import msgspec
+
+from drivers.errors import Unreachable
+from drivers.isolation.child import IDLE_CLOSE_S
+from drivers.isolation.process import Child, Late, NotSent
+from drivers.isolation.remote import RemoteSession
+from drivers.isolation.wire import OPEN
+from drivers.types import Capability, Endpoint
+
+DEFAULT_PROCESSES = 2  # about 35 MB each
+DEFAULT_SESSIONS_PER_PROCESS = 128
+DEFAULT_DEADLINE_S = 30.0
+QUARANTINE_LIMIT = 8  # more hanging sources than this share quarantine processes among themselves
+DRAIN_LIMIT_S = 12 * 3600.0  # a huge, busy guest over a slow link moves for hours
+DRAIN_INTERVAL_S = 0.2
+SWEEP_INTERVAL_S = 15.0
+
+
+class SessionPool:
+    """A bounded pool of sessions in killable child processes. Thread-safe; made for one process, not for its forks."""
+
+    def __init__(
+        self,
+        *,
+        processes: int = DEFAULT_PROCESSES,
+        sessions_per_process: int = DEFAULT_SESSIONS_PER_PROCESS,
+    ) -> None:
+        self._sessions_per_process = sessions_per_process
+        self._guard = threading.Lock()
+        self._shared: list[Child | None] = [None] * max(1, processes)
+        self._quarantine: dict[str, Child] = {}
+        self._suspects: set[str] = set()
+        self._sweeping = False
+        self._draining: set[Child] = set()
+        self._digest_key = secrets.token_bytes(32)
+        self._starter = _Starter()
+        self._closed = threading.Event()
+
+    @contextmanager
+    def session(self, endpoint: Endpoint, *, deadline_s: float = DEFAULT_DEADLINE_S) -> Iterator[RemoteSession]:
+        """An open session; `deadline_s` bounds the opening and, unless overridden, each call."""
+        remote = RemoteSession(self, endpoint, self._key_of(endpoint), deadline_s)
+        remote.open()
+        try:
+            yield remote
+        finally:
+            remote.close()
+
+    def hold(self, endpoint: Endpoint, key: str, deadline_s: float) -> tuple[Child, frozenset[Capability]]:
+        """Open `endpoint` in its child, or take the session that is open there, and keep it open until released."""
+        while True:
+            child = self._child_for(key)
+            child.wait_ready()
+            try:
+                return child, child.call(OPEN, key, (endpoint,), frozenset[Capability], deadline_s)
+            except NotSent:
+                continue  # the next one is a fresh child
+            except Late:
+                raise self.give_up(child, key, endpoint, deadline_s) from None
+
+    def give_up(self, child: Child, key: str, endpoint: Endpoint, deadline_s: float) -> Unreachable:
+        """Take a child with a hanging call out of service; return what to raise."""
+        with self._guard:
+            self._suspects.add(key)
+            first = not child.poisoned
+            child.poisoned = True
+            if first:
+                self._draining.add(child)
+        if first:
+            threading.Thread(target=self._drain, args=(child,), daemon=True, name="drain").start()
+        where = endpoint.address or "The source"
+        return Unreachable(f"{where} did not answer within {deadline_s:g} seconds. Check the host and the network.")
+
+    def close(self) -> None:
+        """End every child. Calls in flight fail with Unreachable."""
+        with self._guard:
+            self._closed.set()
+            children = self._children()
+        self._starter.stop()
+        for child in children:
+            child.kill()
+
+    def process_ids(self) -> tuple[int, ...]:
+        """The children that live now."""
+        with self._guard:
+            return tuple(child.pid for child in self._children() if not child.dead)
+
+    def forget_after_fork(self) -> None:
+        """In a forked copy of the process: the children belong to the original."""
+        for child in self._children():
+            child.forget_after_fork()
+
+    def _key_of(self, endpoint: Endpoint) -> str:
+        # Keyed by a secret of this process: a digest that shows up somewhere tells nothing about a password.
+        return hashlib.blake2b(msgspec.msgpack.encode(endpoint), key=self._digest_key, digest_size=16).hexdigest()
+
+    def _children(self) -> list[Child]:
+        return [c for c in self._shared if c] + list(self._quarantine.values()) + list(self._draining)
+
+    def _child_for(self, key: str) -> Child:
+        with self._guard:
+            if self._closed.is_set():
+                raise Unreachable("The connections are closed: the program is stopping.")
+            if key in self._suspects:
+                return self._quarantine_child(key)
+            slot = int(key[:8], 16) % len(self._shared)
+            child = self._shared[slot]
+            if child is None or not child.accepting:
+                child = self._shared[slot] = self._starter.start(self._sessions_per_process)
+            return child
+
+    def _quarantine_child(self, key: str) -> Child:
+        child = self._quarantine.get(key)
+        if child is not None and child.accepting:
+            return child
+        self._start_sweeping()
+        living = {c for c in self._quarantine.values() if c.accepting}
+        if len(living) >= QUARANTINE_LIMIT:
+            child = min(living, key=lambda c: c.calls_in_flight)
+        else:
+            child = self._starter.start(self._sessions_per_process)
+        self._quarantine[key] = child
+        return child
+
+    def _drain(self, child: Child) -> None:
+        give_up_at = time.monotonic() + DRAIN_LIMIT_S
+        while not child.dead and time.monotonic() < give_up_at:
+            if not child.is_working() and child.retire():
+                break
+            time.sleep(DRAIN_INTERVAL_S)
+        child.kill()
+        with self._guard:
+            self._draining.discard(child)
+
+    def _start_sweeping(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            threading.Thread(target=self._sweep_now_and_then, daemon=True, name="session-sweeper").start()
+
+    def _sweep_now_and_then(self) -> None:
+        while not self._closed.wait(SWEEP_INTERVAL_S):
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End quarantine processes that nobody used for long; their sources may come back among the others."""
+        oldest = time.monotonic() - IDLE_CLOSE_S
+        with self._guard:
+            rested = {k: c for k, c in self._quarantine.items() if c.used_at < oldest and not c.calls_in_flight}
+        over = {child for child in set(rested.values()) if child.dead or not child.is_working() and child.retire()}
+        with self._guard:
+            for key in [key for key, child in rested.items() if child in over]:
+                if self._quarantine.get(key) is rested[key]:
+                    del self._quarantine[key]
+                    self._suspects.discard(key)
+        for child in over:
+            child.kill()
+
+
+class _Starter:
+    """Starts children from one thread that lives as long as the pool.
+
+    A child asks the kernel to die with its parent, and the kernel means the thread that started it: started from a
+    short-lived thread, it would be killed with that.
+    """
+
+    def __init__(self) -> None:
+        self._wishes: queue.Queue[tuple[int, Future[Child]] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, sessions_limit: int) -> Child:
+        """Start a child; returns before it is ready. The caller holds the pool's lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True, name="session-starter")
+            self._thread.start()
+        wish: Future[Child] = Future()
+        self._wishes.put((sessions_limit, wish))
+        return wish.result()
+
+    def stop(self) -> None:
+        self._wishes.put(None)
+
+    def _work(self) -> None:
+        while (wish := self._wishes.get()) is not None:
+            self._grant(*wish)
+
+    @staticmethod
+    def _grant(sessions_limit: int, wish: Future[Child]) -> None:
+        try:
+            wish.set_result(Child(sessions_limit))
+        except OSError:
+            wish.set_exception(Unreachable("A helper process for connections could not be started."))
+
+
+_default: SessionPool | None = None
+_default_guard = threading.Lock()
+
+
+def default_pool() -> SessionPool:
+    """This process's pool, made on first use and closed at its end. A fork gets its own."""
+    global _default
+    with _default_guard:
+        if _default is None:
+            _default = SessionPool()
+            atexit.register(_default.close)
+        return _default
+
+
+def _forget_default() -> None:
+    global _default, _default_guard
+    _default_guard = threading.Lock()
+    if _default is not None:
+        atexit.unregister(_default.close)
+        _default.forget_after_fork()
+        _default = None
+
+
+os.register_at_fork(after_in_child=_forget_default)
