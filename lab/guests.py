@@ -151,7 +151,7 @@ def nics_xml(guest: Guest) -> str:
     names = ["guests"] + ([guest.second_network] if guest.second_network else [])
     return "".join(
         f"<interface type='network'><mac address='{network.mac(0x60 + nic, guest.number)}'/>"
-        f"<source network='{name}'/><model type='virtio'/></interface>"
+        f"<source network='{name}'/><model type='virtio'/><rom enabled='no'/></interface>"
         for nic, name in enumerate(names)
     )
 
