@@ -55,4 +55,4 @@ def load_opener(endpoint: Endpoint) -> OpenSession:
     if driver is None:
         raise NotSupported("This kind of source is not known here.")
     module, _, name = driver.opener.partition(":")
-    return cast(OpenSession, getattr(import_module(module), name))
+    return cast("OpenSession", getattr(import_module(module), name))

@@ -300,7 +300,10 @@ class MigrationPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationProgress:
-    """A live reading of an attempt. `error` is a sentence when our own call failed; the truth is asked of both hosts."""
+    """A live reading of an attempt.
+
+    `error` is a sentence when our own call failed; the truth is asked of both hosts.
+    """
 
     phase: MigrationPhase
     bytes_total: int | None = None

@@ -57,9 +57,6 @@ class _Held:
     broken: bool = False
     used_at: float = field(default_factory=time.monotonic)
 
-    def is_usable(self) -> bool:
-        return self.session is not None and not self.broken and self.session.is_alive()
-
     def is_idle(self) -> bool:
         return not self.holders and not self.calls and not (self.session and self.session.is_busy())
 
@@ -78,10 +75,7 @@ class Sessions:
         held = self._reserve(key)
         try:
             with held.lock:
-                if not held.is_usable():
-                    self._reopen(held, endpoint)
-                assert held.session is not None
-                capabilities = held.session.capabilities
+                capabilities = self._ensure_open(held, endpoint).capabilities
         except BaseException:
             self.release(key)
             raise
@@ -95,12 +89,15 @@ class Sessions:
             held.used_at = time.monotonic()
             return held
 
-    def _reopen(self, held: _Held, endpoint: Endpoint) -> None:
+    def _ensure_open(self, held: _Held, endpoint: Endpoint) -> Session:
         if held.session is not None:
+            if not held.broken and held.session.is_alive():
+                return held.session
             self._retire(held.session)
             held.session = None
-        held.session = load_opener(endpoint)(endpoint)
+        session = held.session = load_opener(endpoint)(endpoint)
         held.broken = False
+        return session
 
     def release(self, key: str) -> None:
         with self._guard:
@@ -210,10 +207,9 @@ class Server:
             answer = Answer(call.id, "", "", self._perform(call))
         except DriverError as error:
             answer = Answer(call.id, error.code, error.message, NOTHING)
-        except Exception as error:  # the process boundary: whatever went wrong must still answer the caller
+        except Exception as error:  # noqa: BLE001 (the process boundary: whatever went wrong must answer the caller)
             # Only the type and the place: the text of an unknown error may hold what it must not.
-            traceback.print_tb(error.__traceback__, file=sys.stderr)
-            print(f"{call.op}: {type(error).__name__}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{call.op}: {type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}")
             answer = Answer(call.id, DriverError.code, "The driver failed in an unexpected way; see the log.", NOTHING)
         self._answer(answer)
 

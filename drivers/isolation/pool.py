@@ -39,7 +39,7 @@ SWEEP_INTERVAL_S = 15.0
 
 
 class SessionPool:
-    """A bounded pool of sessions in killable child processes. Thread-safe; made for one process, not for its forks."""
+    """A bounded pool of sessions in killable child processes. Thread-safe."""
 
     def __init__(
         self,
@@ -47,9 +47,13 @@ class SessionPool:
         processes: int = DEFAULT_PROCESSES,
         sessions_per_process: int = DEFAULT_SESSIONS_PER_PROCESS,
     ) -> None:
+        self._processes = max(1, processes)
         self._sessions_per_process = sessions_per_process
+        self._reset()
+
+    def _reset(self) -> None:
         self._guard = threading.Lock()
-        self._shared: list[Child | None] = [None] * max(1, processes)
+        self._shared: list[Child | None] = [None] * self._processes
         self._quarantine: dict[str, Child] = {}
         self._suspects: set[str] = set()
         self._sweeping = False
@@ -107,10 +111,11 @@ class SessionPool:
         with self._guard:
             return tuple(child.pid for child in self._children() if not child.dead)
 
-    def forget_after_fork(self) -> None:
-        """In a forked copy of the process: the children belong to the original."""
+    def reset_after_fork(self) -> None:
+        """In a forked copy of the process: the children belong to the original; begin anew."""
         for child in self._children():
             child.forget_after_fork()
+        self._reset()
 
     def _key_of(self, endpoint: Endpoint) -> str:
         # Keyed by a secret of this process: a digest that shows up somewhere tells nothing about a password.
@@ -168,7 +173,7 @@ class SessionPool:
         oldest = time.monotonic() - IDLE_CLOSE_S
         with self._guard:
             rested = {k: c for k, c in self._quarantine.items() if c.used_at < oldest and not c.calls_in_flight}
-        over = {child for child in set(rested.values()) if child.dead or not child.is_working() and child.retire()}
+        over = {child for child in set(rested.values()) if child.dead or (not child.is_working() and child.retire())}
         with self._guard:
             for key in [key for key, child in rested.items() if child in over]:
                 if self._quarantine.get(key) is rested[key]:
@@ -213,27 +218,11 @@ class _Starter:
             wish.set_exception(Unreachable("A helper process for connections could not be started."))
 
 
-_default: SessionPool | None = None
-_default_guard = threading.Lock()
+_DEFAULT = SessionPool()  # costs nothing until it is used
+atexit.register(_DEFAULT.close)
+os.register_at_fork(after_in_child=_DEFAULT.reset_after_fork)
 
 
 def default_pool() -> SessionPool:
-    """This process's pool, made on first use and closed at its end. A fork gets its own."""
-    global _default
-    with _default_guard:
-        if _default is None:
-            _default = SessionPool()
-            atexit.register(_default.close)
-        return _default
-
-
-def _forget_default() -> None:
-    global _default, _default_guard
-    _default_guard = threading.Lock()
-    if _default is not None:
-        atexit.unregister(_default.close)
-        _default.forget_after_fork()
-        _default = None
-
-
-os.register_at_fork(after_in_child=_forget_default)
+    """This process's pool. It starts children on first use and ends them with the process; a fork starts its own."""
+    return _DEFAULT

@@ -36,9 +36,10 @@ class RemoteSession:
         self._child: Child | None = None
         self.capabilities: frozenset[Capability] = frozenset()
 
-    def open(self) -> None:
+    def open(self) -> Child:
         """Open the session in a child, or take the one that is open there."""
-        self._child, self.capabilities = self._pool.hold(self._endpoint, self._key, self._deadline_s)
+        self._child, self.capabilities = child, _can = self._pool.hold(self._endpoint, self._key, self._deadline_s)
+        return child
 
     def close(self) -> None:
         """Give the session back; it stays open for the next user."""
@@ -95,8 +96,7 @@ class RemoteSession:
 
     def _ensure_child(self) -> Child:
         """Another source's hang may have closed our child to new calls: then we go on in a fresh one."""
-        if self._child is None or not self._child.accepting:
-            self.close()
-            self.open()
-        assert self._child is not None
-        return self._child
+        if self._child is not None and self._child.accepting:
+            return self._child
+        self.close()
+        return self.open()

@@ -1,0 +1,87 @@
+"""Makes hosts and guests of plausible size and variety; the same seed gives the same world."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
+from drivers.types import GuestState, StorageClass, SwitchKind, Technology
+
+GIB = 1 << 30
+ROLES = ("web", "db", "app", "cache", "mail", "build", "proxy", "log")
+SHARED_PATH = "/var/lib/libvirt/shared"
+LOCAL_PATH = "/var/lib/libvirt/images"
+
+
+def make_uuid(*parts: object) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "guesthouse-fake:" + ":".join(map(str, parts))))
+
+
+def make_host(name: str, *, guests: int, seed: int = 0) -> FakeHost:
+    """One host with its guests, a shared and a local datastore, a NAT, an isolated and a bridged switch."""
+    dice = random.Random(f"{seed}:{name}")  # noqa: S311 (plausible data, no secrets)
+    host = FakeHost(uuid=make_uuid(seed, "host", name), name=name, datastores=_datastores(name, seed))
+    host.switches = _switches(name, seed)
+    for number in range(guests):
+        guest = make_guest(f"{dice.choice(ROLES)}-{name}-{number:02d}", dice=dice, seed=seed)
+        host.guests[guest.uuid] = guest
+    return host
+
+
+def make_guest(name: str, *, dice: random.Random, seed: int = 0) -> FakeGuest:
+    running = dice.random() < 0.8  # noqa: PLR2004 (four of five run)
+    mac = "52:54:00:" + ":".join(f"{dice.randrange(256):02x}" for _ in range(3))
+    return FakeGuest(
+        uuid=make_uuid(seed, "guest", name),
+        name=name,
+        title=f"{name.partition('-')[0]} server" if dice.random() < 0.5 else "",  # noqa: PLR2004
+        notes="Patched on the first Tuesday" if dice.random() < 0.3 else "",  # noqa: PLR2004
+        state=GuestState.RUNNING if running else GuestState.OFF,
+        state_reason="booted" if running else "shutdown",
+        vcpus=dice.choice((1, 2, 4, 8)),
+        memory_bytes=dice.choice((1, 2, 4, 8, 16)) * GIB,
+        autostart=running,
+        firmware=dice.choice(("bios", "uefi")),
+        disks=_disks(name, dice),
+        nics=[FakeNic(mac=mac, bridge="br0", addresses=[f"10.66.{dice.randrange(256)}.{dice.randrange(1, 255)}"])],
+    )
+
+
+def _disks(name: str, dice: random.Random) -> list[FakeDisk]:
+    return [
+        FakeDisk(
+            target=f"vd{'abc'[number]}",
+            source=f"{SHARED_PATH}/{name}-{number}.qcow2",
+            capacity_bytes=dice.choice((10, 20, 50, 100)) * GIB,
+        )
+        for number in range(dice.choice((1, 1, 2, 3)))
+    ]
+
+
+def _datastores(name: str, seed: int) -> list[FakeDatastore]:
+    return [
+        FakeDatastore(
+            uuid=make_uuid(seed, "shared"),
+            name="shared",
+            path=SHARED_PATH,
+            technology=Technology.GLUSTER,
+            storage_class=StorageClass.NAS,
+            source="filer:/shared",
+            capacity_bytes=20 << 40,
+            available_bytes=8 << 40,
+        ),
+        FakeDatastore(uuid=make_uuid(seed, "local", name), name="local", path=LOCAL_PATH),
+    ]
+
+
+def _switches(name: str, seed: int) -> list[FakeSwitch]:
+    kinds: tuple[tuple[str, SwitchKind, str, list[str]], ...] = (
+        ("default", SwitchKind.NAT, "virbr0", []),
+        ("storage", SwitchKind.ISOLATED, "virbr1", []),
+        ("lan", SwitchKind.BRIDGED, "br0", ["eth1"]),
+    )
+    return [
+        FakeSwitch(uuid=make_uuid(seed, name, switch), name=switch, kind=kind, bridge=bridge, uplinks=uplinks)
+        for switch, kind, bridge, uplinks in kinds
+    ]

@@ -1,0 +1,179 @@
+"""From a simulated host to the facts a driver reports. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
+from drivers.types import (
+    DatastoreFact,
+    DiskFact,
+    GuestFact,
+    GuestLoadFact,
+    GuestState,
+    GuestStateFact,
+    HostFact,
+    HostLoadFact,
+    NicFact,
+    Snapshot,
+    StateReading,
+    SwitchFact,
+)
+
+
+def snapshot_of(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> Snapshot:
+    return Snapshot(
+        read_started_at=datetime.fromtimestamp(now, UTC),
+        complete=True,
+        hosts=(_host(host),),
+        guests=tuple(_guest(host, guest) for guest in guests.values()),
+        datastores=tuple(_datastore(host, store) for store in host.datastores),
+        switches=tuple(_switch(host, switch) for switch in host.switches),
+    )
+
+
+def reading_of(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> StateReading:
+    return StateReading(
+        read_started_at=datetime.fromtimestamp(now, UTC),
+        complete=True,
+        guests=tuple(_state(host, guest, now) for guest in guests.values()),
+        hosts=(_host_load(host, guests, now),),
+    )
+
+
+def _host(host: FakeHost) -> HostFact:
+    return HostFact(
+        ref=host.uuid,
+        uuid=host.uuid,
+        name=host.name,
+        hypervisor="QEMU",
+        hypervisor_version="7.2.22",
+        manager_version="9.0.0",
+        vendor="Example Systems",
+        model="R1",
+        cpu_model=host.cpu_model,
+        cpu_sockets=host.cpu_sockets,
+        cpu_cores=host.cpu_cores,
+        cpu_threads=host.cpu_threads,
+        cpu_mhz=host.cpu_mhz,
+        memory_bytes=host.memory_bytes,
+        architecture="x86_64",
+    )
+
+
+def _guest(host: FakeHost, guest: FakeGuest) -> GuestFact:
+    return GuestFact(
+        ref=guest.uuid,
+        host_ref=host.uuid,
+        uuid=guest.uuid,
+        name=guest.name,
+        title=guest.title,
+        notes=guest.notes,
+        state=guest.state,
+        state_reason=guest.state_reason,
+        vcpus=guest.vcpus,
+        memory_bytes=guest.memory_bytes,
+        autostart=guest.autostart,
+        persistent=guest.persistent,
+        architecture="x86_64",
+        machine="pc-q35-7.2",
+        firmware=guest.firmware,
+        cpu_mode=guest.cpu_mode,
+        snapshot_count=guest.snapshot_count,
+        passthrough=tuple(guest.passthrough),
+        disks=tuple(map(_disk, guest.disks)),
+        nics=tuple(map(_nic, guest.nics)),
+    )
+
+
+def _disk(disk: FakeDisk) -> DiskFact:
+    return DiskFact(
+        target=disk.target,
+        device=disk.device,
+        bus=disk.bus,
+        source=disk.source,
+        source_type="file" if disk.source else "",
+        format=disk.format,
+        cache=disk.cache,
+        read_only=disk.read_only,
+        shareable=disk.shareable,
+        capacity_bytes=disk.capacity_bytes,
+    )
+
+
+def _nic(nic: FakeNic) -> NicFact:
+    return NicFact(
+        mac=nic.mac,
+        model="virtio",
+        kind="network" if nic.network else "bridge",
+        network=nic.network,
+        bridge=nic.bridge,
+        link_up=nic.link_up,
+        addresses=tuple(nic.addresses),
+    )
+
+
+def _datastore(host: FakeHost, store: FakeDatastore) -> DatastoreFact:
+    return DatastoreFact(
+        ref=f"{host.uuid}/{store.name}",
+        host_ref=host.uuid,
+        uuid=store.uuid,
+        name=store.name,
+        technology=store.technology,
+        storage_class=store.storage_class,
+        path=store.path,
+        source=store.source,
+        active=store.active,
+        capacity_bytes=store.capacity_bytes,
+        available_bytes=store.available_bytes,
+    )
+
+
+def _switch(host: FakeHost, switch: FakeSwitch) -> SwitchFact:
+    return SwitchFact(
+        ref=f"{host.uuid}/{switch.name}",
+        host_ref=host.uuid,
+        uuid=switch.uuid,
+        name=switch.name,
+        kind=switch.kind,
+        bridge=switch.bridge,
+        active=switch.active,
+        autostart=switch.autostart,
+        uplinks=tuple(switch.uplinks),
+    )
+
+
+def _state(host: FakeHost, guest: FakeGuest, now: float) -> GuestStateFact:
+    return GuestStateFact(
+        ref=guest.uuid,
+        host_ref=host.uuid,
+        uuid=guest.uuid,
+        name=guest.name,
+        state=guest.state,
+        state_reason=guest.state_reason,
+        load=_load(guest, now) if guest.state is GuestState.RUNNING else None,
+    )
+
+
+def _load(guest: FakeGuest, now: float) -> GuestLoadFact:
+    up_ms = int((now - guest.started_at) * 1000)
+    return GuestLoadFact(
+        cpu_time_ns=up_ms * 100_000 * guest.vcpus,  # a tenth of each virtual CPU
+        memory_used_bytes=guest.memory_bytes // 2,
+        disk_read_bytes=up_ms * 512,
+        disk_written_bytes=up_ms * 1024,
+        net_received_bytes=up_ms * 128,
+        net_sent_bytes=up_ms * 256,
+    )
+
+
+def _host_load(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> HostLoadFact:
+    up_ns = int((now - host.booted_at) * 1000) * 1_000_000
+    running = [guest for guest in guests.values() if guest.state is GuestState.RUNNING]
+    return HostLoadFact(
+        ref=host.uuid,
+        cpu_busy_ns=up_ns * sum(guest.vcpus for guest in running) // 10,
+        cpu_total_ns=up_ns * host.cpu_threads,
+        memory_used_bytes=min(host.memory_bytes, 2 * (1 << 30) + sum(guest.memory_bytes for guest in running)),
+        memory_bytes=host.memory_bytes,
+    )

@@ -1,0 +1,127 @@
+"""What a simulated world consists of; kept as JSON. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+import msgspec
+
+from drivers.types import GuestState, StorageClass, SwitchKind, Technology
+
+
+class FakeDisk(msgspec.Struct, kw_only=True):
+    target: str
+    source: str = ""
+    device: str = "disk"
+    bus: str = "virtio"
+    format: str = "qcow2"
+    cache: str = "none"
+    read_only: bool = False
+    shareable: bool = False
+    capacity_bytes: int | None = None
+
+
+class FakeNic(msgspec.Struct, kw_only=True):
+    mac: str
+    network: str = ""
+    bridge: str = ""
+    link_up: bool = True
+    addresses: list[str] = []
+
+
+class FakeGuest(msgspec.Struct, kw_only=True):
+    uuid: str
+    name: str
+    title: str = ""
+    notes: str = ""
+    state: GuestState = GuestState.RUNNING
+    state_reason: str = "booted"
+    vcpus: int = 1
+    memory_bytes: int = 1 << 30
+    autostart: bool = False
+    persistent: bool = True
+    firmware: str = "bios"
+    cpu_mode: str = "host-model"
+    snapshot_count: int = 0
+    passthrough: list[str] = []
+    disks: list[FakeDisk] = []
+    nics: list[FakeNic] = []
+    started_at: float = 0.0
+    stamp: str = ""
+
+
+class FakeDatastore(msgspec.Struct, kw_only=True):
+    uuid: str
+    name: str
+    path: str
+    technology: Technology = Technology.LOCAL
+    storage_class: StorageClass = StorageClass.DAS
+    source: str = ""
+    active: bool = True
+    capacity_bytes: int = 1 << 40
+    available_bytes: int = 1 << 39
+
+
+class FakeSwitch(msgspec.Struct, kw_only=True):
+    uuid: str
+    name: str
+    kind: SwitchKind = SwitchKind.BRIDGED
+    bridge: str = ""
+    active: bool = True
+    autostart: bool = True
+    uplinks: list[str] = []
+
+
+class FakeFault(msgspec.Struct, kw_only=True):
+    """One scripted fault. `at` is a session method or "open"; `do` is one of faults.EFFECTS; `times` counts down.
+
+    Migration faults have `at="migration"` and strike when `after` of the memory is copied.
+    """
+
+    at: str
+    do: str
+    times: int = 1  # below zero: for ever
+    seconds: float = 0.0
+    after: float = 0.5
+    fired: int = 0
+
+
+class FakeMove(msgspec.Struct, kw_only=True):
+    """A migration under way or ended, kept at its source host."""
+
+    guest_uuid: str
+    stamp: str
+    target: str
+    started_at: float
+    seconds: float
+    bytes_total: int
+    fault: str = ""
+    fault_after: float = 1.0
+    fault_seconds: float = 0.0
+    cancelled: bool = False
+    ended: bool = False
+    error: str = ""
+
+
+class FakeHost(msgspec.Struct, kw_only=True):
+    uuid: str
+    name: str
+    cpu_model: str = "EPYC-Milan"
+    cpu_sockets: int = 2
+    cpu_cores: int = 32
+    cpu_threads: int = 64
+    cpu_mhz: int = 2450
+    memory_bytes: int = 256 << 30
+    booted_at: float = 0.0
+    down_until: float = 0.0
+    guests: dict[str, FakeGuest] = {}  # by uuid
+    datastores: list[FakeDatastore] = []
+    switches: list[FakeSwitch] = []
+    faults: list[FakeFault] = []
+    moves: list[FakeMove] = []
+    stale_guests: dict[str, FakeGuest] = {}  # what a stale read still shows
+
+
+class FakeState(msgspec.Struct, kw_only=True):
+    """A whole world. `migration_seconds` is how long a move of any guest takes."""
+
+    hosts: dict[str, FakeHost] = {}
+    migration_seconds: float = 0.3

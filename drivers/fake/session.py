@@ -1,0 +1,210 @@
+"""A session to a simulated host."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from drivers.errors import NotFound, NotSupported, Rejected, Unreachable
+from drivers.fake import faults
+from drivers.fake.facts import reading_of, snapshot_of
+from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
+from drivers.fake.moves import active_move, cancel_move, last_move, progress_of, start_move
+from drivers.fake.world import FakeWorld, World, find_world
+from drivers.types import (
+    Capability,
+    Endpoint,
+    Finding,
+    GuestSighting,
+    GuestState,
+    MigrationPhase,
+    MigrationPlan,
+    MigrationProgress,
+    PowerAction,
+    Severity,
+    Snapshot,
+    StateReading,
+    Transport,
+)
+
+_POWER: dict[PowerAction, tuple[frozenset[GuestState], GuestState, str]] = {
+    PowerAction.START: (frozenset({GuestState.OFF, GuestState.CRASHED}), GuestState.RUNNING, "booted"),
+    PowerAction.SHUTDOWN: (frozenset({GuestState.RUNNING}), GuestState.OFF, "shutdown"),
+    PowerAction.RESET: (frozenset({GuestState.RUNNING, GuestState.PAUSED}), GuestState.RUNNING, "booted"),
+    PowerAction.OFF: (frozenset({GuestState.RUNNING, GuestState.PAUSED}), GuestState.OFF, "destroyed"),
+    PowerAction.SUSPEND: (frozenset({GuestState.RUNNING}), GuestState.PAUSED, "user"),
+    PowerAction.RESUME: (frozenset({GuestState.PAUSED}), GuestState.RUNNING, "unpaused"),
+}
+"""For each action: the states it needs, the state and the reason it leaves."""
+
+
+def open_session(endpoint: Endpoint) -> FakeFleetSession:
+    """Open. Raises: what the world's faults say; NotFound for a host that is not in it."""
+    if endpoint.transport is not Transport.FAKE:
+        raise Rejected("A simulated host is reached by its own address only.")
+    world, name = find_world(endpoint.uri)
+    session = FakeSession(world, name) if isinstance(world, FakeWorld) else FakeFleetSession(world, name)
+    with session.acting("open"):
+        pass
+    return session
+
+
+class FakeFleetSession:
+    """A generated host: reads and power. Each call takes the host's lock for a moment."""
+
+    capabilities = frozenset({Capability.POWER})
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+        self._closed = False
+
+    @contextmanager
+    def acting(self, at: str) -> Iterator[tuple[FakeState, FakeHost, FakeFault | None]]:
+        """The world for one call, after the faults scripted for it have struck."""
+        fault = self._strike(at)
+        with self._world.open() as state:
+            yield state, self._host(state), fault
+
+    def _strike(self, at: str) -> FakeFault | None:
+        with self._world.open() as state:
+            host = self._host(state)
+            if host.down_until > time.time():
+                raise Unreachable("The host does not answer. Check that it is up and the network reaches it.")
+            fault = faults.take_fault(host, at)
+        if fault is not None:
+            _suffer(fault)
+        return fault
+
+    def _host(self, state: FakeState) -> FakeHost:
+        host = state.hosts.get(self._name)
+        if host is None:
+            raise NotFound("This simulated host is not in its world.")
+        return host
+
+    def snapshot(self) -> Snapshot:
+        with self.acting("snapshot") as (_state, host, fault):
+            return snapshot_of(host, _seen(host, fault), time.time())
+
+    def read_states(self) -> StateReading:
+        with self.acting("read_states") as (_state, host, fault):
+            return reading_of(host, _seen(host, fault), time.time())
+
+    def sight_guest(self, guest_uuid: str) -> GuestSighting | None:
+        with self.acting("sight_guest") as (_state, host, _fault):
+            guest = host.guests.get(guest_uuid)
+            return _sighting(host, guest) if guest is not None else None
+
+    def is_alive(self) -> bool:
+        return not self._closed
+
+    def is_busy(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._closed = True
+
+    def power(self, guest_ref: str, action: PowerAction) -> None:
+        with self.acting("power") as (_state, host, _fault):
+            guest = _find(host, guest_ref)
+            needs, leaves, reason = _POWER[action]
+            if guest.state not in needs:
+                raise Rejected(f"The guest is {guest.state}; {action} is not possible now.")
+            guest.state, guest.state_reason = leaves, reason
+            if leaves is GuestState.RUNNING and action is not PowerAction.RESUME:
+                guest.started_at = time.time()
+
+
+class FakeSession(FakeFleetSession):
+    """A host of a world in a file: also migrations between its hosts."""
+
+    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
+
+    def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
+        with self.acting("check_migration") as (state, host, _fault):
+            guest = host.guests.get(plan.guest_uuid)
+            return tuple(_check(state, host, guest, _target_name(plan)))
+
+    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+        with self.acting("start_migration") as (state, host, _fault):
+            guest = _find(host, plan.guest_uuid)
+            start_move(state, host, guest, _target_name(plan), stamp, time.time())
+
+    def find_migration(self, guest_uuid: str, stamp: str) -> bool:
+        with self.acting("find_migration") as (_state, host, _fault):
+            move = active_move(host, guest_uuid)
+            return move is not None and move.stamp == stamp
+
+    def poll_migration(self, guest_uuid: str, stamp: str) -> MigrationProgress:
+        with self.acting("poll_migration") as (_state, host, _fault):
+            move = last_move(host, guest_uuid, stamp)
+            return progress_of(move, time.time()) if move else MigrationProgress(MigrationPhase.ENDED)
+
+    def cancel_migration(self, guest_uuid: str, stamp: str) -> None:
+        with self.acting("cancel_migration") as (_state, host, _fault):
+            cancel_move(host, guest_uuid, stamp, time.time())
+
+    def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
+        with self.acting("clear_stamp") as (_state, host, _fault):
+            guest = host.guests.get(guest_uuid)
+            if guest is not None and guest.stamp == stamp:
+                guest.stamp = ""
+
+
+def _suffer(fault: FakeFault) -> None:
+    if fault.do == faults.HANG:
+        threading.Event().wait()  # for ever: only the end of the process ends it
+    if fault.do == faults.SLOW:
+        time.sleep(fault.seconds)
+    error = faults.error_of(fault)
+    if error is not None:
+        raise error
+
+
+def _seen(host: FakeHost, fault: FakeFault | None) -> dict[str, FakeGuest]:
+    """The guests a read shows; a stale one still has those that have left, and not yet those that came."""
+    if fault is None or fault.do != faults.STALE:
+        return host.guests
+    return {k: g for k, g in host.guests.items() if g.state_reason != "migrated"} | host.stale_guests
+
+
+def _find(host: FakeHost, guest_uuid: str) -> FakeGuest:
+    guest = host.guests.get(guest_uuid)
+    if guest is None:
+        raise NotFound("This guest is not on this host any more.")
+    return guest
+
+
+def _sighting(host: FakeHost, guest: FakeGuest) -> GuestSighting:
+    return GuestSighting(
+        ref=guest.uuid,
+        uuid=guest.uuid,
+        name=guest.name,
+        state=guest.state,
+        state_reason=guest.state_reason,
+        persistent=guest.persistent,
+        stamp=guest.stamp,
+        job_active=active_move(host, guest.uuid) is not None or not guest.persistent,
+    )
+
+
+def _target_name(plan: MigrationPlan) -> str:
+    if plan.target.transport is not Transport.FAKE:
+        raise NotSupported("A simulated guest moves only to a simulated host.")
+    return find_world(plan.target.uri)[1]
+
+
+def _check(state: FakeState, host: FakeHost, guest: FakeGuest | None, target: str) -> Iterator[Finding]:
+    if guest is None or guest.state not in {GuestState.RUNNING, GuestState.PAUSED}:
+        yield Finding("guest_runs", Severity.ERROR, "The guest does not run on this host.", "Refresh, then try again.")
+        return
+    if active_move(host, guest.uuid) is not None:
+        yield Finding("no_other_job", Severity.ERROR, "Another operation of this guest is under way.", "Wait for it.")
+    if guest.snapshot_count:
+        yield Finding(
+            "no_snapshots", Severity.ERROR, "The guest has snapshots, which cannot move with it.", "Delete them."
+        )
+    if target not in state.hosts or state.hosts[target].down_until > time.time():
+        yield Finding("target_answers", Severity.ERROR, "The target host does not answer.", "Check that it is up.")
