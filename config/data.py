@@ -21,6 +21,7 @@ FORMAT = 1
 # sun_path holds 108 bytes with its closing zero on Linux.
 SOCKET_PATH_LIMIT = 107
 SHORTEST_SECRET_KEY = 50
+FEWEST_CHARACTERS = 5
 PASSED_ON_KEY_PREFIX = "django-insecure-"
 
 
@@ -125,7 +126,7 @@ def _from_values(directory: Path, values: dict[str, Any]) -> Instance:
 
 def _require_safe_keys(instance: Instance) -> None:
     key = instance.secret_key
-    if len(key) < SHORTEST_SECRET_KEY or len(set(key)) < 5 or key.startswith(PASSED_ON_KEY_PREFIX):
+    if len(key) < SHORTEST_SECRET_KEY or len(set(key)) < FEWEST_CHARACTERS or key.startswith(PASSED_ON_KEY_PREFIX):
         raise DataError(f"The secret key in {instance.file} is empty, a default or too short; put the file back.")
     if not instance.fernet_keys:
         raise DataError(f"{instance.file} holds no key for stored credentials; put the file back from a backup.")
