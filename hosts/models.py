@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from access.models import RestrictedQuerySet
 from core.crypto import decrypt
-from core.models import Row
+from core.models import NameField, Row, by_name_index
 from drivers.types import Endpoint, Transport
 
 
@@ -86,19 +86,22 @@ class SourceDraft(Connection):
 class Source(Connection):
     """One management endpoint we connect to, and where its polling stands.
 
-    The lease (`lease_token`, `lease_until`) is claimed by conditional UPDATE, so one worker reads a source at a time.
+    The lease (`lease_token`, `lease_until`) is claimed by conditional UPDATE, so one worker reads a source at a time;
+    `sent_at` only keeps the dispatcher from sending a second message while the first waits for a worker.
     """
 
-    name = models.CharField(max_length=100, unique=True)
+    name = NameField(max_length=100, unique=True)
     datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="sources")
 
     state = models.CharField(max_length=16, choices=SourceState.choices, default=SourceState.NEW)
     state_message = models.TextField(blank=True)
     state_since = models.DateTimeField(null=True, blank=True)
+    findings = models.JSONField(default=list, blank=True)  # sentences: what the last read had to refuse or change
     failures = models.PositiveIntegerField(default=0)  # in a row
     suspect = models.BooleanField(default=False)  # hung or unreachable: read on a queue of its own
     next_inventory_at = models.DateTimeField(db_index=True)
     next_states_at = models.DateTimeField(db_index=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
     lease_token = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     inventory_read_at = models.DateTimeField(null=True, blank=True)  # when the last complete read began
@@ -126,7 +129,7 @@ class Host(Row):
     datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="hosts")
     ref = models.CharField(max_length=255)
     uuid = models.CharField(max_length=36, db_index=True)
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     state = models.CharField(max_length=16, choices=HostState.choices, default=HostState.CONNECTED)
     maintenance = models.BooleanField(default=False)  # ours: no guest is moved here
     hypervisor = models.CharField(max_length=64, blank=True)
@@ -149,7 +152,7 @@ class Host(Row):
 
     class Meta:
         ordering = ["name", "id"]
-        indexes = [models.Index(fields=["name", "id"])]
+        indexes = [by_name_index("hosts_by_name")]
         constraints = [models.UniqueConstraint(fields=["source", "ref"], name="hosts_one_row_per_ref")]
 
     def __str__(self) -> str:

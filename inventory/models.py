@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from access.models import RestrictedQuerySet
-from core.models import Row
+from core.models import NameField, Row, by_name_index
 from drivers.types import GuestState as DriverGuestState
 from hosts.models import Datacenter, Host
 from networks.models import VirtualSwitch
@@ -33,7 +33,7 @@ class Guest(Row):
     twin = models.PositiveSmallIntegerField(default=0)
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="guests")
     ref = models.CharField(max_length=255)
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     title = models.CharField(max_length=255, blank=True)
     notes = models.TextField(blank=True)
     state = models.CharField(max_length=16, choices=GuestState.choices)
@@ -50,8 +50,10 @@ class Guest(Row):
     passthrough = models.JSONField(default=list)
     addresses = models.CharField(max_length=500, blank=True)  # of all NICs, for lists
     conflict = models.TextField(blank=True)  # a sentence when another running guest has the same UUID
-    fact_hash = models.CharField(max_length=32, blank=True)
+    fact_hash = models.CharField(max_length=32, blank=True)  # of the fact these columns show
+    devices_hash = models.CharField(max_length=32, blank=True)  # of the host, disks and NICs below
     evidence_at = models.DateTimeField()
+    placed_at = models.DateTimeField(null=True, blank=True)  # a verified move: no read begun before it counts
     missing_since = models.DateTimeField(null=True, blank=True)
 
     objects = RestrictedQuerySet.as_manager()
@@ -59,9 +61,9 @@ class Guest(Row):
     class Meta:
         ordering = ["name", "id"]
         indexes = [
-            models.Index(fields=["name", "id"]),
-            models.Index(fields=["state", "name", "id"]),
-            models.Index(fields=["host", "name", "id"]),
+            by_name_index("inventory_by_name"),
+            by_name_index("inventory_by_state", "state"),
+            by_name_index("inventory_by_host", "host"),
             models.Index(fields=["vcpus", "id"]),
             models.Index(fields=["memory_bytes", "id"]),
         ]
@@ -83,17 +85,30 @@ class Guest(Row):
 
 
 class Placement(Row):
-    """One host's word about one guest: defined or running there."""
+    """One host's word about one guest: defined or running there.
+
+    `contested`: it says "running" while the guest's row stands on another host. `claimed_at` is when that claim was
+    first heard; none while it is an old word, from before the guest ran elsewhere.
+    """
 
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="placements")
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="placements")
     ref = models.CharField(max_length=255)
     state = models.CharField(max_length=16, choices=GuestState.choices)
+    state_reason = models.CharField(max_length=64, blank=True)
+    fact_hash = models.CharField(max_length=32, blank=True)
     evidence_at = models.DateTimeField()
+    contested = models.BooleanField(default=False)
+    claimed_at = models.DateTimeField(null=True, blank=True)
 
     objects = RestrictedQuerySet.as_manager()
 
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["host"], condition=models.Q(contested=True), name="inventory_contested_placements"
+            )
+        ]
         constraints = [models.UniqueConstraint(fields=["host", "ref"], name="inventory_one_placement_per_ref")]
 
     def __str__(self) -> str:
@@ -103,6 +118,7 @@ class Placement(Row):
 class Disk(Row):
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="disks")
     datastore = models.ForeignKey(Datastore, on_delete=models.SET_NULL, null=True, blank=True, related_name="disks")
+    position = models.PositiveSmallIntegerField()
     target = models.CharField(max_length=64)
     device = models.CharField(max_length=16)
     bus = models.CharField(max_length=32, blank=True)
@@ -115,7 +131,10 @@ class Disk(Row):
     capacity_bytes = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
-        ordering = ["target", "id"]
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_disk_per_position")
+        ]
 
     def __str__(self) -> str:
         return f"{self.target} {self.source}"
@@ -134,7 +153,10 @@ class Nic(Row):
     addresses = models.JSONField(default=list)
 
     class Meta:
-        ordering = ["position", "id"]
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_nic_per_position")
+        ]
 
     def __str__(self) -> str:
         return self.mac

@@ -3,7 +3,7 @@
 from django.db import models
 
 from access.models import RestrictedQuerySet
-from core.models import Row
+from core.models import NameField, Row, by_name_index
 from drivers.types import SwitchKind
 from hosts.models import Host
 
@@ -14,7 +14,7 @@ class VirtualSwitch(Row):
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="switches")
     ref = models.CharField(max_length=255)
     uuid = models.CharField(max_length=36)
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in SwitchKind])
     bridge = models.CharField(max_length=64, blank=True)
     active = models.BooleanField()
@@ -28,7 +28,7 @@ class VirtualSwitch(Row):
 
     class Meta:
         ordering = ["name", "id"]
-        indexes = [models.Index(fields=["name", "id"])]
+        indexes = [by_name_index("networks_by_name")]
         constraints = [models.UniqueConstraint(fields=["host", "ref"], name="networks_one_row_per_ref")]
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from django.db import models
 
 from access.models import RestrictedQuerySet
-from core.models import Row
+from core.models import NameField, Row, by_name_index
 from drivers.types import StorageClass, Technology
 from hosts.models import Datacenter, Host
 
@@ -13,7 +13,7 @@ class Datastore(Row):
 
     datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="datastores")
     identity = models.CharField(max_length=500)
-    name = models.CharField(max_length=255)
+    name = NameField(max_length=255)
     technology = models.CharField(max_length=16, choices=[(t.value, t.value) for t in Technology])
     storage_class = models.CharField(max_length=8, choices=[(c.value, c.value) for c in StorageClass])
     path = models.CharField(max_length=1000, blank=True)
@@ -29,7 +29,7 @@ class Datastore(Row):
 
     class Meta:
         ordering = ["name", "id"]
-        indexes = [models.Index(fields=["name", "id"])]
+        indexes = [by_name_index("storage_by_name")]
         constraints = [models.UniqueConstraint(fields=["datacenter", "identity"], name="storage_one_row_per_datastore")]
 
     def __str__(self) -> str:
