@@ -1,6 +1,10 @@
 """The base of our rows."""
 
+from typing import TYPE_CHECKING, Any
+
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Lower
 
 from core.ids import new_id
 
@@ -12,3 +16,33 @@ class Row(models.Model):
 
     class Meta:
         abstract = True
+
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
+
+
+class NameField(_CharField):
+    """A name that lists are sorted by: `by_name()` gives one order on every database.
+
+    PostgreSQL would sort by its cluster's language; here it compares bytes as SQLite does, and its `lower` then also
+    folds ASCII letters only.
+    """
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        parameters: dict[str, Any] = dict(super().db_parameters(connection))
+        if connection.vendor == "postgresql":
+            parameters["collation"] = "C"
+        return parameters
+
+
+def by_name(field: str = "name") -> Lower:
+    """The key that sorts a NameField whatever the letters' case. Index it with `by_name_index`."""
+    return Lower(field)
+
+
+def by_name_index(name: str, *before: str) -> models.Index:
+    """The index behind a list sorted by name and id, within `before` if given."""
+    return models.Index(*before, Lower("name"), "id", name=name)
