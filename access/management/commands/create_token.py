@@ -1,0 +1,27 @@
+"""`manage create_token USER`: an API token for scripts."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from access.models import User
+from access.services import COMMAND_LINE, create_token
+from core.errors import Refused
+
+
+class Command(BaseCommand):
+    help = "Make an API token for a user and print it, as the last word on stdout."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", metavar="USER", help="the user's name")
+        parser.add_argument("--name", default=COMMAND_LINE, help="what the token is for")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.filter(username=options["user"]).first()
+        if user is None:
+            raise CommandError(f"There is no user named {options['user']!r}.")
+        try:
+            _token, text = create_token(user=user, name=options["name"], by=COMMAND_LINE)
+        except Refused as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(text)

@@ -1,0 +1,28 @@
+"""`manage ensure_admin`: somebody who can administer."""
+
+import os
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from access.services import ensure_admin
+
+VARIABLE = "GUESTHOUSE_ADMIN_PASSWORD"
+
+
+class Command(BaseCommand):
+    help = (
+        f"Make the user admin if no active administrator exists. Its password is ${VARIABLE}, or a random one "
+        "that is printed, as the last word on stdout, this once."
+    )
+
+    def handle(self, *args: Any, **kwargs: Any) -> None:
+        given = os.environ.get(VARIABLE, "")
+        password = given or secrets.token_urlsafe(15)
+        if not ensure_admin(password=password):
+            return
+        if given:
+            self.stdout.write(f"The user admin has the password of ${VARIABLE}.")
+        else:
+            self.stdout.write(f"The user admin has the password {password}")

@@ -1,0 +1,61 @@
+"""How long a session lasts, and what it may do before its password is changed."""
+
+import time
+from typing import Any
+
+from django.contrib.auth import logout
+from django.contrib.auth.signals import user_logged_in
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
+from django.utils.translation import gettext as _
+
+from access.models import User
+
+IDLE_SECONDS = 8 * 3600  # a working day at one desk
+ABSOLUTE_SECONDS = 24 * 3600
+WRITE_EVERY_SECONDS = 300  # a page view seldom writes
+
+STARTED = "started_at"
+SEEN = "seen_at"
+# What a user with a password somebody else chose can do: change it, or leave.
+ALWAYS_OPEN = frozenset({"account_password", "logout", "healthz"})
+
+
+@receiver(user_logged_in)
+def start_clock(request: HttpRequest, **kwargs: Any) -> None:
+    """Remember when this session began."""
+    request.session[STARTED] = request.session[SEEN] = int(time.time())
+
+
+class SessionMiddleware(MiddlewareMixin):
+    """Ends sessions that are too old or idle; keeps a user with a one-time password on the page that changes it."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if not request.user.is_authenticated:
+            return
+        now = int(time.time())
+        seen = request.session.get(SEEN, 0)
+        if now - seen > IDLE_SECONDS or now - request.session.get(STARTED, 0) > ABSOLUTE_SECONDS:
+            logout(request)
+        elif now - seen > WRITE_EVERY_SECONDS:
+            request.session[SEEN] = now
+
+    def process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
+        user = request.user
+        if not isinstance(user, User) or not user.must_change_password:
+            return None
+        name = request.resolver_match.url_name if request.resolver_match else ""
+        return None if name in ALWAYS_OPEN else _change_password_first(request)
+
+
+def _change_password_first(request: HttpRequest) -> HttpResponseBase:
+    page = reverse("account_password")
+    if request.path.startswith("/api/"):
+        message = _("Change your password first.")
+        return JsonResponse({"error": {"code": "password_change_required", "message": message}}, status=403)
+    if request.headers.get("HX-Request"):
+        return HttpResponse(status=204, headers={"HX-Redirect": page})
+    return redirect(page)
