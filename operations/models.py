@@ -10,14 +10,14 @@ from core.models import Row
 class JobState(models.TextChoices):
     """Each state says what comes next; `operations.states` holds the allowed changes."""
 
-    QUEUED = "queued", _("queued")  # → running | checking | cancelled
-    RUNNING = "running", _("running")  # → succeeded | failed | cancelling | needs_attention
-    CHECKING = "checking", _("checking")  # migration: pre-checks → preparing | failed | cancelling
-    PREPARING = "preparing", _("preparing")  # migration: started, nothing copied yet → copying
+    QUEUED = "queued", _("queued")  # → running | checking | an end
+    RUNNING = "running", _("running")  # → cancelling | an end
+    CHECKING = "checking", _("checking")  # migration: asks both hosts whether it can → preparing | failed | cancelling
+    PREPARING = "preparing", _("preparing")  # migration: from here on the hypervisor may have been asked → copying …
     COPYING = "copying", _("copying")  # migration: memory is on its way → switching | verifying | cancelling
     SWITCHING = "switching", _("switching")  # migration: the guest is paused for the last pages → verifying
-    VERIFYING = "verifying", _("verifying")  # both hosts are asked → any end
-    CANCELLING = "cancelling", _("cancelling")  # → cancelled | verifying | succeeded | failed
+    VERIFYING = "verifying", _("verifying")  # migration: both hosts are asked where the guest is → any end
+    CANCELLING = "cancelling", _("cancelling")  # a person asked to stop → verifying | an end
     SUCCEEDED = "succeeded", _("succeeded")
     FAILED = "failed", _("failed")
     CANCELLED = "cancelled", _("cancelled")
@@ -42,6 +42,7 @@ class Job(Row):
     exclusive = models.CharField(max_length=100, blank=True)
     parameters = models.JSONField(default=dict)
     progress = models.JSONField(default=dict)
+    checkpoint = models.JSONField(default=dict)  # what its worker noted before an act, for whoever takes over
     message = models.TextField(blank=True)  # one sentence: how it ended or what it waits for
     submitted_by_id = models.CharField(max_length=64, blank=True)
     submitted_by_name = models.CharField(max_length=150)
@@ -54,6 +55,7 @@ class Job(Row):
     token = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)  # last message to the workers
+    crashes = models.PositiveSmallIntegerField(default=0)  # how often its worker failed in an unexpected way
 
     objects = RestrictedQuerySet.as_manager()
 

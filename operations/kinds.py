@@ -1,0 +1,44 @@
+"""The kinds of job. Apps above register theirs when they are ready; this app knows none of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from operations.states import SIMPLE, Machine
+
+if TYPE_CHECKING:
+    from operations.handle import JobHandle
+
+Runner = Callable[["JobHandle"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """`runner` is the dotted path `module:function` of what does the work, imported only by workers.
+
+    A runner leaves the job in an end state. It may be called again for a job that another worker began: it then goes
+    on from what the hypervisor says.
+    """
+
+    name: str
+    title: Callable[[Mapping[str, Any]], str]  # of the parameters: what a list of tasks shows
+    runner: str
+    machine: Machine = SIMPLE
+
+
+_kinds: dict[str, JobKind] = {}
+
+
+def register(kind: JobKind) -> None:
+    _kinds[kind.name] = kind
+
+
+def kind_of(name: str) -> JobKind:
+    """Raises: KeyError for a kind nobody registered."""
+    return _kinds[name]
+
+
+def load_runner(kind: JobKind) -> Runner:
+    module, _, name = kind.runner.partition(":")
+    return cast("Runner", getattr(import_module(module), name))
