@@ -5,6 +5,7 @@ Standard library only: the settings and the supervisor both read it before Djang
 
 import base64
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -13,10 +14,13 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 HOME = Path(__file__).resolve().parent.parent
 FILE_NAME = "instance.json"
+# Stands while a restore puts the database and the keys in their places.
+UNFINISHED_NAME = "restore.unfinished"
+LOCK_NAME = "guesthouse.lock"
 FORMAT = 1
 # sun_path holds 108 bytes with its closing zero on Linux.
 SOCKET_PATH_LIMIT = 107
@@ -78,7 +82,9 @@ def load_or_create(path: Path | None = None) -> Instance:
     """
     directory = path or data_dir()
     try:
-        _make_data_dir(directory)
+        make_data_dir(directory)
+        if (directory / UNFINISHED_NAME).exists():
+            raise DataError(f"A restore into {directory} did not end; run it again with --force.")
         if not (directory / FILE_NAME).exists():
             _create(directory)
         instance = _read(directory)
@@ -99,6 +105,23 @@ def load(path: Path | None = None) -> Instance | None:
         return _read(directory) if (directory / FILE_NAME).exists() else None
     except OSError as error:
         raise DataError(_sentence(directory, error)) from error
+
+
+def lock(directory: Path) -> TextIO:
+    """Hold the data directory; the lock ends with this process, however it ends. Its file names the address.
+
+    Raises: DataError naming the address of the one that runs.
+    """
+    file = (directory / LOCK_NAME).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        where = file.read().strip() or "an address it has not chosen yet"
+        file.close()
+        raise DataError(f"Guesthouse already runs with the data in {directory}: {where}") from None
+    file.truncate(0)  # the address of an earlier run
+    return file
 
 
 def parse(directory: Path, text: str) -> Instance:
@@ -165,7 +188,7 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _make_data_dir(directory: Path) -> None:
+def make_data_dir(directory: Path) -> None:
     """Make the directory with mode 0700, or close ours; never close somebody else's (think of --data /tmp)."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700, parents=True)

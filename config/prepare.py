@@ -14,6 +14,8 @@ from config.data import DataError
 
 ADMIN = "admin"
 ADMIN_CREATED = "first user created"
+# Exit code; any other failure is a traceback in the log.
+REFUSED = 3
 FINGERPRINT = ".fingerprint"
 
 
@@ -33,7 +35,7 @@ def main() -> int:
         collect_static()
     except (RefusedError, DataError) as refusal:
         print(refusal, file=sys.stderr)
-        return 1
+        return REFUSED
     return 0
 
 

@@ -6,7 +6,6 @@ small and starts at once.
 
 import contextlib
 import errno
-import fcntl
 import http
 import http.client
 import ipaddress
@@ -26,12 +25,11 @@ from types import FrameType
 from typing import Any, TextIO
 
 from config import data, processes
-from config.prepare import ADMIN, ADMIN_CREATED
+from config.prepare import ADMIN, ADMIN_CREATED, REFUSED
 from config.processes import BackOff, Child, Program
 
 HOME = data.HOME
 PYTHON = sys.executable
-LOCK_NAME = "guesthouse.lock"
 LAB_HOSTS = 3
 HIGHEST_PORT = 65535
 WORKER_THREADS = 16
@@ -156,25 +154,7 @@ def url_of(taken: socket.socket) -> str:
 # -- one installation, one supervisor
 
 
-def lock_instance(directory: Path) -> TextIO:
-    """Hold the data directory; the lock ends with this process, however it ends.
-
-    Raises: RefusedError naming the address of the one that runs.
-    """
-    file = (directory / LOCK_NAME).open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        where = file.read().strip() or "an address it has not chosen yet"
-        file.close()
-        raise RefusedError(f"Guesthouse already runs with the data in {directory}: {where}") from None
-    return file
-
-
 def note_address(lock: TextIO, url: str) -> None:
-    lock.seek(0)
-    lock.truncate()
     lock.write(url + "\n")
     lock.flush()
 
@@ -342,8 +322,10 @@ class Supervisor:
         command = python("-m", "config.prepare", *flags)
         environment = {"GUESTHOUSE_ADMIN_PASSWORD": password}
         child = self.run_once(Program(name="prepare", command=command, environment=environment))
+        if child.exit_code == REFUSED:
+            raise RefusedError(last_line(child))
         if child.exit_code != 0:
-            raise RefusedError(last_line(child) or f"The database could not be prepared; see {self.log_of('prepare')}.")
+            raise RefusedError(f"The start could not be prepared; see {self.log_of('prepare')}.")
         if ADMIN_CREATED in child.tail and not self.admin_password:
             say(f"\n  First start. Sign in as {ADMIN} with the password {password}")
             say("  It is shown only now; change it under your name in the console.")
@@ -493,7 +475,8 @@ class Supervisor:
             self._stop([name] if name in self.children else [])
         processes.kill_descendants()
         self._read_output(0)
-        say("  Stopped.")
+        if self.stop_requested:
+            say("  Stopped.")
 
     def _stop(self, names: list[str]) -> None:
         children = [self.children[name] for name in names]
@@ -524,7 +507,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         instance = data.load_or_create(options.data.expanduser().absolute() if options.data else None)
-        lock = lock_instance(instance.data_dir)
+        lock = data.lock(instance.data_dir)
         taken = listen_address(options.bind, options.port)
     except (RefusedError, data.DataError) as error:
         say(f"guesthouse: {error}")
