@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -36,7 +37,7 @@ LEASE_SECONDS: float = getattr(settings, "JOB_LEASE_SECONDS", 6.0)
 RENEW_SECONDS = LEASE_SECONDS / 4
 
 
-def moment(seconds: float) -> "ExpressionWrapper[DateTimeField[datetime, datetime]]":
+def moment(seconds: float) -> "ExpressionWrapper[CombinedExpression]":
     """The database's clock, some seconds from now."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
 
