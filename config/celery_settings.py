@@ -3,9 +3,14 @@
 from django.conf import settings
 
 
+# Kombu's spelling of the kinds of Redis address.
+SCHEMES = {"unix": "redis+socket", "valkey": "redis", "valkeys": "rediss"}
+
+
 def broker_address(redis_url: str) -> str:
-    """Kombu's spelling of a Redis address: a unix socket is `redis+socket://`, and it knows no `valkey://`."""
-    return redis_url.replace("unix://", "redis+socket://", 1).replace("valkey", "redis", 1)
+    """The address as kombu reads it."""
+    scheme, mark, rest = redis_url.partition("://")
+    return f"{SCHEMES.get(scheme, scheme)}{mark}{rest}"
 
 
 broker_url = broker_address(settings.REDIS_URL)
