@@ -218,7 +218,7 @@ def web_program(taken: socket.socket) -> Program:
 def beat_program() -> Program:
     # The plain scheduler: nothing it remembers is worth a pickled file; each task is due within seconds.
     command = python("-m", "celery", "-A", "config.celery", "beat", "--scheduler", "celery.beat:Scheduler")
-    return Program(name="beat", command=(*command, "--pidfile", "", "-l", "INFO"), grace_seconds=WORK_GRACE_SECONDS)
+    return Program(name="beat", command=(*command, "--pidfile", "", "-l", "WARNING"), grace_seconds=WORK_GRACE_SECONDS)
 
 
 def worker_program(name: str, queues: str) -> Program:
