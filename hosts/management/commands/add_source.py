@@ -1,0 +1,55 @@
+"""`manage add_source NAME URI`: a source from the server's own configuration."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from core.errors import Refused
+from hosts.services import add_configured_source
+
+
+class Command(BaseCommand):
+    help = (
+        "Add a source and print its id, as the last word on stdout; a source of this name that is there already "
+        "stays as it is. Connects to nothing: the workers read it within seconds."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument(
+            "uri",
+            metavar="URI",
+            help="qemu:///system, qemu+unix:///system?socket=/path, qemu+ssh://user@host[:port]/system, "
+            "qemu+tcp://host[:port]/system or test:///default",
+        )
+        parser.add_argument("--datacenter", default="", help="the datacenter it belongs to")
+        parser.add_argument("--private-key", type=Path, metavar="FILE", help="ssh: the private key to sign in with")
+        parser.add_argument("--password-stdin", action="store_true", help="ssh: read the password from stdin")
+        parser.add_argument("--host-key", default="", help='ssh: the host key to accept, as "ssh-ed25519 AAAA…"')
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            source, created = add_configured_source(
+                name=options["name"],
+                uri=options["uri"],
+                datacenter=options["datacenter"],
+                private_key=_content(options["private_key"]),
+                password=sys.stdin.readline().rstrip("\n") if options["password_stdin"] else "",
+                host_key=options["host_key"],
+            )
+        except Refused as error:
+            raise CommandError(error.message) from error
+        if not created:
+            self.stderr.write(f"There is already a source named {source.name}; it stays as it is.")
+        self.stdout.write(str(source.pk))
+
+
+def _content(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"The private key {path} cannot be read.") from error

@@ -1,0 +1,360 @@
+"""Acts on sources and hosts."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from access.models import require
+from access.roles import Action
+from audit.services import record
+from core.crypto import encrypt
+from core.db import write_transaction
+from core.errors import Conflict, Invalid
+from core.events import Change, publish
+from drivers.registry import KINDS
+from drivers.types import Transport
+from hosts import validation
+from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
+from hosts.signals import source_removing
+from hosts.uri import SourceParts, parse_uri
+from operations.models import ENDED, Job, JobState
+from operations.services import submit_job
+
+DEFAULT_DATACENTER = "Datacenter"
+SOURCE_TEST = "source_test"
+COMMAND_LINE = "command line"
+KEEP_DRAFTS = timedelta(days=1)
+CREDENTIALS = ["username", "password_encrypted", "private_key_encrypted"]
+
+
+def draft_source(
+    *,
+    name: str,
+    transport: str,
+    address: str,
+    port: Any = None,
+    username: str = "",
+    password: str = "",
+    private_key: str = "",
+    datacenter: str = "",
+    by: Any,
+) -> SourceDraft:
+    """Keep what a person typed, checked part by part and with its secrets encrypted, to be tested and then added.
+
+    Raises: Forbidden, Invalid.
+    """
+    require(by, Action.SOURCES)
+    draft = SourceDraft(
+        name=_free_name(name),
+        datacenter_name=validation.checked_name(datacenter or DEFAULT_DATACENTER),
+        kind="libvirt",
+        transport=_page_transport(transport),
+        address=validation.checked_address(address),
+        port=validation.checked_port(port),
+        created_by=by.username,
+    )
+    _set_credentials(draft, username=username, password=password, private_key=private_key)
+    _require_new_place(draft)
+    with write_transaction():
+        SourceDraft.objects.filter(created_at__lt=timezone.now() - KEEP_DRAFTS).delete()
+        draft.save(force_insert=True)
+    return draft
+
+
+def test_source(*, source: Connection, by: Any) -> Job:
+    """Have a worker try a source or a draft; the job's progress tells each step.
+
+    Raises: Forbidden, operations.errors.AlreadyOpen.
+    """
+    require(by, Action.SOURCES)
+    return submit_job(
+        kind=SOURCE_TEST,
+        target_kind=_kind_of(source),
+        target_id=source.pk,
+        target_name=str(source),
+        parameters={},
+        exclusive=f"{SOURCE_TEST}:{source.pk}",
+        by=by,
+    )
+
+
+def accept_host_key(*, source: Connection, job: Job, fingerprint: str, by: Any) -> None:
+    """Pin the SSH host key that a test has just shown; `fingerprint` is what the person saw.
+
+    Raises: Forbidden, Conflict when the test showed another key or was of another source.
+    """
+    require(by, Action.SOURCES)
+    shown = job.progress.get("host_key") or {}
+    if job.kind != SOURCE_TEST or job.target_id != str(source.pk) or shown.get("fingerprint") != fingerprint:
+        raise Conflict(_("This is not the host key of the last test; test the source again."))
+    key = validation.checked_host_key(shown["key"])
+    with write_transaction():
+        before = validation.fingerprint(source.host_key)
+        source.host_key = key
+        source.save(update_fields=["host_key"])
+        _record("source.host_key_accepted", source, by=by, before=before, after=fingerprint)
+        if isinstance(source, Source):
+            _make_due(source)
+
+
+def add_source(*, draft: SourceDraft, by: Any) -> Source:
+    """Turn a draft whose last test succeeded into a source; it is read at once.
+
+    Raises: Forbidden, Conflict, Invalid.
+    """
+    require(by, Action.SOURCES)
+    last = last_test(draft)
+    if last is None or last.state != JobState.SUCCEEDED or not last.progress.get("ready"):
+        raise Conflict(_("Test this source first; it is added once the test succeeded."))
+    source = _new_source(draft.name, by=by)
+    for field in Connection._meta.get_fields():
+        if field.name not in {"id", "created_at", "created_by"}:
+            setattr(source, field.name, getattr(draft, field.name))
+    with write_transaction():
+        SourceDraft.objects.filter(pk=draft.pk).delete()
+        _insert(source, draft.datacenter_name, by=by)
+    return source
+
+
+def add_configured_source(
+    *, name: str, uri: str, password: str = "", private_key: str = "", host_key: str = "", datacenter: str = ""
+) -> tuple[Source, bool]:
+    """Add a source from the server's own configuration; one of this name that is there already stays as it is.
+
+    Returns it and whether it is new. Raises: Invalid.
+    """
+    parts = parse_uri(uri)
+    known = Source.objects.filter(name=name).first()
+    if known is not None:
+        return known, False
+    source = _from_parts(parts, _new_source(validation.checked_name(name), by=COMMAND_LINE))
+    _set_credentials(source, username=parts.username, password=password, private_key=private_key)
+    source.host_key = validation.checked_host_key(host_key) if host_key else ""
+    _require_new_place(source)
+    with write_transaction():
+        _insert(source, validation.checked_name(datacenter or DEFAULT_DATACENTER), by=COMMAND_LINE)
+    return source, True
+
+
+def update_credentials(*, source: Source, username: str, password: str = "", private_key: str = "", by: Any) -> Source:
+    """Sign in another way from now on; an empty password and key keep those stored.
+
+    Raises: Forbidden, Invalid, Conflict for a source that needs none.
+    """
+    require(by, Action.SOURCES)
+    if source.transport != Transport.SSH:
+        raise Conflict(_("This source is reached without a sign-in."))
+    _set_credentials(source, username=username, password=password, private_key=private_key)
+    with write_transaction():
+        source.save(update_fields=CREDENTIALS)
+        changed = [name for name, given in (("password", password), ("private key", private_key)) if given]
+        _record("source.credentials_changed", source, by=by, username=source.username, changed=changed)
+        _make_due(source)
+    return source
+
+
+def pause_source(*, source: Source, by: Any) -> None:
+    """Stop reading; a read under way writes nothing any more.
+
+    Raises: Forbidden.
+    """
+    require(by, Action.SOURCES)
+    with write_transaction():
+        paused = (
+            Source.objects.filter(pk=source.pk)
+            .exclude(state=SourceState.PAUSED)
+            .update(
+                state=SourceState.PAUSED,
+                state_message="",
+                state_since=timezone.now(),
+                lease_token=F("lease_token") + 1,
+                lease_until=None,
+            )
+        )
+        if paused:
+            _record("source.paused", source, by=by)
+
+
+def resume_source(*, source: Source, by: Any) -> None:
+    """Read again, at once.
+
+    Raises: Forbidden.
+    """
+    require(by, Action.SOURCES)
+    with write_transaction():
+        resumed = Source.objects.filter(pk=source.pk, state=SourceState.PAUSED).update(
+            state=SourceState.NEW, state_message="", state_since=timezone.now()
+        )
+        if resumed:
+            _make_due(source)
+            _record("source.resumed", source, by=by)
+
+
+def read_source_now(*, source: Source, by: Any) -> None:
+    """Read without waiting for the next turn.
+
+    Raises: Forbidden, Conflict while it is paused.
+    """
+    require(by, Action.SOURCES)
+    if source.state == SourceState.PAUSED:
+        raise Conflict(_("This source is paused; resume it first."))
+    with write_transaction():
+        _make_due(source)
+        _record("source.read_asked", source, by=by)
+
+
+def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
+    """Forget a source and all that was read from it; the hypervisor itself is not touched.
+
+    Raises: Forbidden, Invalid unless `confirmation` is its name, Conflict while tasks are open there.
+    """
+    require(by, Action.SOURCES)
+    if confirmation.strip() != source.name:
+        raise Invalid(_("Type the source's name to confirm."), field="confirmation")
+    with write_transaction():
+        Source.objects.select_for_update().get(pk=source.pk)
+        _require_idle(source)
+        source_removing.send(Source, source=source)
+        hosts = source.hosts.count()
+        _record("source.removed", source, by=by, what="removed", hosts=hosts)
+        Source.objects.filter(pk=source.pk).delete()
+        publish(*(Change(kind, "*") for kind in ("host", "guest", "datastore", "switch") if hosts))
+
+
+def set_maintenance(*, host: Host, on: bool, by: Any) -> Host:
+    """Take a host out of the migration targets, or back in.
+
+    Raises: Forbidden.
+    """
+    require(by, Action.MAINTENANCE)
+    with write_transaction():
+        if Host.objects.filter(pk=host.pk, maintenance=not on).update(maintenance=on):
+            action = "host.maintenance_entered" if on else "host.maintenance_left"
+            record(action=action, by=by, target_kind="host", target_id=host.pk, target_name=host.name)
+            publish(Change("host", str(host.pk)))
+    host.maintenance = on
+    return host
+
+
+def last_test(source: Connection) -> Job | None:
+    """The newest test of a source or draft."""
+    return Job.objects.filter(kind=SOURCE_TEST, target_kind=_kind_of(source), target_id=str(source.pk)).first()
+
+
+def _new_source(name: str, *, by: Any) -> Source:
+    now = timezone.now()
+    creator = str(getattr(by, "username", by))
+    return Source(name=name, created_by=creator, state_since=now, next_inventory_at=now, next_states_at=now)
+
+
+def _from_parts(parts: SourceParts, source: Source) -> Source:
+    source.kind = parts.kind
+    source.transport = parts.transport
+    source.address = parts.address
+    source.port = parts.port
+    source.username = parts.username
+    source.uri = parts.uri
+    return source
+
+
+def _insert(source: Source, datacenter: str, *, by: Any) -> None:
+    source.datacenter, _created = Datacenter.objects.get_or_create(name=datacenter)
+    try:
+        source.save(force_insert=True)
+    except IntegrityError as error:
+        raise Invalid(_("There is already a source of this name."), field="name") from error
+    _record(
+        "source.added",
+        source,
+        by=by,
+        what="added",
+        transport=source.transport,
+        address=source.address,
+        port=source.port,
+        username=source.username,
+        uri=source.uri,
+    )
+
+
+def _free_name(text: str) -> str:
+    name = validation.checked_name(text)
+    if Source.objects.filter(name=name).exists():
+        raise Invalid(_("There is already a source of this name."), field="name")
+    return name
+
+
+def _page_transport(text: str) -> Transport:
+    if text not in KINDS["libvirt"].page_transports:
+        raise Invalid(_("Choose ssh or tcp."), field="transport")
+    return Transport(text)
+
+
+def _require_new_place(new: Connection) -> None:
+    """One hypervisor read by two sources would show each guest twice."""
+    if new.uri:
+        same = Q(uri=new.uri)
+    else:
+        default = validation.DEFAULT_PORTS[Transport(new.transport)]
+        port = new.port or default
+        same_port = Q(port=port) | Q(port=None) if port == default else Q(port=port)
+        same = Q(uri="", address=new.address, transport=new.transport) & same_port
+    known = Source.objects.filter(same).first()
+    if known is not None:
+        raise Invalid(_("This address is already read by the source %(name)s.") % {"name": known.name}, field="address")
+
+
+def _set_credentials(source: Connection, *, username: str, password: str, private_key: str) -> None:
+    """Of password and key one is kept: the one given last. Encrypts before any transaction opens."""
+    source.username = validation.checked_username(username)
+    password = validation.checked_password(password)
+    private_key = validation.checked_private_key(private_key)
+    if source.transport == Transport.SSH and not source.username:
+        raise Invalid(_("Enter the user to sign in as."), field="username")
+    if password and private_key:
+        raise Invalid(_("Give a password or a private key, not both."), field="password")
+    if source.transport != Transport.SSH and (source.username or password or private_key):
+        raise Invalid(_("Only ssh signs in; leave user, password and key empty."), field="username")
+    if password or private_key:
+        source.password_encrypted = encrypt(password)
+        source.private_key_encrypted = encrypt(private_key)
+
+
+def _make_due(source: Source) -> None:
+    """Both reads are due now, and it gets a fresh start among the healthy ones."""
+    now = timezone.now()
+    Source.objects.filter(pk=source.pk).update(next_inventory_at=now, next_states_at=now, suspect=False)
+
+
+def _require_idle(source: Source) -> None:
+    names = [str(pk) for pk in source.hosts.values_list("pk", flat=True)]
+    busy = (
+        Job.objects.exclude(state__in=ENDED)
+        .exclude(kind=SOURCE_TEST)
+        .filter(Q(target_kind="host", target_id__in=names) | Q(target_kind="source", target_id=str(source.pk)))
+        .first()
+    )
+    if busy is not None:
+        raise Conflict(
+            _("A task is open on %(target)s; wait for it to end or cancel it.") % {"target": busy.target_name}
+        )
+
+
+def _kind_of(source: Connection) -> str:
+    return "source" if isinstance(source, Source) else "source_draft"
+
+
+def _record(action: str, source: Connection, *, by: Any, what: str = "changed", **detail: Any) -> None:
+    record(
+        action=action,
+        by=by,
+        target_kind=_kind_of(source),
+        target_id=source.pk,
+        target_name=str(source),
+        **detail,
+    )
+    if isinstance(source, Source):
+        publish(Change("source", str(source.pk), what))
