@@ -20,6 +20,7 @@ def write_transaction() -> Iterator[None]:
         with transaction.atomic():
             yield
         return
+    connection.ensure_connection()  # the mode is set when a connection opens
     wrapper: Any = connection
     before = wrapper.transaction_mode
     wrapper.transaction_mode = "IMMEDIATE"
