@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lab import guests, hosts, lifecycle, network, state
+from lab import lifecycle, state, status
 from lab.processes import LabError, NotPossible, follow_parent, require_machine
 from lab.state import Place
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HOST_COMMANDS = {
     "pull-plug": "take the power from a host: all in it stops at once",
     "plug-in": "give a host its power back",
@@ -37,17 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="guesthouse lab", description="Several real libvirt/QEMU hosts on this machine.")
+    made = argparse.ArgumentParser(prog="guesthouse lab", description="Real libvirt/QEMU hosts on this machine.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--name", metavar="PREFIX", help="the lab's name; by default one of the data folder's own")
     shared.add_argument("--data", metavar="DIR", help="the data folder; by default $GUESTHOUSE_DATA or var")
     commands = made.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", parents=[shared], help="start a lab")
     up.add_argument("hosts", nargs="?", type=int, default=3, metavar="N", help="number of hosts (3)")
+    up.add_argument("--json", action="store_true", help="show the status as JSON")
     up.add_argument("--foreground", action="store_true", help="stay, and take the lab down at the end")
     commands.add_parser("down", parents=[shared], help="remove the lab and all that belongs to it")
-    status = commands.add_parser("status", parents=[shared], help="show hosts and guests")
-    status.add_argument("--json", action="store_true", help="as JSON, with everything a program needs")
+    shown = commands.add_parser("status", parents=[shared], help="show hosts and guests")
+    shown.add_argument("--json", action="store_true", help="as JSON, with everything a program needs")
     _add_guest_options(commands.add_parser("add-guest", parents=[shared], help="make another guest"))
     for name, about in HOST_COMMANDS.items():
         commands.add_parser(name, parents=[shared], help=about).add_argument("host", metavar="HOST")
@@ -67,40 +69,46 @@ def _add_guest_options(command: argparse.ArgumentParser) -> None:
 def cmd_up(place: Place, options: argparse.Namespace) -> int:
     _stop_on_signals()
     if options.foreground:
-        follow_parent()
-    lab = lifecycle.up(place, options.hosts, owner=options.foreground, say=_progress)
+        return stay_up(place, options.hosts)
+    lab = lifecycle.up(place, options.hosts, owned=False, say=_progress)
+    if late := lifecycle.wait_for_guests(place, lab.guests):
+        _progress(f"not counting yet: {', '.join(late)}")
+    cmd_status(place, options)
+    return 0
+
+
+def stay_up(place: Place, count: int) -> int:
+    """Run the lab until a signal comes or the parent dies. Prints `ready`, then `counting` when all guests do."""
+    follow_parent()
     try:
-        late = lifecycle.wait_for_guests(place, lab.guests)
-        if late:
-            _progress(f"not counting yet: {', '.join(late)}")
-        if not options.foreground:
-            show(lifecycle.status(place))
-            return 0
+        lab = lifecycle.up(place, count, owned=True, say=_progress)
         print("ready", flush=True)
+        lifecycle.wait_for_guests(place, lab.guests)
+        print("counting", flush=True)
         while True:
             signal.pause()
+    except lifecycle.AlreadyUp:
+        raise
     except KeyboardInterrupt:
-        if not options.foreground:
-            raise
-    finally:
-        if options.foreground:
-            _ignore_signals()
-            with state.lab_lock(place):
-                lifecycle.remove(place)
-    return 0
+        _take_down(place)
+        return 0
+    except BaseException:  # also a broken pipe of the one who reads `ready`: whatever ends us ends the lab
+        _take_down(place)
+        raise
+
+
+def _take_down(place: Place) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    lifecycle.down(place)
 
 
 def _stop_on_signals() -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _progress(text: str) -> None:
@@ -112,74 +120,38 @@ def cmd_down(place: Place, _options: argparse.Namespace) -> None:
 
 
 def cmd_status(place: Place, options: argparse.Namespace) -> None:
-    status = lifecycle.status(place)
-    if options.json:
-        json.dump(status, sys.stdout, indent=1)
-        print()
-    else:
-        show(status)
-
-
-def show(status: dict[str, Any]) -> None:
-    """Print the status for a person."""
-    print(f"lab {status['name']}: {status['state']}")
-    for host in status["hosts"]:
-        print(f"  {host['name']}  power {host['power']}, cable {host['cable']}  {host['uri']}")
-        for guest in (g for g in status["guests"] if g["host"] == host["name"]):
-            print(f"    {guest['name']:<12} {guest['state']:<8} {guest['address'] or ''}")
-    if lost := [g["name"] for g in status["guests"] if g["host"] is None]:
-        print(f"  on no host that answers: {', '.join(lost)}")
+    shown = status.status(place)
+    print(json.dumps(shown, indent=1) if options.json else "\n".join(status.sentences(shown)))
 
 
 def cmd_add_guest(place: Place, options: argparse.Namespace) -> None:
-    kind: state.Kind = "tiny" if options.tiny else "linux"
-    with state.lab_lock(place):
-        lab = state.need(place)
-        guest = guests.new_guest(
-            place,
-            lab,
-            host=lab.host(options.host) if options.host else guests.quietest_host(lab),
-            name=options.guest or guests.free_name(lab, kind),
-            kind=kind,
-            memory=options.memory,
-            dirty=options.dirty,
-            disk="local" if options.local_disk else "shared",
-        )
-        guests.make(place, lab, guest, start=not options.no_start)
-        state.save(place, lab)
-        lifecycle.refresh_shared(place, lab)
+    guest = lifecycle.add_guest(
+        place,
+        host=options.host,
+        name=options.guest,
+        kind="tiny" if options.tiny else "linux",
+        memory=options.memory,
+        dirty=options.dirty,
+        disk="local" if options.local_disk else "shared",
+        start=not options.no_start,
+    )
     print(guest.name)
 
 
 def cmd_pull_plug(place: Place, options: argparse.Namespace) -> None:
-    with state.lab_lock(place):
-        hosts.power_off(place, state.need(place).host(options.host).name)
+    lifecycle.pull_plug(place, options.host)
 
 
 def cmd_plug_in(place: Place, options: argparse.Namespace) -> None:
-    with state.lab_lock(place):
-        lab = state.need(place)
-        host = lab.host(options.host)
-        if hosts.init_pids(place, host.name):
-            raise LabError(f"Host {host.name} is on already.")
-        hosts.power_on(place, lab, host)
-        hosts.wait_until_up(place, host)
+    lifecycle.plug_in(place, options.host)
 
 
 def cmd_cut_cable(place: Place, options: argparse.Namespace) -> None:
-    _set_cable(place, options.host, joined=False)
+    lifecycle.set_cable(place, options.host, joined=False)
 
 
 def cmd_join_cable(place: Place, options: argparse.Namespace) -> None:
-    _set_cable(place, options.host, joined=True)
-
-
-def _set_cable(place: Place, name: str, *, joined: bool) -> None:
-    with state.lab_lock(place):
-        host = state.need(place).host(name)
-        if not hosts.init_pids(place, host.name):
-            raise LabError(f"Host {host.name} is off; its cables are dead until it is plugged in.")
-        network.set_cable(place, host, joined)
+    lifecycle.set_cable(place, options.host, joined=True)
 
 
 COMMANDS = {

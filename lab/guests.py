@@ -84,7 +84,7 @@ def make(place: Place, state: LabState, guest: Guest, *, start: bool = True) -> 
     try:
         storage.make_disk(place, guest)
         with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
-            file.write(domain_xml(state, host, guest))
+            file.write(domain_xml(state, guest))
             file.flush()
             run(["virsh", "-c", place.unix_uri(host.name), "define", file.name])
         if start:
@@ -94,7 +94,7 @@ def make(place: Place, state: LabState, guest: Guest, *, start: bool = True) -> 
         raise
 
 
-def domain_xml(state: LabState, host: Host, guest: Guest) -> str:
+def domain_xml(state: LabState, guest: Guest) -> str:
     """The libvirt definition. It names nothing that only one host has, so that it can move."""
     return f"""<domain type='qemu'>
   <name>{guest.name}</name>
@@ -139,9 +139,10 @@ def disk_xml(guest: Guest) -> str:
     """A tiny guest boots a read-only disk that all of them share (read-only IDE is refused by QEMU)."""
     path = storage.disk_path(guest)
     source, kind = (storage.BOOT_PATH / "tick.img", "raw") if path is None else (path, storage.disk_format(guest))
+    readonly = "<readonly/>" if path is None else ""
     return (
         f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='none'/>"
-        f"<source file={quoteattr(str(source))}/><target dev='vda' bus='virtio'/>{'<readonly/>' if path is None else ''}</disk>"
+        f"<source file={quoteattr(str(source))}/><target dev='vda' bus='virtio'/>{readonly}</disk>"
     )
 
 

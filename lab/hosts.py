@@ -1,5 +1,6 @@
 """A host of the lab: its configuration, its power switch, its libvirtd."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import network, storage
@@ -14,8 +16,9 @@ from lab.processes import (
     LabError,
     ProcessRef,
     children,
-    find_processes,
+    command_line,
     kill,
+    pids,
     program_name,
     run,
     start_time,
@@ -85,7 +88,8 @@ def hosts_file(hosts: Sequence[Host]) -> str:
 
 def _copy_accounts(etc: Path) -> None:
     """libvirt's QEMU driver does not start unless user and group libvirt-qemu exist."""
-    extra = {"passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin", "group": "libvirt-qemu:x:64055:"}
+    account = "libvirt-qemu:x:64055:"
+    extra = {"passwd": f"{account}64055::/var/lib/libvirt:/usr/sbin/nologin", "group": account}
     for name, line in extra.items():
         text = Path("/etc", name).read_text()
         if "\nlibvirt-qemu:" not in text:
@@ -102,7 +106,7 @@ def power_on(place: Place, state: LabState, host: Host) -> None:
     owner = os.pidfd_open(state.owner.pid) if state.owner and state.owner.alive() else None
     command += [sys.executable, *INIT, place.name, host.name, str(place.data)]
     command += [str(owner)] if owner is not None else []
-    with open(place.host(host.name) / "init.log", "ab") as log:
+    with (place.host(host.name) / "init.log").open("ab") as log:
         # Its own session: a terminal's Ctrl-C is for the lab, which then ends the hosts in order.
         subprocess.Popen(
             command,
@@ -126,7 +130,8 @@ def _namespaces() -> list[str]:
 
 def wait_until_up(place: Place, host: Host, seconds: float = 60) -> None:
     """Raises: LabError with what the host's start said last."""
-    if not wait_for(lambda: answers(place, host) or not _marked(place, host.name), seconds) or not answers(place, host):
+    wait_for(lambda: answers(place, host) or host.name not in processes(place), seconds)
+    if not answers(place, host):
         said = (place.host(host.name) / "init.log").read_text(errors="replace").strip().splitlines()
         raise LabError(f"Host {host.name} did not come up: {said[-1] if said else 'its libvirtd does not answer'}.")
 
@@ -142,45 +147,46 @@ def answers(place: Place, host: Host) -> bool:
 
 
 def power_off(place: Place, host: str) -> None:
-    """Pull the plug: every process of the host is gone at once, and its network with it."""
-    pids = init_pids(place, host) + wrapper_pids(place, host)
-    for pid in pids:
+    """Pull the plug: every process of the host is gone at once, and its network with it.
+
+    Raises: LabError when a process outlives its own end.
+    """
+    doomed = processes(place).get(host, [])
+    for pid in doomed:
         kill(pid, signal.SIGKILL)
-    if not wait_for(lambda: not any(start_time(pid) for pid in pids), 20):
-        raise LabError(f"Host {host} did not go off: process {pids[0]} is still there.")
-    _reap(pids)
+    if not wait_for(lambda: not any(start_time(pid) for pid in doomed), 20):
+        raise LabError(f"Host {host} did not go off: process {doomed[0]} is still there.")
+    for pid in doomed:
+        with contextlib.suppress(ChildProcessError):  # only those that this process started are ours to reap
+            os.waitpid(pid, 0)
     network.unplug_host(place, host)
 
 
-def _reap(pids: Sequence[int]) -> None:
-    """Take note of the end of those that this process started."""
-    for pid in pids:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            continue
+def processes(place: Place) -> dict[str, list[int]]:
+    """The outermost processes of each host of this lab: its first process and the one that waits for it."""
+    found: dict[str, list[int]] = {}
+    for pid in pids():
+        argv = command_line(pid)
+        if INIT[1] in argv and start_time(pid):
+            name, host, data = [*argv[argv.index(INIT[1]) + 1 :], "", "", ""][:3]
+            if (name, data) == (place.name, str(place.data)):
+                found.setdefault(host, []).append(pid)
+    return found
 
 
-def init_pids(place: Place, host: str) -> list[int]:
-    """The host's first process as this machine sees it (its wrapper has the same words but another program)."""
-    return [pid for pid in _marked(place, host) if program_name(pid) not in WRAPPERS]
-
-
-def wrapper_pids(place: Place, host: str) -> list[int]:
-    return [pid for pid in _marked(place, host) if program_name(pid) in WRAPPERS]
-
-
-def _marked(place: Place, host: str) -> list[int]:
-    return find_processes(*INIT, place.name, host, str(place.data))
+def init_pid(place: Place, host: str) -> int | None:
+    """The host's first process as this machine sees it; nothing when the host is off."""
+    for pid in processes(place).get(host, []):
+        if program_name(pid) not in WRAPPERS:
+            return pid
+    return None
 
 
 def libvirtd_pid(place: Place, host: str) -> int | None:
     """libvirtd's pid as this machine sees it."""
-    for init in init_pids(place, host):
-        for child in children(init):
-            if program_name(child) == "libvirtd":
-                return child
-    return None
+    init = init_pid(place, host)
+    found = [pid for pid in children(init) if program_name(pid) == "libvirtd"] if init else []
+    return found[0] if found else None
 
 
 def kill_libvirtd(place: Place, host: str) -> None:
@@ -195,50 +201,63 @@ def kill_libvirtd(place: Place, host: str) -> None:
 
 def start_libvirtd(place: Place, host: Host) -> None:
     """Have the host's first process start libvirtd again."""
-    for pid in init_pids(place, host.name):
-        kill(pid, signal.SIGUSR1)
+    init = init_pid(place, host.name)
+    if init is None:
+        raise LabError(f"Host {host.name} is off.")
+    kill(init, signal.SIGUSR1)
     wait_until_up(place, host)
 
 
 def define_pools_and_networks(place: Place, host: Host) -> None:
-    """Define, autostart and start what a console is to find on the host."""
+    """Define, autostart and start what a console is to find on the host.
+
+    Raises: LabError when one of them is not active afterwards; virsh's exit code tells only of its last command.
+    """
     folder = place.host(host.name) / "define"
     folder.mkdir(exist_ok=True)
+    described = [("pool", pool.name, pool.xml) for pool in storage.pools(place, host)]
+    described += [("net", net.name, net.xml) for net in networks(place, host)]
     commands = []
-    for pool in storage.pools(place, host):
-        (folder / f"pool-{pool.name}.xml").write_text(pool.xml)
-        commands += [f"pool-define {folder}/pool-{pool.name}.xml", f"pool-autostart {pool.name}", f"pool-start {pool.name}"]
-    for name, xml in networks(place, host).items():
-        (folder / f"net-{name}.xml").write_text(xml)
-        commands += [f"net-define {folder}/net-{name}.xml", f"net-autostart {name}", f"net-start {name}"]
-    run(["virsh", "-q", "-c", place.unix_uri(host.name)], text="\n".join(commands) + "\n")
-    _check_active(place, host)
+    for kind, name, xml in described:
+        file = folder / f"{kind}-{name}.xml"
+        file.write_text(xml)
+        commands += [f"{kind}-define {file}", f"{kind}-autostart {name}", f"{kind}-start {name}"]
+    virsh = ["virsh", "-q", "-c", place.unix_uri(host.name)]
+    run(virsh, text="\n".join(commands) + "\n")
+    active = run([*virsh, "pool-list --name; net-list --name"]).split()
+    if missing := [name for _, name, _ in described if name not in active]:
+        log = place.host(host.name) / "log/libvirtd.log"
+        raise LabError(f"Host {host.name} could not start {', '.join(missing)}; see {log}.")
 
 
-def _check_active(place: Place, host: Host) -> None:
-    """virsh's exit code tells only of its last command."""
-    uri = place.unix_uri(host.name)
-    active = run(["virsh", "-q", "-c", uri, "pool-list --name; net-list --name"]).split()
-    wanted = [pool.name for pool in storage.pools(place, host)] + list(networks(place, host))
-    if missing := [name for name in wanted if name not in active]:
-        raise LabError(f"Host {host.name} could not start {', '.join(missing)}; see {place.host(host.name)}/log/libvirtd.log.")
+@dataclass(frozen=True, slots=True)
+class VirtualNetwork:
+    """A libvirt network as a host defines it; `body` is the part of its XML that tells its kind."""
+
+    name: str
+    uuid: str
+    bridge: str
+    body: str
+
+    @property
+    def xml(self) -> str:
+        identity = f"<name>{self.name}</name><uuid>{self.uuid}</uuid><bridge name='{self.bridge}'/>"
+        return f"<network>{identity}{self.body}</network>"
 
 
-def networks(place: Place, host: Host) -> dict[str, str]:
+def networks(place: Place, host: Host) -> list[VirtualNetwork]:
     """The three kinds of network: NAT, isolated, and the bridge that joins the guests of all hosts."""
-
-    def described(name: str, body: str) -> str:
-        return f"<network><name>{name}</name><uuid>{place.uuid('network', name, host.name)}</uuid>{body}</network>"
 
     def addressed(prefix: str) -> str:
         dhcp = f"<dhcp><range start='{prefix}.100' end='{prefix}.200'/></dhcp>"
         return f"<ip address='{prefix}.1' netmask='255.255.255.0'>{dhcp}</ip>"
 
-    return {
-        "default": described("default", f"<forward mode='nat'/><bridge name='virbr0'/>{addressed(network.NAT)}"),
-        "isolated": described("isolated", f"<bridge name='virbr1'/>{addressed(network.ISOLATED)}"),
-        "guests": described("guests", "<forward mode='bridge'/><bridge name='br0'/>"),
-    }
+    kinds = (
+        ("default", "virbr0", "<forward mode='nat'/>" + addressed(network.NAT)),
+        ("isolated", "virbr1", addressed(network.ISOLATED)),
+        ("guests", "br0", "<forward mode='bridge'/>"),
+    )
+    return [VirtualNetwork(name, place.uuid("network", name, host.name), bridge, body) for name, bridge, body in kinds]
 
 
 def tcp_uri(host: Host) -> str:

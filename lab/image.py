@@ -76,7 +76,9 @@ def kernel_package() -> str:
         succeeds(["apt-get", "-qq", "update"])
         depends = _kernel_depends()
     if not depends:
-        raise LabError(f"apt knows no package {META_PACKAGE}; the guests' kernel needs Debian on amd64 and a reachable mirror.")
+        raise LabError(
+            f"apt knows no package {META_PACKAGE}; the guests' kernel needs Debian on amd64 and a reachable mirror."
+        )
     return depends
 
 
@@ -136,7 +138,7 @@ def extract_vmlinux(image: bytes) -> bytes:
     payload = image[begin : begin + length]
     plain = payload if payload.startswith(_ELF) else decompress(payload)
     if not plain.startswith(_ELF):
-        raise LabError("The kernel package holds a kernel of an unknown form; remove the lab's cache folder and try again.")
+        raise LabError("The kernel package holds a kernel of an unknown form; it was not kept, try again.")
     return plain
 
 
@@ -207,7 +209,7 @@ def _padded(data: bytes) -> bytes:
 
 def make_disk(path: Path) -> None:
     """An empty ext4 disk that every guest gets a copy of."""
-    with open(path, "wb") as disk:
+    with path.open("wb") as disk:
         disk.truncate(DISK_BYTES)
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", path])
 

@@ -1,25 +1,31 @@
-"""A lab as a whole: up, down, status."""
+"""A lab as a whole: up, down, its power switches and cables, its guests."""
 
 import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lab import guests, hosts, image, network, state, storage
 from lab.processes import LabError, ProcessRef, kill, run, wait_for
-from lab.state import Guest, Host, LabState, Place
+from lab.state import Disk, Guest, Host, Kind, LabState, Place
 
 GUEST_START_SECONDS = 180
+OWNER_STOP_SECONDS = 20
 Say = Callable[[str], None]
 T = TypeVar("T")
 
 
-def up(place: Place, count: int, *, owner: bool, say: Say) -> LabState:
+class AlreadyUp(LabError):
+    """The lab is up; nothing was changed."""
+
+
+def up(place: Place, count: int, *, owned: bool, say: Say) -> LabState:
     """Build the lab and start it, after removing what a crash may have left of it.
 
-    Raises: LabError; then nothing of the lab remains.
+    An owned lab ends with this process, however that ends.
+
+    Raises: LabError; then nothing of the lab remains, unless it was up already.
     """
     if not 1 <= count <= network.MAX_HOSTS:
         raise LabError(f"A lab has 1 to {network.MAX_HOSTS} hosts, not {count}.")
@@ -27,34 +33,32 @@ def up(place: Place, count: int, *, owner: bool, say: Say) -> LabState:
         refuse_running(place)
         remove(place)
         try:
-            return _build(place, count, owner, say)
+            return _build(place, count, owned, say)
         except BaseException:  # also Ctrl-C: whatever ends the building, nothing of it may stay
             remove(place)
             raise
 
 
 def refuse_running(place: Place) -> None:
-    """Raises: LabError when the lab is up, with a living owner or without one."""
+    """Raises: AlreadyUp when the lab is up, with a living owner or without one."""
     known = state.load(place)
-    if known and known.phase == "up" and (known.owner is None or known.owner.alive()):
-        if any(hosts.init_pids(place, host.name) for host in known.hosts):
-            raise LabError(f"Lab {place.name} is already up; take it down first with: guesthouse lab down")
+    kept = known is not None and known.phase == "up" and (known.owner is None or known.owner.alive())
+    if kept and hosts.processes(place):
+        raise AlreadyUp(f"Lab {place.name} is already up; take it down first with: guesthouse lab down")
 
 
-def _build(place: Place, count: int, owner: bool, say: Say) -> LabState:
-    for folder in (place.folder, place.shared, place.runtime):
+def _build(place: Place, count: int, owned: bool, say: Say) -> LabState:
+    state.register(place)
+    for folder in (place.folder, place.shared):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     say("preparing the guests' kernel")
     image.prepare(place)
     me = ProcessRef.of(os.getpid())
-    lab = LabState(place.name, str(place.data), network.make_switch(place), "building", me, me if owner else None)
+    lab = LabState(place.name, str(place.data), network.make_switch(place), "building", me, me if owned else None)
     lab.hosts = [_host(place, lab.subnet, number) for number in range(1, count + 1)]
     state.save(place, lab)
     say(f"starting {count} hosts in {lab.subnet}")
-    each(lambda host: hosts.make(place, lab, host), lab.hosts)
-    for host in lab.hosts:
-        hosts.power_on(place, lab, host)
-    each(lambda host: _furnish(place, host), lab.hosts)
+    _start_hosts(place, lab)
     guests.first_guests(place, lab)
     say(f"starting {len(lab.guests)} guests")
     each(lambda guest: guests.make(place, lab, guest), lab.guests)
@@ -67,6 +71,13 @@ def _build(place: Place, count: int, owner: bool, say: Say) -> LabState:
 def _host(place: Place, subnet: str, number: int) -> Host:
     name = f"kvm-{number:02}"
     return Host(name, number, place.uuid("host", name), network.host_address(subnet, number))
+
+
+def _start_hosts(place: Place, lab: LabState) -> None:
+    each(lambda host: hosts.make(place, lab, host), lab.hosts)
+    for host in lab.hosts:
+        hosts.power_on(place, lab, host)
+    each(lambda host: _furnish(place, host), lab.hosts)
 
 
 def _furnish(place: Place, host: Host) -> None:
@@ -84,105 +95,104 @@ def each(work: Callable[[T], object], items: Iterable[T]) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def refresh_shared(place: Place, lab: LabState) -> None:
-    """Have every host that is on see new files on the shared datastore."""
-    on = [host for host in lab.hosts if hosts.answers(place, host)]
-    each(lambda host: run(["virsh", "-q", "-c", place.unix_uri(host.name), "pool-refresh", "shared"]), on)
-
-
-def wait_for_guests(place: Place, some: Iterable[Guest]) -> list[str]:
-    """Wait until the guests count; returns the names of those that do not."""
+def wait_for_guests(place: Place, some: Iterable[Guest], seconds: float = GUEST_START_SECONDS) -> list[str]:
+    """Wait until the guests count on the hosts they were made on; returns the names of those that do not."""
     waiting = list(some)
 
     def all_count() -> bool:
         waiting[:] = [guest for guest in waiting if not guests.counting(place, guest)]
         return not waiting
 
-    wait_for(all_count, GUEST_START_SECONDS, step=0.1)
+    wait_for(all_count, seconds, step=0.1)
     return [guest.name for guest in waiting]
 
 
 def down(place: Place) -> None:
     """Take the lab away, whatever state it is in; when it is away already, nothing happens."""
     known = state.load(place)
-    if known and known.owner and known.owner.alive() and known.owner.pid != os.getpid():
-        kill(known.owner.pid, signal.SIGTERM)
-        wait_for(lambda: known.owner is None or not known.owner.alive(), 20)
+    owner = known.owner if known else None
+    if owner and owner.alive() and owner.pid != os.getpid():
+        kill(owner.pid, signal.SIGTERM)
+        wait_for(lambda: not owner.alive(), OWNER_STOP_SECONDS)
     with state.lab_lock(place):
         remove(place)
 
 
 def remove(place: Place) -> None:
     """Remove processes, namespaces, links, loop devices and files of this lab and of no other."""
-    for host in known_hosts(place):
+    for host in hosts.processes(place):
         hosts.power_off(place, host)
     network.remove_all(place)
     storage.release_loops(place)
     storage.remove_files(place)
 
 
-def known_hosts(place: Place) -> list[str]:
-    """Names of hosts that have a folder; each was made before its first process."""
-    folder = place.folder / "hosts"
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+def pull_plug(place: Place, name: str) -> None:
+    """Power loss of a host."""
+    with state.lab_lock(place):
+        hosts.power_off(place, state.need(place).host(name).name)
 
 
-def status(place: Place) -> dict[str, Any]:
-    """Everything a program needs to know of the lab."""
-    lab = state.load(place)
-    if lab is None:
-        return {"name": place.name, "data": str(place.data), "state": "down", "hosts": [], "guests": []}
-    located = {host.name: guests.where(place, host) for host in lab.hosts}
-    return {
-        "name": lab.name,
-        "data": lab.data,
-        "state": lab.phase,
-        "owner_pid": lab.owner.pid if lab.owner else None,
-        "subnet": lab.subnet,
-        "management_network": str(network.management(lab.subnet)),
-        "guest_network": str(network.guests(lab.subnet)),
-        "console_address": network.console_address(lab.subnet),
-        "shared_folder": str(place.shared),
-        "hosts": [host_status(place, host, located[host.name], lab) for host in lab.hosts],
-        "guests": [guest_status(place, guest, located, lab) for guest in lab.guests],
-    }
+def plug_in(place: Place, name: str) -> None:
+    """Power for a host again; returns when its libvirtd answers.
+
+    Raises: LabError
+    """
+    with state.lab_lock(place):
+        lab = state.need(place)
+        host = lab.host(name)
+        if host.name in hosts.processes(place):
+            raise LabError(f"Host {host.name} is on already.")
+        hosts.power_on(place, lab, host)
+        hosts.wait_until_up(place, host)
 
 
-def host_status(place: Place, host: Host, located: dict[str, str], lab: LabState) -> dict[str, Any]:
-    inits = hosts.init_pids(place, host.name)
-    names = {guest.uuid: guest.name for guest in lab.guests}
-    return {
-        "name": host.name,
-        "fqdn": host.fqdn,
-        "uuid": host.uuid,
-        "address": host.address,
-        "power": "on" if inits else "off",
-        "cable": "joined" if inits and network.cable_joined(place, host) else "cut" if inits else "off",
-        "uri": hosts.tcp_uri(host),
-        "unix_uri": place.unix_uri(host.name),
-        "socket": str(place.socket(host.name)),
-        "network_namespace": network.host_namespace(place, host.name),
-        "init_pid": inits[0] if inits else None,
-        "libvirtd_pid": hosts.libvirtd_pid(place, host.name),
-        "libvirtd_log": str(place.host(host.name) / "log/libvirtd.log"),
-        "pools": [
-            {"name": p.name, "uuid": p.uuid, "path": str(p.path), "shared": p.shared} for p in storage.pools(place, host)
-        ],
-        "networks": [
-            {"name": name, "uuid": place.uuid("network", name, host.name)} for name in hosts.networks(place, host)
-        ],
-        "guests": sorted(names.get(uuid, uuid) for uuid in located),
-    }
+def set_cable(place: Place, name: str, *, joined: bool) -> None:
+    """Cut or join a host's cables; one that is cut stays so over a power loss."""
+    with state.lab_lock(place):
+        lab = state.need(place)
+        host = lab.host(name)
+        host.cut = not joined
+        if host.name in hosts.processes(place):
+            network.set_cable(place, host, joined=joined)
+        state.save(place, lab)
 
 
-def guest_status(place: Place, guest: Guest, located: dict[str, dict[str, str]], lab: LabState) -> dict[str, Any]:
-    at = [(host, found[guest.uuid]) for host, found in located.items() if guest.uuid in found]
-    at.sort(key=lambda entry: entry[1] != "running")
-    host, power = at[0] if at else (None, "unknown")
-    return {
-        **asdict(guest),
-        "host": host,
-        "state": power,
-        "disk_path": str(storage.disk_path(guest) or "") or None,
-        "serial_logs": {h.name: str(place.serial_log(h.name, guest.name)) for h in lab.hosts},
-    }
+def add_guest(
+    place: Place,
+    *,
+    host: str | None = None,
+    name: str | None = None,
+    kind: Kind = "linux",
+    memory: int | None = None,
+    dirty: int = 0,
+    disk: Disk = "shared",
+    start: bool = True,
+) -> Guest:
+    """Make another guest, by default on the host that was given the fewest.
+
+    Units: memory in MiB, dirty in MiB
+    Raises: LabError; then there is no such guest.
+    """
+    with state.lab_lock(place):
+        lab = state.need(place)
+        guest = guests.new_guest(
+            place,
+            lab,
+            host=lab.host(host) if host else guests.quietest_host(lab),
+            name=name or guests.free_name(lab, kind),
+            kind=kind,
+            memory=memory,
+            dirty=dirty,
+            disk=disk,
+        )
+        guests.make(place, lab, guest, start=start)
+        state.save(place, lab)
+        refresh_shared(place, lab)
+        return guest
+
+
+def refresh_shared(place: Place, lab: LabState) -> None:
+    """Have every host that answers see new files on the shared datastore."""
+    on = [host for host in lab.hosts if hosts.answers(place, host)]
+    each(lambda host: run(["virsh", "-q", "-c", place.unix_uri(host.name), "pool-refresh", "shared"]), on)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab import state
 from lab.processes import LabError, run, succeeds
-from lab.state import Host, LabState, Place
+from lab.state import Host, Place
 
 Network = ipaddress.IPv4Network
 
@@ -24,6 +24,7 @@ RANGES = ("10.66.0.0/16", "172.29.0.0/16", "192.168.128.0/17")
 FIRST_HOST = 10  # host 1 has address 11
 MAX_HOSTS = 90
 FIRST_GUEST = 20
+LAST_GUEST = 250
 NAT = "192.168.122"
 ISOLATED = "192.168.150"
 NAMESPACES = Path("/run/netns")
@@ -43,8 +44,10 @@ def host_address(subnet: str, number: int) -> str:
 
 def guest_address(subnet: str, number: int) -> str:
     """Raises: LabError when the network is full."""
-    if FIRST_GUEST + number > 250:
-        raise LabError("The lab's guest network is full; add tiny guests, which have no address, or start a second lab.")
+    if FIRST_GUEST + number > LAST_GUEST:
+        raise LabError(
+            "The lab's guest network is full; add tiny guests, which have no address, or start a second lab."
+        )
     return str(guests(subnet)[FIRST_GUEST + number])
 
 
@@ -119,8 +122,8 @@ def networks_in_use() -> list[Network]:
         with contextlib.suppress(ValueError):
             found.append(Network(entry["dst"], strict=False))
     for entry in json.loads(run(["ip", "-json", "-4", "address", "show"]) or "[]"):
-        for info in entry.get("addr_info", []):
-            found.append(Network(f"{info['local']}/{info['prefixlen']}", strict=False))
+        infos = entry.get("addr_info", [])
+        found.extend(Network(f"{info['local']}/{info['prefixlen']}", strict=False) for info in infos)
     return [network for network in found if network.prefixlen > 0]
 
 
@@ -165,6 +168,8 @@ def plug_host(place: Place, subnet: str, host: Host) -> None:
         f"link set g{host.number} master guests0 up",
         namespace=switch,
     )
+    if host.cut:
+        set_cable(place, host, joined=False)
 
 
 def unplug_host(place: Place, host: str) -> None:
@@ -172,16 +177,10 @@ def unplug_host(place: Place, host: str) -> None:
     remove_namespace(host_namespace(place, host))
 
 
-def set_cable(place: Place, host: Host, joined: bool) -> None:
+def set_cable(place: Place, host: Host, *, joined: bool) -> None:
     """Cut or join both cables of a host at the switch; the host sees its links go down."""
     to = "up" if joined else "down"
     ip(f"link set m{host.number} {to}", f"link set g{host.number} {to}", namespace=switch_namespace(place))
-
-
-def cable_joined(place: Place, host: Host) -> bool:
-    """Whether the switch's port of this host is on."""
-    shown = run(inside(switch_namespace(place), "ip", "-json", "link", "show", f"m{host.number}"))
-    return "UP" in json.loads(shown)[0]["flags"]
 
 
 def mac(kind: int, number: int) -> str:
@@ -200,9 +199,9 @@ def remove_all(place: Place) -> None:
     """Remove every namespace and link of this lab, whether its state is known or not."""
     ours = re.compile(re.escape(place.name) + r"-(net|kvm-\d+)")
     if NAMESPACES.is_dir():
-        for name in os.listdir(NAMESPACES):
-            if ours.fullmatch(name):
-                remove_namespace(name)
+        for path in list(NAMESPACES.iterdir()):
+            if ours.fullmatch(path.name):
+                remove_namespace(path.name)
     for link in links(place):
         if Path(f"/sys/class/net/{link}").exists():
             succeeds(["ip", "link", "delete", link])

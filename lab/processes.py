@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,9 @@ def run(args: Sequence[str | Path], *, text: str | None = None, timeout: float =
     """
     command = [str(a) for a in args]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, errors="replace")
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=timeout, errors="replace", check=False
+        )
     except FileNotFoundError:
         raise NotPossible(missing_sentence([command[0]])) from None
     except subprocess.TimeoutExpired:
@@ -119,7 +121,7 @@ def require_machine() -> None:
     if missing:
         raise NotPossible(missing_sentence(missing))
     if not Path("/dev/fuse").exists():
-        raise NotPossible("This machine has no /dev/fuse, which the shared datastore needs; load the fuse kernel module.")
+        raise NotPossible("This machine has no /dev/fuse, which the shared datastore needs: load the fuse module.")
 
 
 def extend_path() -> None:
@@ -137,38 +139,38 @@ def missing_sentence(programs: Sequence[str]) -> str:
     )
 
 
-def processes() -> Iterator[tuple[int, list[str]]]:
-    """All processes with their command lines, as this process namespace sees them."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                raw = Path(f"/proc/{entry}/cmdline").read_bytes()
-                yield int(entry), raw.decode(errors="replace").split("\0")[:-1]
+def pids() -> list[int]:
+    """All processes, as this process namespace sees them."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def find_processes(*words: str) -> list[int]:
-    """Pids of processes whose command line holds exactly these words, next to each other."""
-    found = []
-    for pid, argv in processes():
-        if any(tuple(argv[i : i + len(words)]) == words for i in range(len(argv))) and start_time(pid):
-            found.append(pid)
-    return found
+def command_line(pid: int) -> list[str]:
+    """The words of a process's command; none when it is gone or the kernel's own."""
+    try:
+        entry = Path(f"/proc/{pid}")
+        raw = (entry / "cmdline").read_bytes()
+        # Empty also for a moment while a program is being replaced by another; the kernel's own have no `exe`.
+        for _ in range(20):
+            if raw or not (entry / "exe").readlink():
+                break
+            time.sleep(0.001)
+            raw = (entry / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode(errors="replace").split("\0")[:-1]
+
+
+def parent(pid: int) -> int:
+    """The parent's pid; 0 when the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def children(pid: int) -> list[int]:
     """Pids of the direct, living children."""
-    return [child for child, parent in parents().items() if parent == pid]
-
-
-def parents() -> dict[int, int]:
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-                if fields[0] not in "ZX":
-                    found[int(entry)] = int(fields[1])
-    return found
+    return [child for child in pids() if parent(child) == pid and start_time(child)]
 
 
 def program_name(pid: int) -> str:
@@ -190,9 +192,9 @@ def follow_parent() -> None:
 
     Source: prctl(2), PR_SET_PDEATHSIG
     """
-    parent = os.getppid()
+    before = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
+    if os.getppid() != before:
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -34,6 +34,7 @@ class Host:
     number: int
     uuid: str
     address: str
+    cut: bool = False
 
     @property
     def fqdn(self) -> str:
@@ -133,15 +134,33 @@ class Place:
 
 
 def make_place(name: str | None, data: str | None) -> Place:
-    """Name and folders from the command line's options.
+    """Name and folders from the command line's options; a lab that is up is found by its name alone.
 
     Raises: LabError when the name cannot be used.
     """
-    folder = Path(data or os.environ.get("GUESTHOUSE_DATA") or ROOT / "var").absolute()
-    chosen = name or default_name(folder)
-    if not NAME_PATTERN.fullmatch(chosen):
-        raise LabError(f"{chosen!r} is no name for a lab: use up to 31 small letters, digits and hyphens.")
-    return Place(chosen, folder)
+    if name is not None and not NAME_PATTERN.fullmatch(name):
+        raise LabError(f"{name!r} is no name for a lab: use up to 31 small letters, digits and hyphens.")
+    chosen = data or (name and registered_data(name)) or os.environ.get("GUESTHOUSE_DATA") or ROOT / "var"
+    folder = Path(chosen).absolute()
+    place = Place(name or default_name(folder), folder)
+    other = registered_data(place.name)
+    if other and Path(other) != folder:
+        raise LabError(f"Lab {place.name} belongs to the data folder {other}; choose another --name.")
+    return place
+
+
+def registered_data(name: str) -> str | None:
+    """The data folder of the lab of this name, when there is one."""
+    try:
+        return (RUNTIME / name / "data").read_text()
+    except OSError:
+        return None
+
+
+def register(place: Place) -> None:
+    """Take the name for this data folder."""
+    place.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place.runtime / "data").write_text(str(place.data))
 
 
 def default_name(data: Path) -> str:
@@ -198,7 +217,7 @@ def save(place: Place, state: LabState) -> None:
 def lock(name: str) -> Iterator[None]:
     """Hold a machine-wide lock; a dead holder's lock is free."""
     RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(RUNTIME / f"{name}.lock", "w") as handle:
+    with (RUNTIME / f"{name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -45,7 +45,7 @@ def local_image(place: Place, host: str) -> Path:
 def make_local(place: Place, host: Host) -> None:
     """A sparse ext4 image; its size differs from host to host so that nobody takes two for one."""
     image = local_image(place, host.name)
-    with open(image, "wb") as handle:
+    with image.open("wb") as handle:
         handle.truncate((4 + LOCAL_GIB_STEP * host.number) << 30)
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "root_owner=0:0", image])
 
