@@ -78,13 +78,13 @@ def cmd_up(place: Place, options: argparse.Namespace) -> int:
 
 
 def stay_up(place: Place, count: int) -> int:
-    """Run the lab until a signal comes or the parent dies. Prints `ready`, then `counting` when all guests do."""
+    """Run the lab until a signal comes or the parent dies. Prints `ready`, then `counting` when the guests do."""
     follow_parent()
     try:
         lab = lifecycle.up(place, count, owned=True, say=_progress)
         print("ready", flush=True)
-        lifecycle.wait_for_guests(place, lab.guests)
-        print("counting", flush=True)
+        late = lifecycle.wait_for_guests(place, lab.guests)
+        print(f"late: {', '.join(late)}" if late else "counting", flush=True)
         while True:
             signal.pause()
     except lifecycle.AlreadyUp:

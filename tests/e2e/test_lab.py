@@ -1,0 +1,240 @@
+"""The lab is what it says: real hosts, real guests, real faults, and nothing left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.api import Lab, LabGuest, LabHost
+from lab.hosts import TCP_PORT
+from lab.processes import LabError, ProcessRef, run, wait_for
+from lab.state import ROOT
+
+MakeLab = Callable[..., Lab]
+
+
+def tcp_answers(host: LabHost) -> bool:
+    try:
+        socket.create_connection((host.address, TCP_PORT), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def move(guest: LabGuest, to: LabHost) -> None:
+    guest.host.virsh("migrate", "--live", "--p2p", "--undefinesource", "--persistent", guest.name, to.uri)
+
+
+def pool_value(host: LabHost, pool: str, key: str) -> str:
+    lines = dict(line.split(":", 1) for line in host.virsh("pool-info", "--bytes", pool).splitlines() if ":" in line)
+    return lines[key].strip()
+
+
+def traces(name: str) -> list[str]:
+    """All that the lab of this name has on this machine, besides files."""
+    found = [line for line in run(["ip", "-o", "link"]).splitlines() if f"guesthouse-lab:{name}" in line]
+    found += [line for line in run(["ip", "netns", "list"]).splitlines() if line.startswith(f"{name}-")]
+    found += [line for line in run(["losetup", "--list", "--noheadings"]).splitlines() if f"/{name}/" in line]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{name}/" in line]
+    found += [line for line in run(["ps", "-eo", "args"]).splitlines() if f"lab.init {name} " in line]
+    return found
+
+
+def test_hosts_are_told_apart_over_tcp(lab: Lab) -> None:
+    names = [run(["virsh", "-c", host.uri, "hostname"]).strip() for host in lab.hosts]
+    assert names == ["kvm-01.lab", "kvm-02.lab", "kvm-03.lab"]
+    assert [host.uuid in host.virsh("capabilities") for host in lab.hosts] == [True] * 3
+    assert len({host.uuid for host in lab.hosts}) == 3
+
+
+def test_libvirt_offers_emulation_only(lab: Lab) -> None:
+    assert "<domain type='kvm'" not in lab.hosts[0].virsh("capabilities")
+
+
+def test_datastores(lab: Lab) -> None:
+    assert len({pool_value(host, "shared", "UUID") for host in lab.hosts}) == 1
+    assert len({pool_value(host, "local", "UUID") for host in lab.hosts}) == 3
+    assert len({pool_value(host, "local", "Capacity") for host in lab.hosts}) == 3
+    volumes = [host.virsh("vol-list", "shared") for host in lab.hosts]
+    assert volumes[0] == volumes[1] == volumes[2]
+    assert "web-03.qcow2" in volumes[0]
+    assert "db-03.img" in volumes[0]
+
+
+def test_networks(lab: Lab) -> None:
+    kinds = {name: lab.hosts[0].virsh("net-dumpxml", name) for name in ("default", "isolated", "guests")}
+    assert "<forward mode='nat'>" in kinds["default"]
+    assert "<forward" not in kinds["isolated"]
+    assert "<forward mode='bridge'/>" in kinds["guests"]
+
+
+def test_guests_count_answer_and_show_a_screen(lab: Lab) -> None:
+    for guest in lab.guests:
+        assert guest.wait_heartbeat(guest.wait_heartbeat()).count > 1
+        assert run(["ping", "-n", "-c", "1", "-W", "5", str(guest.address)])
+        assert guest.host.virsh("vncdisplay", guest.name).startswith(guest.host.address)
+    assert len({guest.boot_id for guest in lab.guests}) == len(lab.guests)
+
+
+def test_a_guest_moves_and_comes_back_alive(lab: Lab) -> None:
+    guest = lab.guest("db-01")
+    home, away = guest.host, lab.host("kvm-02")
+    boot, before = guest.boot_id, guest.wait_heartbeat()
+    with lab.ping(guest) as ping:
+        move(guest, away)
+        assert guest.running_on == guest.defined_on == ["kvm-02"]
+        halfway = guest.wait_heartbeat(before)
+        move(guest, home)
+        guest.wait_heartbeat(halfway)
+    assert guest.running_on == guest.defined_on == [home.name]
+    assert guest.boot_id == boot
+    assert guest.doubled_beats() == []
+    assert len(guest.lost_beats()) <= 2  # a line cut in two by each move counts as lost
+    assert ping.replies > 0
+    assert ping.longest_gap != float("inf")
+
+
+def test_the_power_button_shuts_a_guest_down_and_its_disk_remembers(lab: Lab) -> None:
+    guest = lab.guest("web-03")
+    host, boot = guest.host, guest.boot_id
+    host.virsh("shutdown", guest.name)
+    assert wait_for(lambda: host.guests()[guest.uuid] == "shutoff", 60)
+    host.virsh("start", guest.name)
+    assert wait_for(lambda: guest.boot_id != boot, 120)
+    assert "DISK mounted, start 2" in guest.serial_text(host)
+
+
+def test_guests_survive_the_death_of_libvirtd(lab: Lab) -> None:
+    host, guest = lab.host("kvm-02"), lab.guest("web-02")
+    qemu, before = host.qemu_pid(guest), guest.wait_heartbeat()
+    assert qemu is not None
+    host.kill_libvirtd()
+    assert host.libvirtd_pid is None
+    assert guest.wait_heartbeat(before)
+    host.start_libvirtd()
+    assert host.guests()[guest.uuid] == "running"
+    assert host.qemu_pid(guest) == qemu
+
+
+def test_a_frozen_libvirtd_takes_connections_and_stays_silent(lab: Lab) -> None:
+    host = lab.host("kvm-02")
+    host.freeze_libvirtd()
+    assert tcp_answers(host)
+    with pytest.raises(LabError, match="did not finish"):
+        host.virsh("hostname", timeout=3)
+    host.thaw_libvirtd()
+    assert host.virsh("hostname").strip() == "kvm-02.lab"
+
+
+def test_a_cut_cable_stays_cut_over_a_power_loss(lab: Lab) -> None:
+    host = lab.host("kvm-03")
+    host.cut_cable()
+    assert not tcp_answers(host)
+    assert host.virsh("hostname").strip() == "kvm-03.lab"
+    host.pull_plug()
+    host.plug_in()
+    assert not tcp_answers(host)
+    host.join_cable()
+    assert wait_for(lambda: tcp_answers(host), 30)
+    for guest in ("web-03", "db-03"):
+        host.virsh("start", guest)
+
+
+def test_a_power_loss_takes_the_guests_and_keeps_what_is_defined(lab: Lab) -> None:
+    host, guest = lab.host("kvm-03"), lab.guest("db-03")
+    boot, qemu = guest.boot_id, host.qemu_pid(guest)
+    assert qemu is not None
+    ended = ProcessRef.of(qemu)
+    host.pull_plug()
+    assert not ended.alive()
+    assert not host.is_on
+    assert lab.status()["hosts"][2]["power"] == "off"
+    host.plug_in()
+    assert host.guests()[guest.uuid] == "shutoff"
+    active = host.virsh("pool-list", "--name") + host.virsh("net-list", "--name")
+    assert set(active.split()) == {"shared", "local", "default", "isolated", "guests"}
+    for name in ("web-03", "db-03"):
+        host.virsh("start", name)
+    assert wait_for(lambda: guest.boot_id != boot, 120)
+
+
+def test_more_guests(lab: Lab) -> None:
+    tiny = lab.add_guest(host="kvm-01", kind="tiny")
+    local = lab.add_guest("build-01", host="kvm-01", local_disk=True)
+    busy = lab.add_guest("cache-01", host="kvm-02", dirty=16)
+    off = lab.add_guest("spare-01", host="kvm-02", start=False)
+    assert tiny.name == "tiny-01"
+    assert "T0001" in tiny.serial_text("kvm-01")
+    assert "/var/lib/libvirt/images/build-01.img" in lab.host("kvm-01").virsh("domblklist", local.name)
+    assert busy.memory_bytes > local.memory_bytes
+    assert lab.host("kvm-02").guests()[off.uuid] == "shutoff"
+    with pytest.raises(LabError, match="already has a guest cache-01"):
+        lab.add_guest("cache-01")
+    for guest in (tiny, local, busy):
+        guest.host.virsh("destroy", guest.name)
+
+
+def test_labs_live_beside_each_other(lab: Lab, make_lab: MakeLab) -> None:
+    other = make_lab("beside")
+    assert other.subnet != lab.subnet
+    assert other.guest("web-01").uuid != lab.guest("web-01").uuid
+    before = lab.guest("web-01").wait_heartbeat()
+    other.stop()
+    assert traces(other.name) == []
+    assert lab.guest("web-01").wait_heartbeat(before)
+    assert tcp_answers(lab.host("kvm-01"))
+
+
+def test_a_lab_whose_process_was_killed_is_built_anew(make_lab: MakeLab, lab_folder: Path) -> None:
+    first = make_lab("crash")
+    uuid, boot = first.hosts[0].uuid, first.guest("web-01").boot_id
+    process = first._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    # The hosts notice by themselves; what the kernel keeps is removed by the next start.
+    assert wait_for(lambda: not first.hosts[0].is_on, 20)
+    assert traces(first.name) != []
+    again = make_lab("crash")
+    assert again.name == first.name
+    assert again.hosts[0].uuid == uuid
+    assert again.guest("web-01").boot_id != boot
+    again.stop()
+    assert traces(first.name) == []
+    assert not (lab_folder / "lab" / first.name).exists()
+
+
+def test_a_lab_goes_down_with_the_parent_of_its_process(lab_folder: Path) -> None:
+    name = f"t-orphan-{os.getpid()}"
+    script = (
+        "import subprocess, sys; "
+        f"p = subprocess.Popen([sys.executable, '-m', 'lab', 'up', '1', '--foreground', '--name', {name!r}, "
+        f"'--data', {str(lab_folder)!r}], stdout=subprocess.PIPE, text=True); "
+        "print(p.pid, p.stdout.readline().strip(), flush=True); p.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, said = parent.stdout.readline().split()
+        assert said == "ready"
+        owner = ProcessRef.of(int(pid))
+        parent.send_signal(signal.SIGKILL)
+    assert wait_for(lambda: not owner.alive(), 20)
+    assert traces(name) == []
+
+
+def test_down_twice_is_fine_and_up_twice_is_refused(lab_folder: Path) -> None:
+    name = f"t-twice-{os.getpid()}"
+    command = [sys.executable, "-m", "lab"]
+    where = ["--name", name, "--data", str(lab_folder)]
+    subprocess.run([*command, "up", "1", *where], cwd=ROOT, check=True)
+    again = subprocess.run([*command, "up", "1", *where], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stderr.strip().splitlines()[-1].startswith(f"Lab {name} is already up")
+    for _ in range(2):
+        subprocess.run([*command, "down", *where], cwd=ROOT, check=True)
+    assert traces(name) == []
