@@ -177,7 +177,7 @@ def start(program: Program, *, log_dir: Path, cwd: Path) -> Child:
         stderr=subprocess.STDOUT,
         pass_fds=program.pass_fds,
         process_group=0,  # a terminal's Ctrl-C reaches the supervisor alone, which then stops all in order
-        preexec_fn=_die_with(os.getpid(), program.death_signal),  # noqa: PLW1509 - the supervisor has one thread
+        preexec_fn=die_with_parent(os.getpid(), program.death_signal),  # noqa: PLW1509 - the supervisor has one thread
     )
     assert process.stdout is not None  # noqa: S101
     os.set_blocking(process.stdout.fileno(), False)
@@ -185,7 +185,9 @@ def start(program: Program, *, log_dir: Path, cwd: Path) -> Child:
     return Child(program, process, log, time.monotonic(), deque(maxlen=program.tail_lines))
 
 
-def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
+def die_with_parent(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
+    """What a new child runs first, so that the kernel ends it when its parent dies."""
+
     def tie() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != parent:  # it died before the line above
