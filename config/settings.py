@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "audit.middleware.RequestIdMiddleware",
     "access.middleware.SessionMiddleware",
+    "console.frame.FrameMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -90,7 +91,12 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "console.context.shell",
             ],
-            "builtins": ["console.templatetags.guesthouse"],
+            "builtins": [
+                "django.templatetags.i18n",
+                "django.templatetags.static",
+                "django.contrib.humanize.templatetags.humanize",
+                "console.templatetags.guesthouse",
+            ],
             "libraries": {"guesthouse": "console.templatetags.guesthouse"},
         },
     }
@@ -180,9 +186,11 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["api.formats.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["api.formats.JsonParser"],
     "EXCEPTION_HANDLER": "api.errors.handle_exception",
+    "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 

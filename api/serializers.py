@@ -1,0 +1,259 @@
+"""What the API tells of each kind of object: every field is named here, none comes by itself."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from hosts.models import Host, Source
+from inventory.models import Disk, Guest, Nic
+from metrics.models import GuestLoad, HostLoad
+from migrations.models import GuestMigration
+from migrations.planner import Target, as_data
+from networks.models import VirtualSwitch
+from operations.kinds import kind_of
+from operations.models import Job, JobStep
+from storage.models import Datastore, DatastoreMount
+
+Json = dict[str, Any]
+
+
+def link(row: Any) -> Json | None:
+    """Another object, by id and name."""
+    return None if row is None else {"id": row.pk, "name": str(row)}
+
+
+def newest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def source_json(source: Source) -> Json:
+    return {
+        "id": source.pk,
+        "name": source.name,
+        "state": source.state,
+        "seen_at": newest((source.inventory_read_at, source.states_read_at)),
+        "message": source.state_message,
+        "state_since": source.state_since,
+        "kind": source.kind,
+        "transport": source.transport,
+        "address": source.address,
+        "port": source.port,
+        "datacenter": link(source.datacenter),
+    }
+
+
+def host_json(host: Host, load: HostLoad | None = None) -> Json:
+    return {
+        "id": host.pk,
+        "name": host.name,
+        "state": host.state,
+        "seen_at": _seen_on(host, host.evidence_at, host.missing_since),
+        "maintenance": host.maintenance,
+        "uuid": host.uuid,
+        "source": link(host.source),
+        "datacenter": link(host.datacenter),
+        "hypervisor": host.hypervisor,
+        "hypervisor_version": host.hypervisor_version,
+        "manager_version": host.manager_version,
+        "vendor": host.vendor,
+        "model": host.model,
+        "architecture": host.architecture,
+        "cpu_model": host.cpu_model,
+        "cpu_sockets": host.cpu_sockets,
+        "cpu_cores": host.cpu_cores,
+        "cpu_threads": host.cpu_threads,
+        "cpu_mhz": host.cpu_mhz,
+        "memory_bytes": host.memory_bytes,
+        "load": _load_json(load),
+    }
+
+
+def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
+    return {
+        "id": guest.pk,
+        "name": guest.name,
+        "state": guest.state,
+        "seen_at": guest.seen_at,
+        "missing_since": guest.missing_since,
+        "host": link(guest.host),
+        "uuid": guest.uuid,
+        "title": guest.title,
+        "state_reason": guest.state_reason,
+        "vcpus": guest.vcpus,
+        "memory_bytes": guest.memory_bytes,
+        "addresses": guest.addresses.split(),
+        "conflict": guest.conflict,
+        "load": _load_json(load),
+    }
+
+
+def guest_detail_json(guest: Guest, load: GuestLoad | None = None) -> Json:
+    return {
+        **guest_json(guest, load),
+        "notes": guest.notes,
+        "autostart": guest.autostart,
+        "persistent": guest.persistent,
+        "architecture": guest.architecture,
+        "machine": guest.machine,
+        "firmware": guest.firmware,
+        "cpu_mode": guest.cpu_mode,
+        "snapshot_count": guest.snapshot_count,
+        "passthrough": guest.passthrough,
+        "disks": [_disk_json(disk) for disk in guest.disks.all()],
+        "nics": [_nic_json(nic) for nic in guest.nics.all()],
+    }
+
+
+def datastore_json(datastore: Datastore) -> Json:
+    """Needs `mounts__host__source` prefetched."""
+    mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
+    return {
+        "id": datastore.pk,
+        "name": datastore.name,
+        "state": _active_state(datastore.active, datastore.missing_since),
+        "seen_at": newest(
+            (datastore.evidence_at, *(_seen_on(one.host, one.evidence_at, None) for one in mounts)),
+        ),
+        "technology": datastore.technology,
+        "class": datastore.storage_class,
+        "shared": datastore.shared,
+        "path": datastore.path,
+        "source": datastore.source,
+        "capacity_bytes": datastore.capacity_bytes,
+        "available_bytes": datastore.available_bytes,
+        "datacenter": link(datastore.datacenter),
+        "hosts": [_mount_json(mount) for mount in mounts],
+    }
+
+
+def switch_json(switch: VirtualSwitch) -> Json:
+    return {
+        "id": switch.pk,
+        "name": switch.name,
+        "state": _active_state(switch.active, switch.missing_since),
+        "seen_at": _seen_on(switch.host, switch.evidence_at, switch.missing_since),
+        "host": link(switch.host),
+        "kind": switch.kind,
+        "bridge": switch.bridge,
+        "autostart": switch.autostart,
+        "uplinks": switch.uplinks,
+    }
+
+
+def task_json(job: Job) -> Json:
+    return {
+        "id": job.pk,
+        "name": f"{_title(job)}: {job.target_name}",
+        "state": job.state,
+        "seen_at": job.ended_at or timezone.now(),  # our own row: true until it ends
+        "kind": job.kind,
+        "target": {"kind": job.target_kind, "id": job.target_id, "name": job.target_name},
+        "progress": job.progress,
+        "message": job.message,
+        "submitted_by": job.submitted_by_name,
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+    }
+
+
+def task_detail_json(job: Job) -> Json:
+    return {**task_json(job), "steps": [_step_json(step) for step in job.steps.all()]}
+
+
+def migration_json(migration: GuestMigration) -> Json:
+    job = migration.job
+    return {
+        "id": job.pk,
+        "name": migration.guest_name,
+        "state": job.state,
+        "seen_at": job.ended_at or timezone.now(),
+        "guest": {"id": migration.guest_id, "name": migration.guest_name},
+        "source_host": {"id": migration.source_host_id, "name": migration.source_host_name},
+        "target_host": {"id": migration.target_host_id, "name": migration.target_host_name},
+        "live": migration.live,
+        "progress": job.progress,
+        "message": job.message,
+        "findings": migration.findings,
+        "downtime_ms": migration.downtime_ms,
+        "bytes_moved": migration.bytes_moved,
+        "submitted_by": job.submitted_by_name,
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+    }
+
+
+def migration_detail_json(migration: GuestMigration) -> Json:
+    return {**migration_json(migration), "steps": [_step_json(step) for step in migration.job.steps.all()]}
+
+
+def target_json(target: Target) -> Json:
+    return {
+        "host": link(target.host),
+        "possible": target.possible,
+        "findings": as_data(target.findings),
+    }
+
+
+def _seen_on(host: Host, evidence_at: datetime, missing_since: datetime | None) -> datetime | None:
+    """When something of a host was last read; what is missing was not seen by later reads."""
+    source = host.source
+    return evidence_at if missing_since else newest((evidence_at, source.inventory_read_at))
+
+
+def _active_state(active: bool, missing_since: datetime | None) -> str:
+    return "missing" if missing_since else "active" if active else "inactive"
+
+
+def _load_json(load: GuestLoad | HostLoad | None) -> Json | None:
+    if load is None:
+        return None
+    return {
+        "cpu_percent": load.cpu_percent,
+        "memory_used_bytes": load.memory_used_bytes,
+        "read_at": load.read_at,
+    }
+
+
+def _mount_json(mount: DatastoreMount) -> Json:
+    return {"id": mount.host_id, "name": mount.host.name, "active": mount.active}
+
+
+def _disk_json(disk: Disk) -> Json:
+    return {
+        "target": disk.target,
+        "device": disk.device,
+        "bus": disk.bus,
+        "source": disk.source,
+        "source_type": disk.source_type,
+        "format": disk.format,
+        "cache": disk.cache,
+        "read_only": disk.read_only,
+        "shareable": disk.shareable,
+        "capacity_bytes": disk.capacity_bytes,
+        "datastore": link(disk.datastore),
+    }
+
+
+def _nic_json(nic: Nic) -> Json:
+    return {
+        "mac": nic.mac,
+        "model": nic.model,
+        "kind": nic.kind,
+        "network": nic.network,
+        "bridge": nic.bridge,
+        "link_up": nic.link_up,
+        "addresses": nic.addresses,
+        "switch": link(nic.switch),
+    }
+
+
+def _step_json(step: JobStep) -> Json:
+    return {"at": step.at, "state": step.state, "message": step.message}
+
+
+def _title(job: Job) -> str:
+    return kind_of(job.kind).title(job.parameters)
