@@ -119,6 +119,7 @@ class Child:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if not chunk and self._rest:
             lines.append(self._rest)
+            self._rest = b""
         self._rest = self._rest[-READ_BYTES:]
         self.tail.extend(line.decode("utf-8", "replace").rstrip() for line in lines)
 

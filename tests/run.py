@@ -225,7 +225,7 @@ def run_phase(phase: Phase, extra: list[str]) -> Outcome:
 def pytest_command(phase: Phase, results: Path, extra: list[str]) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}"]
     if phase.side_by_side and not {"-n", "--pdb"} & set(extra):
-        command += ["-n", str(os.cpu_count() or 2), "--dist", "loadfile"]
+        command += ["-n", str(os.cpu_count() or 2), "--dist", "loadgroup"]
     return [*command, *(str(Path("tests", name)) for name in phase.folders), *extra]
 
 
@@ -233,7 +233,7 @@ def environment_of(phase: Phase, folder: Path, url: str | None) -> dict[str, str
     """A data directory of its own, and nothing of the person's installation."""
     kept = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "GUESTHOUSE_DEBUG")}
     kept |= {"GUESTHOUSE_DATA": str(folder / "data")}
-    kept.setdefault("GUESTHOUSE_LAB_CACHE", str(WORK / "lab"))
+    kept.setdefault("GUESTHOUSE_LAB_CACHE", str(HOME / "var" / "cache" / "lab"))
     if phase.database != "as given":
         kept.pop("DATABASE_URL", None)
     if url:

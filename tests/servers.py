@@ -52,18 +52,8 @@ def private_postgresql(settings: Sequence[str] = FAST) -> Iterator[str]:
 
 
 def _create_database(folder: Path) -> None:
-    command = [
-        _tool("psql"),
-        "-XAtq",
-        "-h",
-        folder,
-        "-U",
-        DATABASE,
-        "-d",
-        "postgres",
-        "-c",
-        f"create database {DATABASE}",
-    ]
+    target: Command = ["-h", folder, "-U", DATABASE, "-d", "postgres"]
+    command: Command = [_tool("psql"), "-XAtq", *target, "-c", f"create database {DATABASE}"]
     for _ in range(START_SECONDS * 10):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
