@@ -1,6 +1,6 @@
 """The endpoints. Each asks the database only: no endpoint opens a hypervisor connection."""
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
@@ -17,7 +17,6 @@ from api.lists import read_page
 from api.resources import GUESTS, HOSTS, MIGRATIONS, TASKS, Resource
 from api.serializers import migration_detail_json, target_json, task_detail_json
 from drivers.types import PowerAction
-from inventory.power import submit_power
 from migrations.selectors import targets_for
 from migrations.services import request_cancel as cancel_migration
 from migrations.services import submit_migration
@@ -34,7 +33,7 @@ class Endpoint(APIView):
 
 
 class ListEndpoint(Endpoint):
-    resource: ClassVar[Resource[Any]]
+    resource: Resource[Any] = GUESTS  # each URL names its own
 
     def get(self, request: Request) -> Response:
         page, following = read_page(self.resource.rows(request.user), self.resource.shape, request)
@@ -42,7 +41,7 @@ class ListEndpoint(Endpoint):
 
 
 class DetailEndpoint(Endpoint):
-    resource: ClassVar[Resource[Any]]
+    resource: Resource[Any] = GUESTS
 
     def get(self, request: Request, id: UUID) -> Response:  # noqa: A002 - the name in the URL
         return Response(self.resource.tell_one(_visible(self.resource, request, id)))
@@ -64,6 +63,8 @@ class GuestPower(Endpoint):
         require(request.user, Action.POWER)
         guest = _visible(GUESTS, request, id)
         body = read_body(request, PowerBody)
+        from inventory.power import submit_power
+
         job = submit_power(guest=guest, action=body.action, by=request.user)
         return Response(task_detail_json(job), status=status.HTTP_202_ACCEPTED)
 
@@ -111,7 +112,7 @@ class Unknown(Endpoint):
         kwargs.clear()
         return super().dispatch(request, *args, **kwargs)
 
-    def http_method_not_allowed(self, _request: Any, *args: Any, **kwargs: Any) -> Any:
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         raise Http404
 
 
