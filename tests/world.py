@@ -1,0 +1,148 @@
+"""Rows for a simulated world, without the sync: what tests of jobs need."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from drivers.fake.world import FakeWorld
+from drivers.registry import load_opener
+from drivers.types import GuestState
+from hosts.models import Connection, Datacenter, Host, Source, SourceState
+from inventory.models import Disk, Guest, Nic, Placement
+from networks.models import VirtualSwitch
+from storage.models import Datastore, DatastoreMount
+
+
+def open_here(connection: Connection, *, deadline_s: float = 0.0) -> AbstractContextManager[Any]:
+    """A session in this process, for runners under test."""
+    del deadline_s
+    endpoint = connection.endpoint()
+    return closing(load_opener(endpoint)(endpoint))
+
+
+@dataclass
+class Fleet:
+    """A simulated world and its rows."""
+
+    world: FakeWorld
+    datacenter: Datacenter
+    hosts: dict[str, Host]
+
+    def guest(self, host: str, number: int = 0) -> Guest:
+        """A running guest of this host."""
+        running = Guest.objects.filter(host=self.hosts[host], state=GuestState.RUNNING.value)
+        return running.order_by("name")[number]
+
+
+def make_fleet(path: Path, *names: str, guests: int = 3, seconds: float = 0.0) -> Fleet:
+    """Hosts that all migrate to each other, every guest running.
+
+    Units: seconds a move takes
+    """
+    world = FakeWorld.create(path, hosts=names, guests=guests)
+    with world.open() as state:
+        state.migration_seconds = seconds
+        for host in state.hosts.values():
+            for guest in host.guests.values():
+                guest.state, guest.state_reason, guest.snapshot_count = GuestState.RUNNING, "booted", 0
+                guest.memory_bytes = 1 << 30
+    datacenter = Datacenter.objects.create(name="dc")
+    hosts = {name: _make_rows(world, datacenter, name) for name in names}
+    return Fleet(world, datacenter, hosts)
+
+
+def _make_rows(world: FakeWorld, datacenter: Datacenter, name: str) -> Host:
+    endpoint, now = world.endpoint(name), timezone.now()
+    with closing(load_opener(endpoint)(endpoint)) as session:
+        snapshot = session.snapshot()
+    source = Source.objects.create(
+        name=name,
+        datacenter=datacenter,
+        kind=endpoint.kind,
+        transport=endpoint.transport,
+        uri=endpoint.uri,
+        state=SourceState.OK,
+        next_inventory_at=now,
+        next_states_at=now,
+    )
+    fact = snapshot.hosts[0]
+    host = Host.objects.create(
+        source=source,
+        datacenter=datacenter,
+        ref=fact.ref,
+        uuid=fact.uuid,
+        name=name,
+        architecture=fact.architecture,
+        memory_bytes=fact.memory_bytes,
+        evidence_at=now,
+    )
+    stores = {store.name: _make_mount(datacenter, host, store, now) for store in snapshot.datastores}
+    for switch in snapshot.switches:
+        VirtualSwitch.objects.create(
+            host=host,
+            ref=switch.ref,
+            uuid=switch.uuid,
+            name=switch.name,
+            kind=switch.kind,
+            bridge=switch.bridge,
+            active=switch.active,
+            autostart=switch.autostart,
+            evidence_at=now,
+        )
+    for guest in snapshot.guests:
+        _make_guest(datacenter, host, guest, stores, now)
+    return host
+
+
+def _make_mount(datacenter: Datacenter, host: Host, fact: Any, now: Any) -> Datastore:
+    shared = fact.name == "shared"
+    store, _made = Datastore.objects.get_or_create(
+        datacenter=datacenter,
+        identity=fact.name if shared else f"{host.name}/{fact.name}",
+        defaults={
+            "name": fact.name,
+            "technology": fact.technology,
+            "storage_class": fact.storage_class,
+            "path": fact.path,
+            "shared": shared,
+            "evidence_at": now,
+        },
+    )
+    DatastoreMount.objects.create(
+        datastore=store, host=host, ref=fact.ref, name=fact.name, path=fact.path, active=True, evidence_at=now
+    )
+    return store
+
+
+def _make_guest(datacenter: Datacenter, host: Host, fact: Any, stores: dict[str, Datastore], now: Any) -> None:
+    guest = Guest.objects.create(
+        datacenter=datacenter,
+        uuid=fact.uuid,
+        host=host,
+        ref=fact.ref,
+        name=fact.name,
+        state=fact.state.value,
+        memory_bytes=fact.memory_bytes,
+        architecture=fact.architecture,
+        evidence_at=now,
+    )
+    Placement.objects.create(guest=guest, host=host, ref=fact.ref, state=fact.state.value, evidence_at=now)
+    for position, disk in enumerate(fact.disks):
+        Disk.objects.create(
+            guest=guest,
+            position=position,
+            datastore=stores["shared"],
+            target=disk.target,
+            device=disk.device,
+            source=disk.source,
+            source_type=disk.source_type,
+        )
+    for position, nic in enumerate(fact.nics):
+        Nic.objects.create(
+            guest=guest, position=position, mac=nic.mac, kind=nic.kind, network=nic.network, bridge=nic.bridge
+        )
