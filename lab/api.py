@@ -55,7 +55,7 @@ class LabGuest:
 
         Raises: LabError when no host that answers knows it.
         """
-        found = [(host, known[self.uuid]) for host in self.lab.hosts if self.uuid in (known := host.guests())]
+        found = [(host, known[self.name]) for host in self.lab.hosts if self.name in (known := host.guests())]
         if not found:
             raise LabError(f"No host of lab {self.lab.name} that answers has guest {self.name}.")
         return next((host for host, power in found if power == "running"), found[0][0])
@@ -63,12 +63,12 @@ class LabGuest:
     @property
     def running_on(self) -> list[str]:
         """Names of all hosts that run it: never more than one."""
-        return [host.name for host in self.lab.hosts if host.guests().get(self.uuid) == "running"]
+        return [host.name for host in self.lab.hosts if host.guests().get(self.name) == "running"]
 
     @property
     def defined_on(self) -> list[str]:
         """Names of all hosts that know it."""
-        return [host.name for host in self.lab.hosts if self.uuid in host.guests()]
+        return [host.name for host in self.lab.hosts if self.name in host.guests()]
 
     def serial_text(self, host: "LabHost | str") -> str:
         """What it wrote on the serial line while on this host."""
@@ -148,7 +148,7 @@ class LabHost:
         return run(["virsh", "-q", "-c", self.unix_uri, *args], timeout=timeout)
 
     def guests(self) -> dict[str, str]:
-        """UUIDs of its guests with libvirt's word for their state; empty when it does not answer."""
+        """Names of its guests with libvirt's word for their state; empty when it does not answer."""
         return guests.where(self.lab.place, self._made)
 
     @property

@@ -153,8 +153,8 @@ def plug_host(place: Place, subnet: str, host: Host) -> None:
     unplug_host(place, host.name)
     ip(f"netns add {namespace}")
     ip(
-        f"link add eth0 address {mac(0xA0, host.number)} type veth peer name m{host.number} netns {switch}",
-        f"link add eth1 address {mac(0xA1, host.number)} type veth peer name g{host.number} netns {switch}",
+        f"link add eth0 address {mac(0xA0, host.number)} type veth peer name m-{host.name} netns {switch}",
+        f"link add eth1 address {mac(0xA1, host.number)} type veth peer name g-{host.name} netns {switch}",
         f"link add br0 address {mac(0xA1, host.number)} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
         "link set eth1 master br0 up",
         "link set br0 up",
@@ -164,8 +164,8 @@ def plug_host(place: Place, subnet: str, host: Host) -> None:
         namespace=namespace,
     )
     ip(
-        f"link set m{host.number} master mgmt0 up",
-        f"link set g{host.number} master guests0 up",
+        f"link set m-{host.name} master mgmt0 up",
+        f"link set g-{host.name} master guests0 up",
         namespace=switch,
     )
     if host.cut:
@@ -173,14 +173,16 @@ def plug_host(place: Place, subnet: str, host: Host) -> None:
 
 
 def unplug_host(place: Place, host: str) -> None:
-    """Take the host's network away, with all that lives in it."""
+    """Take the host's network away. The cables go first: with the namespace alone they would stay for a while."""
+    for port in (f"m-{host}", f"g-{host}"):
+        succeeds(inside(switch_namespace(place), "ip", "link", "delete", port))
     remove_namespace(host_namespace(place, host))
 
 
 def set_cable(place: Place, host: Host, *, joined: bool) -> None:
     """Cut or join both cables of a host at the switch; the host sees its links go down."""
     to = "up" if joined else "down"
-    ip(f"link set m{host.number} {to}", f"link set g{host.number} {to}", namespace=switch_namespace(place))
+    ip(f"link set m-{host.name} {to}", f"link set g-{host.name} {to}", namespace=switch_namespace(place))
 
 
 def mac(kind: int, number: int) -> str:

@@ -81,9 +81,14 @@ def run(args: Sequence[str | Path], *, text: str | None = None, timeout: float =
     except subprocess.TimeoutExpired:
         raise LabError(f"{command_name(command)} did not finish within {timeout:.0f} s.") from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise LabError(f"{command_name(command)} failed: {lines[-1].strip()}")
+        raise LabError(f"{command_name(command)} failed: {last_error(done.stderr) or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def last_error(text: str) -> str:
+    """The last line that says something; `ip -batch` adds one that only counts lines."""
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("Command failed")]
+    return next((line for line in reversed(lines) if line), "")
 
 
 def command_name(command: Sequence[str]) -> str:

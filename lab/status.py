@@ -7,7 +7,7 @@ from typing import Any
 from lab import guests, hosts, network, state, storage
 from lab.state import Guest, Host, LabState, Place
 
-Located = dict[str, dict[str, str]]  # host name -> guest UUID -> libvirt state
+Located = dict[str, dict[str, str]]  # host name -> guest name -> libvirt state
 
 
 def status(place: Place) -> dict[str, Any]:
@@ -26,14 +26,13 @@ def status(place: Place) -> dict[str, Any]:
         "guest_network": str(network.guests(lab.subnet)),
         "console_address": network.console_address(lab.subnet),
         "shared_folder": str(place.shared),
-        "hosts": [host_status(place, host, located[host.name], lab) for host in lab.hosts],
+        "hosts": [host_status(place, host, located[host.name]) for host in lab.hosts],
         "guests": [guest_status(place, guest, located, lab) for guest in lab.guests],
     }
 
 
-def host_status(place: Place, host: Host, located: dict[str, str], lab: LabState) -> dict[str, Any]:
+def host_status(place: Place, host: Host, located: dict[str, str]) -> dict[str, Any]:
     """One host, with pids as this machine sees them."""
-    names = {guest.uuid: guest.name for guest in lab.guests}
     init = hosts.init_pid(place, host.name)
     return {
         "name": host.name,
@@ -51,13 +50,13 @@ def host_status(place: Place, host: Host, located: dict[str, str], lab: LabState
         "libvirtd_log": str(place.host(host.name) / "log/libvirtd.log"),
         "pools": [asdict(pool) | {"path": str(pool.path)} for pool in storage.pools(place, host)],
         "networks": [{"name": net.name, "uuid": net.uuid, "bridge": net.bridge} for net in hosts.networks(place, host)],
-        "guests": sorted(names.get(uuid, uuid) for uuid in located),
+        "guests": sorted(located),
     }
 
 
 def guest_status(place: Place, guest: Guest, located: Located, lab: LabState) -> dict[str, Any]:
     """One guest: how it was made, and where it is now; no host when none that answers knows it."""
-    at = [(host, found[guest.uuid]) for host, found in located.items() if guest.uuid in found]
+    at = [(host, found[guest.name]) for host, found in located.items() if guest.name in found]
     at.sort(key=lambda entry: entry[1] != "running")
     host, power = at[0] if at else (None, "unknown")
     return {

@@ -103,7 +103,7 @@ def test_the_power_button_shuts_a_guest_down_and_its_disk_remembers(lab: Lab) ->
     guest = lab.guest("web-03")
     host, boot = guest.host, guest.boot_id
     host.virsh("shutdown", guest.name)
-    assert wait_for(lambda: host.guests()[guest.uuid] == "shutoff", 60)
+    assert wait_for(lambda: host.guests()[guest.name] == "shutoff", 60)
     host.virsh("start", guest.name)
     assert wait_for(lambda: guest.boot_id != boot, 120)
     assert "DISK mounted, start 2" in guest.serial_text(host)
@@ -117,7 +117,7 @@ def test_guests_survive_the_death_of_libvirtd(lab: Lab) -> None:
     assert host.libvirtd_pid is None
     assert guest.wait_heartbeat(before)
     host.start_libvirtd()
-    assert host.guests()[guest.uuid] == "running"
+    assert host.guests()[guest.name] == "running"
     assert host.qemu_pid(guest) == qemu
 
 
@@ -155,7 +155,7 @@ def test_a_power_loss_takes_the_guests_and_keeps_what_is_defined(lab: Lab) -> No
     assert not host.is_on
     assert lab.status()["hosts"][2]["power"] == "off"
     host.plug_in()
-    assert host.guests()[guest.uuid] == "shutoff"
+    assert host.guests()[guest.name] == "shutoff"
     active = host.virsh("pool-list", "--name") + host.virsh("net-list", "--name")
     assert set(active.split()) == {"shared", "local", "default", "isolated", "guests"}
     for name in ("web-03", "db-03"):
@@ -172,7 +172,7 @@ def test_more_guests(lab: Lab) -> None:
     assert "T0001" in tiny.serial_text("kvm-01")
     assert "/var/lib/libvirt/images/build-01.img" in lab.host("kvm-01").virsh("domblklist", local.name)
     assert busy.memory_bytes > local.memory_bytes
-    assert lab.host("kvm-02").guests()[off.uuid] == "shutoff"
+    assert lab.host("kvm-02").guests()[off.name] == "shutoff"
     with pytest.raises(LabError, match="already has a guest cache-01"):
         lab.add_guest("cache-01")
     for guest in (tiny, local, busy):
