@@ -4,8 +4,6 @@ import time
 from typing import Any
 
 from django.contrib.auth import logout
-from django.contrib.auth.signals import user_logged_in
-from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -24,9 +22,8 @@ SEEN = "seen_at"
 ALWAYS_OPEN = frozenset({"account_password", "logout", "healthz"})
 
 
-@receiver(user_logged_in)
 def start_clock(request: HttpRequest, **kwargs: Any) -> None:
-    """Remember when this session began."""
+    """Remember when this session began; called at each sign-in."""
     request.session[STARTED] = request.session[SEEN] = int(time.time())
 
 
