@@ -109,6 +109,15 @@ class LabGuest:
         seen = _BOOT.findall(self.serial_text(self.host))
         return str(seen[-1]) if seen else self.wait_heartbeat().boot_id
 
+    def make_run(self) -> None:
+        """Start or resume it where it is."""
+        host = self.host
+        guests.make_run(self.lab.place, host.made, self.name)
+
+    def remove(self) -> None:
+        """Stop it and forget it."""
+        lifecycle.remove_guest(self.lab.place, self.name)
+
     def lost_beats(self) -> list[int]:
         """Counts of its present start that no host's log has: more than one per move means that it stood still."""
         boot = self.boot_id
@@ -129,7 +138,7 @@ class LabHost:
 
     def __init__(self, lab: "Lab", made: state.Host) -> None:
         self.lab = lab
-        self._made = made
+        self.made = made
         self.name = made.name
         self.fqdn = made.fqdn
         self.uuid = made.uuid
@@ -149,7 +158,7 @@ class LabHost:
 
     def guests(self) -> dict[str, str]:
         """Names of its guests with libvirt's word for their state; empty when it does not answer."""
-        return guests.where(self.lab.place, self._made)
+        return guests.where(self.lab.place, self.made)
 
     @property
     def is_on(self) -> bool:
@@ -175,7 +184,7 @@ class LabHost:
 
     def start_libvirtd(self) -> None:
         """Start it again and wait until it answers."""
-        hosts.start_libvirtd(self.lab.place, self._made)
+        hosts.start_libvirtd(self.lab.place, self.made)
 
     def freeze_libvirtd(self) -> None:
         """It takes connections and stays silent: the way a hypervisor hangs."""
@@ -207,7 +216,8 @@ class LabHost:
 
     def mend(self) -> None:
         """On, joined, libvirtd running and answering, whatever was done to it."""
-        self.join_cable()
+        if state.need(self.lab.place).host(self.name).cut:
+            self.join_cable()
         if not self.is_on:
             self.plug_in()
         elif self.libvirtd_pid is None:
@@ -295,10 +305,7 @@ class Lab:
 
     def guest(self, name: str) -> LabGuest:
         """Raises: LabError"""
-        for guest in self.guests:
-            if guest.name == name:
-                return guest
-        raise LabError(f"Lab {self.name} has no guest {name}.")
+        return LabGuest(self, state.need(self.place).guest(name))
 
     def add_guest(
         self,
@@ -339,9 +346,12 @@ class Lab:
             yield pinger
 
     def mend(self) -> None:
-        """Undo what was done to the hosts."""
+        """Undo what was done: hosts are on and joined, and the guests that were started at first run."""
         for host in self.hosts:
             host.mend()
+        for made in state.need(self.place).guests:
+            if made.start:
+                LabGuest(self, made).make_run()
 
     def stop(self) -> None:
         """Take the lab down and wait for it."""
@@ -364,6 +374,7 @@ def _wait_for_line(process: subprocess.Popen[str], wanted: str, said: Path) -> N
             return
         if line.startswith("late:"):
             process.terminate()
+            process.wait(STOP_SECONDS)
             raise LabError(f"Not all guests of the lab came up: {line.strip()}")
     process.wait(STOP_SECONDS)
     last = said.read_text().strip().splitlines()[-1:]

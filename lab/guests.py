@@ -15,6 +15,7 @@ TINY_MEMORY = 8
 PER_HOST = ("web", "db")
 # Source: libvirt's virDomainState
 _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
+OFF = ("shutoff", "crashed")
 _STATS = re.compile(r"^Domain: '(.+)'\n(?:.*\n)*?\s*state\.state=(\d)", re.MULTILINE)
 
 
@@ -29,6 +30,7 @@ def new_guest(
     dirty: int = 0,
     disk: Disk = "shared",
     second_network: str | None = None,
+    start: bool = True,
 ) -> Guest:
     """Describe a guest and enter it in the lab's state; nothing is made yet.
 
@@ -51,6 +53,7 @@ def new_guest(
         dirty=dirty,
         disk=disk if kind == "linux" else "none",
         second_network=second_network,
+        start=start,
     )
     state.guests.append(guest)
     return guest
@@ -81,8 +84,8 @@ def quietest_host(state: LabState) -> Host:
     return min(state.hosts, key=lambda host: sum(guest.first_host == host.name for guest in state.guests))
 
 
-def make(place: Place, state: LabState, guest: Guest, *, start: bool = True) -> None:
-    """Make the guest's disk, define it on its host and start it."""
+def make(place: Place, state: LabState, guest: Guest) -> None:
+    """Make the guest's disk, define it on its host and start it if it is to be."""
     host = state.host(guest.first_host)
     try:
         storage.make_disk(place, guest)
@@ -90,7 +93,7 @@ def make(place: Place, state: LabState, guest: Guest, *, start: bool = True) -> 
             file.write(domain_xml(state, guest))
             file.flush()
             run(["virsh", "-c", place.unix_uri(host.name), "define", file.name])
-        if start:
+        if guest.start:
             run(["virsh", "-c", place.unix_uri(host.name), "start", guest.name])
     except LabError:
         storage.remove_disk(place, guest)
@@ -175,6 +178,13 @@ def where(place: Place, host: Host) -> dict[str, str]:
     except LabError:
         return {}
     return {name: _STATES[int(code)] for name, code in _STATS.findall(answer)}
+
+
+def make_run(place: Place, host: Host, name: str) -> None:
+    """Start or resume a guest, whatever was done to it."""
+    power = where(place, host).get(name)
+    if power in OFF or power == "paused":
+        run(["virsh", "-q", "-c", place.unix_uri(host.name), "start" if power in OFF else "resume", name])
 
 
 def serial_text(place: Place, host: str, guest: str) -> str:

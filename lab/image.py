@@ -55,6 +55,8 @@ def fetch_kernel(cache: Path) -> Path:
     Raises: LabError
     """
     cache.mkdir(parents=True, exist_ok=True)
+    for unfinished in cache.glob("new-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     package = kernel_package()
     with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as made:
         work = Path(made)

@@ -185,11 +185,29 @@ def add_guest(
             memory=memory,
             dirty=dirty,
             disk=disk,
+            start=start,
         )
-        guests.make(place, lab, guest, start=start)
+        guests.make(place, lab, guest)
         state.save(place, lab)
         refresh_shared(place, lab)
         return guest
+
+
+def remove_guest(place: Place, name: str) -> None:
+    """Stop a guest and remove it from every host that answers, with its disk on the shared datastore."""
+    with state.lab_lock(place):
+        lab = state.need(place)
+        guest = lab.guest(name)
+        for host in lab.hosts:
+            if name in (known := guests.where(place, host)):
+                virsh = ["virsh", "-q", "-c", place.unix_uri(host.name)]
+                if known[name] not in guests.OFF:
+                    run([*virsh, "destroy", name])
+                run([*virsh, "undefine", name])
+        storage.remove_disk(place, guest)
+        lab.guests.remove(guest)
+        state.save(place, lab)
+        refresh_shared(place, lab)
 
 
 def refresh_shared(place: Place, lab: LabState) -> None:

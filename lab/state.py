@@ -58,6 +58,7 @@ class Guest:
     dirty: int
     disk: Disk
     second_network: str | None
+    start: bool
 
 
 @dataclass(slots=True)
@@ -72,6 +73,13 @@ class LabState:
     owner: ProcessRef | None = None
     hosts: list[Host] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
+
+    def guest(self, name: str) -> Guest:
+        """Raises: LabError when the lab has no such guest."""
+        for guest in self.guests:
+            if guest.name == name:
+                return guest
+        raise LabError(f"Lab {self.name} has no guest {name}.")
 
     def host(self, name: str) -> Host:
         """Raises: LabError when the lab has no such host."""

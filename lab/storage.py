@@ -85,7 +85,7 @@ def _upload(place: Place, guest: Guest, empty: Path) -> None:
 
 
 def remove_disk(place: Place, guest: Guest) -> None:
-    """Remove a shared disk that was made for a guest that then could not be defined."""
+    """Remove the guest's disk if it is on the shared datastore; a local one goes with its host."""
     if guest.disk == "shared":
         (place.shared / disk_name(guest)).unlink(missing_ok=True)
 

@@ -60,6 +60,6 @@ def session_lab(make_lab: Callable[..., Lab]) -> Lab:
 
 @pytest.fixture
 def lab(session_lab: Lab) -> Iterator[Lab]:
-    """Three hosts with two guests each. Hosts are mended after each test; guests stay where the test put them."""
+    """Three hosts with two guests each. Both are mended after each test; guests stay where it put them."""
     yield session_lab
     session_lab.mend()

@@ -141,8 +141,6 @@ def test_a_cut_cable_stays_cut_over_a_power_loss(lab: Lab) -> None:
     assert not tcp_answers(host)
     host.join_cable()
     assert wait_for(lambda: tcp_answers(host), 30)
-    for guest in ("web-03", "db-03"):
-        host.virsh("start", guest)
 
 
 def test_a_power_loss_takes_the_guests_and_keeps_what_is_defined(lab: Lab) -> None:
@@ -158,8 +156,7 @@ def test_a_power_loss_takes_the_guests_and_keeps_what_is_defined(lab: Lab) -> No
     assert host.guests()[guest.name] == "shutoff"
     active = host.virsh("pool-list", "--name") + host.virsh("net-list", "--name")
     assert set(active.split()) == {"shared", "local", "default", "isolated", "guests"}
-    for name in ("web-03", "db-03"):
-        host.virsh("start", name)
+    guest.make_run()
     assert wait_for(lambda: guest.boot_id != boot, 120)
 
 
@@ -175,8 +172,10 @@ def test_more_guests(lab: Lab) -> None:
     assert lab.host("kvm-02").guests()[off.name] == "shutoff"
     with pytest.raises(LabError, match="already has a guest cache-01"):
         lab.add_guest("cache-01")
-    for guest in (tiny, local, busy):
-        guest.host.virsh("destroy", guest.name)
+    for guest in (tiny, local, busy, off):
+        guest.remove()
+    assert {guest.name for guest in lab.guests} == {f"{role}-0{n}" for role in ("web", "db") for n in (1, 2, 3)}
+    assert "cache-01" not in lab.host("kvm-03").virsh("vol-list", "shared")
 
 
 def test_labs_live_beside_each_other(lab: Lab, make_lab: MakeLab) -> None:
