@@ -145,6 +145,7 @@ class Host(Row):
     cpu_mhz = models.PositiveIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     fact_hash = models.CharField(max_length=32, blank=True)
+    links_hash = models.CharField(max_length=32, blank=True)  # of what its guests' disks and NICs were linked to
     evidence_at = models.DateTimeField()  # nothing read before this is applied
     missing_since = models.DateTimeField(null=True, blank=True)
 

@@ -105,9 +105,7 @@ class Placement(Row):
 
     class Meta:
         indexes = [
-            models.Index(
-                fields=["host"], condition=models.Q(contested=True), name="inventory_contested_placements"
-            )
+            models.Index(fields=["host"], condition=models.Q(contested=True), name="inventory_contested_placements")
         ]
         constraints = [models.UniqueConstraint(fields=["host", "ref"], name="inventory_one_placement_per_ref")]
 
@@ -132,9 +130,7 @@ class Disk(Row):
 
     class Meta:
         ordering = ["position"]
-        constraints = [
-            models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_disk_per_position")
-        ]
+        constraints = [models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_disk_per_position")]
 
     def __str__(self) -> str:
         return f"{self.target} {self.source}"
@@ -154,9 +150,7 @@ class Nic(Row):
 
     class Meta:
         ordering = ["position"]
-        constraints = [
-            models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_nic_per_position")
-        ]
+        constraints = [models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_nic_per_position")]
 
     def __str__(self) -> str:
         return self.mac

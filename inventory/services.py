@@ -1,12 +1,20 @@
 """Writing guests from what a job saw of them."""
 
+from __future__ import annotations
+
 from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
 
 from core.db import write_transaction
 from core.events import Change, publish
 from drivers.types import GuestState
 from hosts.models import Host
-from inventory.models import Guest, Placement
+from hosts.polling import hurry
+from inventory.models import Guest, Nic, Placement
+from networks.models import VirtualSwitch
 
 
 def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, evidence_at: datetime) -> None:
@@ -16,13 +24,36 @@ def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, eviden
     """
     with write_transaction():
         row = Guest.objects.select_for_update().get(pk=guest.pk)
-        if row.host_id != host.pk:
-            Placement.objects.filter(guest=row, host=row.host_id).delete()
-            row.placed_at = evidence_at
+        before = row.host_id
         row.host, row.ref, row.state, row.evidence_at = host, ref, state.value, evidence_at
         row.missing_since = None
-        row.save(update_fields=["host", "ref", "state", "evidence_at", "placed_at", "missing_since"])
+        if before != host.pk:
+            _leave(row, evidence_at)
+        row.save()
         Placement.objects.update_or_create(
-            host=host, ref=ref, defaults={"guest": row, "state": state.value, "evidence_at": evidence_at}
+            host=host,
+            ref=ref,
+            defaults={
+                "guest": row,
+                "state": state.value,
+                "evidence_at": evidence_at,
+                "contested": False,
+                "claimed_at": None,
+            },
         )
         publish(Change("guest", str(row.pk)))
+        if before != host.pk:
+            publish(Change("host", str(before)), Change("host", str(host.pk)))
+            # Disks, addresses and the rest are read again on both sides.
+            sources = Host.objects.filter(pk__in=[before, host.pk]).values_list("source", flat=True)
+            transaction.on_commit(partial(hurry, set(sources)), robust=True)
+
+
+def _leave(row: Guest, evidence_at: datetime) -> None:
+    """Forget what other hosts said before the move, and plug the NICs in where the guest is now."""
+    row.placed_at = evidence_at
+    row.fact_hash = row.devices_hash = ""
+    Placement.objects.filter(guest=row, evidence_at__lt=evidence_at).exclude(host=row.host).delete()
+    named = VirtualSwitch.objects.filter(host=row.host_id, name=OuterRef("network"), missing_since=None)
+    Nic.objects.filter(guest=row).exclude(network="").update(switch=Subquery(named.values("pk")[:1]))
+    Placement.objects.filter(guest=row, host=row.host).update(fact_hash="")

@@ -1,0 +1,192 @@
+"""Writing many rows at once, in one statement a call on both databases.
+
+PostgreSQL gets the rows as one JSON value that it unfolds itself: measured at 20 µs a row of 21 columns, as fast as
+COPY through a temporary table and three times as fast as arrays. SQLite gets one prepared statement, run for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import connection
+from django.db.models import Field, JSONField, Model
+
+# Beyond this PostgreSQL's JSON unfolding spills; below it the round trip shows.
+BATCH = 1000
+
+Values = Sequence[Any]
+
+
+def insert(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> None:
+    """Insert new rows; a row that exists is an IntegrityError."""
+    _write(model, columns, rows, _insert(model, columns))
+
+
+def upsert(
+    model: type[Model],
+    columns: Sequence[str],
+    rows: Sequence[Values],
+    *,
+    key: Sequence[str],
+    keep: Sequence[str] = (),
+    newer: str = "",
+) -> None:
+    """Insert rows, or update those whose `key` exists in all columns but `keep`.
+
+    With `newer`, a time column, an existing row changes only when the new one is not older. No key may come twice.
+    """
+    _write(model, columns, rows, _upsert(model, columns, key, keep, newer))
+
+
+def update(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> None:
+    """Update rows by the first column, the primary key; the other columns get the values."""
+    sqlite = connection.vendor == "sqlite"
+    if sqlite:  # the key goes last, as its placeholder does
+        rows = [(*row[1:], row[0]) for row in rows]
+    ordered = (*columns[1:], columns[0]) if sqlite else columns
+    _write(model, ordered, rows, _update(model, columns))
+
+
+def delete_rows(model: type[Model], ids: Sequence[Any]) -> None:
+    """Delete by primary key, without cascades: for rows nothing points to."""
+    for start in range(0, len(ids), BATCH):
+        model._default_manager.filter(pk__in=ids[start : start + BATCH])._raw_delete("default")
+
+
+def delete_from(model: type[Model], key: str, position: str, rows: Sequence[tuple[Any, int]]) -> None:
+    """For each (key, count): delete the rows of that key whose position is not below the count."""
+    names = _quoted(model, [key, position])
+    if connection.vendor == "sqlite":
+        statement = f"DELETE FROM {_table(model)} WHERE {names[0]} = %s AND {names[1]} >= %s"  # noqa: S608
+    else:
+        pairs, table = _recordset(model, [key, position]), _table(model)
+        where = f"{table}.{names[0]} = v.{names[0]} AND {table}.{names[1]} >= v.{names[1]}"
+        statement = f"DELETE FROM {table} USING {pairs} WHERE {where}"  # noqa: S608
+    _write(model, (key, position), rows, statement)
+
+
+def _write(model: type[Model], columns: Sequence[str], rows: Sequence[Values], statement: str) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.executemany(statement, _for_sqlite(model, columns, rows))
+            return
+        names = tuple(_field(model, name).column for name in columns)
+        remaining = iter(rows)
+        while batch := list(islice(remaining, BATCH)):
+            cursor.execute(statement, [_as_json(names, batch)])
+
+
+def _as_json(names: Sequence[str], rows: Iterable[Values]) -> str:
+    return msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows]).decode()
+
+
+def _field(model: type[Model], name: str) -> Field[Any, Any]:
+    field = model._meta.get_field(name)
+    assert isinstance(field, Field)  # noqa: S101 (a column name in our own code, not data)
+    return field
+
+
+def _quoted(model: type[Model], columns: Sequence[str]) -> list[str]:
+    return [connection.ops.quote_name(_field(model, name).column) for name in columns]
+
+
+def _table(model: type[Model]) -> str:
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+# Statements are built from our own models' names only; every value is a parameter.
+def _rows_source(model: type[Model], columns: Sequence[str]) -> str:
+    """The rows as a relation `v`: placeholders on SQLite, one unfolded JSON value on PostgreSQL."""
+    if connection.vendor == "sqlite":
+        return f"VALUES ({', '.join(['%s'] * len(columns))})"
+    return f"SELECT * FROM {_recordset(model, columns)}"  # noqa: S608
+
+
+def _recordset(model: type[Model], columns: Sequence[str]) -> str:
+    types = [_type(_field(model, name)) for name in columns]
+    shape = ", ".join(f"{name} {kind}" for name, kind in zip(_quoted(model, columns), types, strict=True))
+    return f"json_to_recordset(%s::json) AS v({shape})"
+
+
+def _type(field: Field[Any, Any]) -> str:
+    return str(field.rel_db_type(connection) if field.is_relation else field.db_type(connection))
+
+
+def _insert(model: type[Model], columns: Sequence[str]) -> str:
+    return f"INSERT INTO {_table(model)} ({', '.join(_quoted(model, columns))}) {_rows_source(model, columns)}"
+
+
+def _upsert(model: type[Model], columns: Sequence[str], key: Sequence[str], keep: Sequence[str], newer: str) -> str:
+    changed = _quoted(model, [name for name in columns if name not in key and name not in keep])
+    sets = ", ".join(f"{name} = excluded.{name}" for name in changed)
+    statement = f"{_insert(model, columns)} ON CONFLICT ({', '.join(_quoted(model, key))}) DO UPDATE SET {sets}"
+    if newer:
+        (column,) = _quoted(model, [newer])
+        statement += f" WHERE excluded.{column} >= {_table(model)}.{column}"
+    return statement
+
+
+def _update(model: type[Model], columns: Sequence[str]) -> str:
+    key, *others = _quoted(model, columns)
+    if connection.vendor == "sqlite":
+        sets = ", ".join(f"{name} = %s" for name in others)
+        return f"UPDATE {_table(model)} SET {sets} WHERE {key} = %s"  # noqa: S608
+    sets = ", ".join(f"{name} = v.{name}" for name in others)
+    return (
+        f"UPDATE {_table(model)} SET {sets} FROM {_recordset(model, columns)} "  # noqa: S608
+        f"WHERE {_table(model)}.{key} = v.{key}"
+    )
+
+
+Converter = Callable[[Any], Any]
+
+
+def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> Iterable[Values]:
+    """SQLite's own values: hexadecimal ids, times as text in UTC, JSON as text."""
+    converters = _converters(model, tuple(columns))
+    if not converters:
+        return rows
+    return [_convert(row, converters) for row in rows]
+
+
+def _convert(row: Values, converters: tuple[tuple[int, Converter], ...]) -> Values:
+    values = list(row)
+    for position, converter in converters:
+        values[position] = converter(values[position])
+    return values
+
+
+@cache
+def _converters(model: type[Model], columns: tuple[str, ...]) -> tuple[tuple[int, Converter], ...]:
+    found = ((position, _converter(_field(model, name))) for position, name in enumerate(columns))
+    return tuple((position, converter) for position, converter in found if converter)
+
+
+def _converter(field: Field[Any, Any]) -> Converter | None:
+    if isinstance(field, JSONField):
+        return _json_text
+    kind = field.target_field.get_internal_type() if field.is_relation else field.get_internal_type()
+    return {"UUIDField": _hexadecimal, "DateTimeField": _utc_text}.get(kind)
+
+
+def _hexadecimal(value: Any) -> Any:
+    return value.hex if isinstance(value, UUID) else value
+
+
+def _utc_text(value: datetime | str | None) -> str | None:
+    """As Django writes it, so that texts sort as times do."""
+    if isinstance(value, datetime):
+        return str(value.astimezone(UTC).replace(tzinfo=None))
+    return value
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,103 @@
+"""From what a hypervisor says to what our columns hold: nothing too long, negative or unstorable, and nothing lost.
+
+Also the digest by which a poll sees that nothing changed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from django.utils.translation import gettext as _
+
+BIGGEST = 2**63 - 1
+BIGGEST_INTEGER = 2**31 - 1
+BIGGEST_SMALL = 2**15 - 1
+LONGEST_NOTES = 65_536
+MOST_FINDINGS = 50
+ZERO = "00000000-0000-0000-0000-000000000000"
+_NAMESPACE = uuid.UUID("6d9e6c1b-3f0e-5b0a-9c55-5a3c0f3a6a10")
+
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+
+
+def digest(value: Any) -> str:
+    """The same for the same facts, in any process."""
+    return blake2b(canonical(value), digest_size=16).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    try:
+        return _encode(value)
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
+        # Lone surrogates and integers beyond 64 bits: a hostile answer, but still one that can be compared.
+        return repr(value).encode("utf-8", "backslashreplace")
+
+
+def text(value: str, longest: int) -> str:
+    """Storable on both databases and short enough; an ellipsis shows that it was cut."""
+    if len(value) <= longest and value.isascii() and "\x00" not in value:
+        return value
+    clean = value.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def key_text(value: str, longest: int) -> str:
+    """As `text`, but different values stay different: for references."""
+    clean = text(value, longest)
+    if clean == value:
+        return value
+    return f"{clean[: longest - 34]}~{digest(value)}"
+
+
+def number(value: int, biggest: int = BIGGEST) -> int:
+    """Neither negative nor larger than its column."""
+    return min(max(value, 0), biggest)
+
+
+def identity(value: str, *parts: object) -> str:
+    """A UUID in its usual form; one made from `parts` when a source reports none that means something."""
+    try:
+        normal = str(uuid.UUID(value))
+    except ValueError:
+        normal = ZERO
+    return normal if normal != ZERO else str(uuid.uuid5(_NAMESPACE, "/".join(map(str, parts))))
+
+
+def is_identity(value: str) -> bool:
+    try:
+        return uuid.UUID(value).int != 0
+    except ValueError:
+        return False
+
+
+@dataclass(slots=True)
+class Findings:
+    """What had to be changed or refused: sentences by what they are about.
+
+    A finding stays from read to read until its object is looked at again: unchanged ones are not.
+    """
+
+    kept: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, stored: list[dict[str, str]]) -> Findings:
+        return cls({item["about"]: item["message"] for item in stored})
+
+    def look_at(self, about: str) -> None:
+        self.kept.pop(about, None)
+
+    def add(self, about: str, message: str) -> None:
+        if about in self.kept or len(self.kept) < MOST_FINDINGS:
+            self.kept[about] = message
+
+    def dump(self) -> list[dict[str, str]]:
+        return [{"about": about, "message": message} for about, message in sorted(self.kept.items())]
+
+
+def cut_finding(name: str) -> str:
+    return _("What the source says of %(name)s does not fit: it was cut or corrected.") % {"name": name}

@@ -1,0 +1,153 @@
+"""When each source is read, and what its success or failure means for it and its hosts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from core.db import write_transaction
+from core.events import Change, publish
+from core.queue import POLLS, SUSPECT, enqueue
+from drivers.errors import AuthFailed, DriverError, Unreachable
+from hosts.lease import Lease, LeaseLost, due, free
+from hosts.models import Host, HostState, Source, SourceState
+
+STATES_EVERY = timedelta(seconds=30)
+INVENTORY_EVERY = timedelta(minutes=5)
+# Sources drift apart, so that they are not all read in the same second for ever.
+JITTER = 0.1
+# The first time after a start or an outage they are sent apart on purpose.
+SPREAD = (0.3, 1.0)
+BACK_OFF = timedelta(seconds=10)
+LONGEST_BACK_OFF = timedelta(minutes=3)
+# A message that nobody took by then is taken for lost (the broker was flushed, a worker died) and sent again.
+SENT_FOR = timedelta(seconds=10)
+DISPATCH_AT_ONCE = 500
+# A source not known to hang may hold a worker's thread only this long; suspects wait on a queue of their own.
+OPEN_DEADLINE_S = 5.0
+STATES_DEADLINE_S = 10.0
+SNAPSHOT_DEADLINE_S = 45.0
+# A guest that vanished most likely moved: so many other sources are asked at once whether they have it.
+ASK_OTHERS = 50
+
+POLL = "inventory.poll_source"
+
+
+def dispatch_due() -> int:
+    """Send a message for each source that is due and not being read; returns how many."""
+    now = timezone.now()
+    waiting = _unsent(now).filter(due(), free()).exclude(state=SourceState.PAUSED).order_by("next_states_at")
+    found = list(waiting.values_list("pk", "suspect")[:DISPATCH_AT_ONCE])
+    if not found:
+        return 0
+    with write_transaction():
+        Source.objects.filter(pk__in=[pk for pk, _suspect in found]).update(sent_at=now)
+        for pk, suspect in found:
+            enqueue(POLL, str(pk), queue=SUSPECT if suspect else POLLS)
+    return len(found)
+
+
+def _unsent(now: datetime) -> QuerySet[Source]:
+    """Sources without a message under way: none sent, the last one taken for lost, or sent before it became due."""
+    since_then = Q(next_states_at__gt=F("sent_at"), next_states_at__lte=now)
+    since_then |= Q(next_inventory_at__gt=F("sent_at"), next_inventory_at__lte=now)
+    return Source.objects.filter(Q(sent_at=None) | Q(sent_at__lt=now - SENT_FOR) | since_then)
+
+
+def hurry(sources: Iterable[UUID]) -> None:
+    """Have these read in full at once, if they answer at all: somebody needs a newer word of theirs."""
+    now = timezone.now()
+    answering = Source.objects.filter(pk__in=list(sources), state__in=(SourceState.OK, SourceState.NEW))
+    answering.update(next_inventory_at=now, next_states_at=now)
+
+
+def hurry_datacenter(source: Source) -> None:
+    """Ask the other sources of this trust domain for their states: a guest of this one vanished."""
+    others = Source.objects.filter(datacenter=source.datacenter_id, state=SourceState.OK).exclude(pk=source.pk)
+    ids = list(others.order_by("next_states_at").values_list("pk", flat=True)[:ASK_OTHERS])
+    Source.objects.filter(pk__in=ids).update(next_states_at=timezone.now())
+
+
+def record_success(source: Source, lease: Lease, *, inventory: bool) -> None:
+    """A read was applied: the source is fine, and due again in its time.
+
+    `source` is as it was claimed. Raises: LeaseLost.
+    """
+    now = timezone.now()
+    first = source.state != SourceState.OK
+    values: dict[str, Any] = {
+        "next_states_at": _next(source, "next_states_at", now + _interval(STATES_EVERY, first)),
+        "failures": 0,
+        "suspect": False,
+    }
+    if inventory:
+        values["next_inventory_at"] = _next(source, "next_inventory_at", now + _interval(INVENTORY_EVERY, first))
+    with write_transaction():
+        _finish(source, lease, SourceState.OK, "", values)
+
+
+def record_failure(source: Source, lease: Lease, error: DriverError) -> None:
+    """A read failed: try again later, and say why.
+
+    Raises: LeaseLost.
+    """
+    failures = source.failures + 1
+    again = timezone.now() + back_off(failures)
+    values: dict[str, Any] = {name: _next(source, name, again) for name in ("next_states_at", "next_inventory_at")}
+    values |= {"failures": failures, "suspect": isinstance(error, Unreachable)}
+    with write_transaction():
+        _finish(source, lease, _failed_state(error), error.message, values)
+
+
+def back_off(failures: int) -> timedelta:
+    """10 s, doubling to 3 minutes."""
+    return min(BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF) * _jitter()
+
+
+def _interval(usual: timedelta, first: bool) -> timedelta:
+    return usual * (random.uniform(*SPREAD) if first else _jitter())  # noqa: S311 (spreads load, guards nothing)
+
+
+def _jitter() -> float:
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (spreads load, guards nothing)
+
+
+def _next(source: Source, field: str, at: datetime) -> Case:
+    """The next time, unless somebody asked for another read while this one was under way."""
+    return Case(When(**{field: getattr(source, field)}, then=Value(at)), default=F(field))
+
+
+def _failed_state(error: DriverError) -> SourceState:
+    if isinstance(error, Unreachable):
+        return SourceState.UNREACHABLE
+    return SourceState.AUTH_FAILED if isinstance(error, AuthFailed) else SourceState.FAILING
+
+
+def _finish(source: Source, lease: Lease, state: SourceState, message: str, values: dict[str, Any]) -> None:
+    """Give the lease back with the outcome; tell hosts and browsers only when something changed."""
+    changed = (source.state, source.state_message) != (state, message)
+    if source.state != state:
+        values["state_since"] = timezone.now()
+    ours = Source.objects.filter(pk=lease.source_id, lease_token=lease.token)
+    if not ours.update(state=state, state_message=message, lease_until=None, sent_at=None, **values):
+        raise LeaseLost
+    follow = HostState.CONNECTED if state == SourceState.OK else HostState.NOT_RESPONDING
+    hosts = Host.objects.filter(source=lease.source_id, missing_since=None).exclude(state=follow)
+    ids = list(hosts.values_list("pk", flat=True))
+    if ids:
+        hosts.update(state=follow)
+        publish(*(Change("host", str(pk)) for pk in ids))
+    if changed:
+        publish(Change("source", str(source.pk)))
+
+
+def unexpected() -> DriverError:
+    """What a person reads when we failed, not the source; the log has the details."""
+    return DriverError(_("What this source answered could not be processed. The server's log says more."))

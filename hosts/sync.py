@@ -1,0 +1,157 @@
+"""Hosts: facts in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from core import bulk
+from core.db import write_transaction
+from core.events import Change, publish
+from core.ids import new_id
+from drivers.types import HostFact, Snapshot
+from hosts.diff import Diff, compare, load_known
+from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity, key_text, number, text
+from hosts.lease import Lease, renew
+from hosts.models import Host, HostState, Source, SourceState
+
+COLUMNS = (
+    "uuid",
+    "name",
+    "hypervisor",
+    "hypervisor_version",
+    "manager_version",
+    "vendor",
+    "model",
+    "architecture",
+    "cpu_model",
+    "cpu_sockets",
+    "cpu_cores",
+    "cpu_threads",
+    "cpu_mhz",
+    "memory_bytes",
+)
+STATUS = ("state", "fact_hash", "evidence_at", "missing_since")
+
+
+@dataclass(frozen=True, slots=True)
+class HostRows:
+    """The hosts of one source by their reference in its snapshot."""
+
+    ids: dict[str, UUID]
+
+    def id_of(self, ref: str) -> UUID | None:
+        return self.ids.get(ref)
+
+
+def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings) -> HostRows:
+    """Write what changed about a source's hosts.
+
+    Raises: LeaseLost.
+    Transaction: its own, and only when something changed.
+    """
+    facts = {key_text(fact.ref, 255): (fact, digest(fact)) for fact in _own(source, snapshot.hosts, findings)}
+    known = load_known(Host.objects.filter(source=source), "ref")
+    diff = compare(known, facts, read_at=snapshot.read_started_at, complete=snapshot.complete)
+    added = {ref: new_id() for ref, _fact, _hash in diff.new}
+    if diff:
+        _write(source, diff, added, snapshot.read_started_at, lease, findings)
+    ids = {ref: row.id for ref, row in known.items()} | added
+    return HostRows({fact.ref: ids[ref] for ref, (fact, _hash) in facts.items()})
+
+
+def _write(
+    source: Source,
+    diff: Diff[str, HostFact],
+    added: dict[str, UUID],
+    read_at: datetime,
+    lease: Lease,
+    findings: Findings,
+) -> None:
+    new = [
+        (added[ref], source.pk, source.datacenter_id, ref, False, *_row(source, fact, findings), *_status(h, read_at))
+        for ref, fact, h in diff.new
+    ]
+    changed = [(row.id, *_row(source, fact, findings), *_status(h, read_at)) for row, _ref, fact, h in diff.changed]
+    with write_transaction():
+        renew(lease)
+        bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", *COLUMNS, *STATUS), new)
+        bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
+        Host.objects.filter(pk__in=diff.gone).update(
+            state=HostState.MISSING, missing_since=read_at, evidence_at=read_at
+        )
+        publish(*_changes(added.values(), "added"), *_changes((row[0] for row in changed), "changed"))
+        publish(*_changes(diff.gone, "changed"))
+
+
+def _changes(ids: Iterable[UUID], what: str) -> list[Change]:
+    return [Change("host", str(one), what) for one in ids]
+
+
+def _status(fact_hash: str, read_at: datetime) -> tuple[Any, ...]:
+    return HostState.CONNECTED.value, fact_hash, read_at, None
+
+
+def _row(source: Source, fact: HostFact, findings: Findings) -> tuple[Any, ...]:
+    row = (
+        identity(fact.uuid, source.pk, fact.ref),
+        text(fact.name, 255),
+        text(fact.hypervisor, 64),
+        text(fact.hypervisor_version, 64),
+        text(fact.manager_version, 64),
+        text(fact.vendor, 255),
+        text(fact.model, 255),
+        text(fact.architecture, 32),
+        text(fact.cpu_model, 255),
+        number(fact.cpu_sockets, BIGGEST_INTEGER),
+        number(fact.cpu_cores, BIGGEST_INTEGER),
+        number(fact.cpu_threads, BIGGEST_INTEGER),
+        number(fact.cpu_mhz, BIGGEST_INTEGER),
+        number(fact.memory_bytes),
+    )
+    about = f"host:{digest(fact.ref)}"
+    findings.look_at(about)
+    if row[1:] != _as_said(fact):
+        findings.add(about, cut_finding(row[1]))
+    return row
+
+
+def _as_said(fact: HostFact) -> tuple[Any, ...]:
+    return tuple(getattr(fact, name) for name in COLUMNS[1:])
+
+
+def _own(source: Source, facts: Iterable[HostFact], findings: Findings) -> list[HostFact]:
+    """Each host once, and none that another source already reads: it would show every guest running twice."""
+    once = {fact.ref: fact for fact in facts}
+    owners = _owners_elsewhere(source, once.values())
+    kept = []
+    for fact in once.values():
+        about = f"host-owner:{digest(fact.ref)}"
+        findings.look_at(about)
+        owner = owners.get((identity(fact.uuid, source.pk, fact.ref), text(fact.name, 255)))
+        if owner is None:
+            kept.append(fact)
+            continue
+        message = _("The host %(host)s is left out: the source %(source)s already reads it.")
+        findings.add(about, message % {"host": text(fact.name, 255), "source": owner})
+    return kept
+
+
+def _owners_elsewhere(source: Source, facts: Iterable[HostFact]) -> dict[tuple[str, str], str]:
+    """Source names by (UUID, name) of hosts that a source added earlier reads in this trust domain.
+
+    The name counts as well: cheap boards come with the same UUID by the thousand.
+    """
+    uuids = [identity(fact.uuid, source.pk, fact.ref) for fact in facts]
+    rows = (
+        Host.objects.filter(datacenter=source.datacenter_id, uuid__in=uuids, missing_since=None)
+        .exclude(source=source)
+        .exclude(source__state=SourceState.PAUSED)
+        .filter(source__created_at__lt=source.created_at)
+    )
+    return {(uuid, name): owner for uuid, name, owner in rows.values_list("uuid", "name", "source__name")}

@@ -1,0 +1,65 @@
+"""One poll of one source: ask, apply, and say how it went."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from django.utils import timezone
+
+from drivers.errors import DriverError
+from hosts.lease import Lease, LeaseLost, claim
+from hosts.models import Source
+from hosts.polling import (
+    OPEN_DEADLINE_S,
+    SNAPSHOT_DEADLINE_S,
+    STATES_DEADLINE_S,
+    record_failure,
+    record_success,
+    unexpected,
+)
+from hosts.sessions import open_session
+from inventory.sync import apply_snapshot, apply_states
+
+log = logging.getLogger(__name__)
+
+
+def poll(source_id: str) -> None:
+    """Read a source if it is due and nobody else does; never raises for what the source does."""
+    lease = claim(source_id)
+    if lease is None:
+        return
+    source = Source.objects.get(pk=lease.source_id)
+    try:
+        whole = _read(source, lease)
+        record_success(source, lease, inventory=whole)
+    except LeaseLost:
+        log.warning("Another worker took over %s; what was read is dropped.", source.name)
+    except DriverError as error:
+        _fail(source, lease, error)
+    except Exception:  # the process boundary: whatever a source's answer breaks must not end its polling
+        log.exception("Reading %s failed in an unexpected way.", source.name)
+        _fail(source, lease, unexpected())
+
+
+def _fail(source: Source, lease: Lease, error: DriverError) -> None:
+    with suppress(LeaseLost):
+        record_failure(source, lease, error)
+
+
+def _read(source: Source, lease: Lease) -> bool:
+    """Read and apply states, and the whole inventory when it is due or the states do not fit it.
+
+    The quick call goes first, under a short deadline: a source that hangs costs a thread only that long.
+    Returns whether the inventory was read. Raises: DriverError, LeaseLost.
+    """
+    whole = source.next_inventory_at <= timezone.now() or source.inventory_read_at is None
+    with open_session(source, deadline_s=OPEN_DEADLINE_S) as session:
+        states = session.read_states(deadline_s=STATES_DEADLINE_S)
+        if not whole:
+            whole = apply_states(source, states, lease.token).needs_inventory
+        if whole:
+            snapshot = session.snapshot(deadline_s=SNAPSHOT_DEADLINE_S)
+            apply_snapshot(source, snapshot, lease.token)
+            apply_states(source, states, lease.token)
+    return whole

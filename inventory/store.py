@@ -1,0 +1,457 @@
+"""Applying one batch of what a read said about guests, in one short transaction.
+
+Most changed guests are plain: one row, one word, standing where the word comes from. Those are updated straight away.
+Everything else (new, vanished, seen on two hosts, moving) is settled group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, OperationalError, connection
+from django.db.models import QuerySet
+
+from core import bulk
+from core.db import write_transaction
+from core.events import Change, publish
+from drivers.types import GuestFact
+from hosts.facts import Findings, identity
+from hosts.lease import Lease, renew
+from hosts.models import Source, SourceState
+from hosts.polling import hurry, hurry_datacenter
+from inventory.groups import Group, GuestRow, PlacementWord, settle
+from inventory.holds import moving_guests
+from inventory.links import HostLinks
+from inventory.models import Disk, Guest, Nic, Placement
+from inventory.values import CONTENT, DISK, NIC, content_row, devices_digest, disk_rows, nic_rows
+
+# One batch stays under 100 ms on SQLite, where it holds the only write lock.
+BATCH = 500
+ATTEMPTS = 3
+
+GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")
+PLAIN = ("id", "state", "state_reason", "fact_hash", "evidence_at", *CONTENT)
+WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
+
+DatabaseId = str  # as `database_id` writes it: what raw queries give and take, without making objects
+
+
+def database_id(value: UUID) -> DatabaseId:
+    return value.hex if connection.vendor == "sqlite" else str(value)
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One thing a read said. Without a fact only the state is known; `gone` says that it was not there."""
+
+    host_id: UUID
+    ref: str
+    state: str = "unknown"
+    state_reason: str = ""
+    fact: GuestFact | None = None
+    fact_hash: str = ""
+    word_id: DatabaseId = ""
+    gone: bool = False
+
+    def uuid(self, source_id: UUID) -> str:
+        assert self.fact is not None  # noqa: S101 (only what was read whole is new)
+        return identity(self.fact.uuid, source_id, self.fact.host_ref, self.ref)
+
+
+@dataclass(slots=True)
+class Reading:
+    """One read being applied. `listed` says whether a full read showed this reference on this host."""
+
+    source: Source
+    lease: Lease
+    read_at: datetime
+    findings: Findings
+    links: Mapping[UUID, HostLinks] = field(default_factory=dict)
+    listed: Mapping[UUID, set[str]] | None = None
+
+
+def apply_items(reading: Reading, items: list[Item]) -> None:
+    """Write what these items change, batch by batch.
+
+    Raises: LeaseLost.
+    Transaction: one for each batch.
+    """
+    for start in range(0, len(items), BATCH):
+        _apply_batch(reading, items[start : start + BATCH])
+
+
+def settle_contested(reading: Reading) -> None:
+    """Judge again the guests that two hosts claim, now that this source was read."""
+    source = reading.source.pk
+    words = Placement.objects.filter(contested=True).values_list(
+        "guest__uuid", "host__source_id", "guest__host__source_id", "guest__datacenter_id"
+    )
+    datacenter = reading.source.datacenter_id
+    uuids = {uuid for uuid, ours, holders, where in words if where == datacenter and source in {ours, holders}}
+    if uuids:
+        _retry(lambda: _Batch(reading).run([], uuids))
+
+
+def _apply_batch(reading: Reading, items: list[Item]) -> None:
+    _retry(lambda: _Batch(reading).run(items, set()))
+
+
+def _retry(attempt: Any) -> None:
+    """Two sources that meet the same new guest at once: one of them reads again and finds the other's row."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            attempt()
+        except (IntegrityError, OperationalError):
+            if not left:
+                raise
+        else:
+            return
+
+
+class _Batch:
+    """One transaction's worth of items."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.changes: list[Change] = []
+        self.ask: set[UUID] = set()
+        self.lost = False
+
+    def run(self, items: list[Item], uuids: set[str]) -> None:
+        with write_transaction():
+            renew(self.reading.lease)
+            plain, others, more = self._sort(items)
+            self._write_plain(plain)
+            uuids |= more
+            if others or uuids:
+                self._settle(others, uuids)
+            publish(*self.changes)
+        if self.ask:
+            hurry(self.ask)
+        if self.lost:
+            hurry_datacenter(self.reading.source)
+
+    def _sort(self, items: list[Item]) -> tuple[list[tuple[Item, _Plain]], list[Item], set[str]]:
+        """Plain items with their guest's row, the others, and the UUIDs that those concern."""
+        rows = _load_plain([item.word_id for item in items if item.word_id], self.reading.read_at)
+        plain: list[tuple[Item, _Plain]] = []
+        others: list[Item] = []
+        uuids: set[str] = set()
+        for item in items:
+            row = rows.get(item.word_id)
+            uuid = item.uuid(self.reading.source.pk) if item.fact else (row.uuid if row else "")
+            if row and row.simple and not item.gone and row.uuid == uuid and item.state != "unknown":
+                plain.append((item, row))
+            else:
+                others.append(item)
+                uuids |= {uuid, row.uuid if row else ""} - {""}
+        return plain, others, uuids
+
+    def _write_plain(self, plain: list[tuple[Item, _Plain]]) -> None:
+        at, findings = self.reading.read_at, self.reading.findings
+        guests, states, words, said, devices = [], [], [], [], []
+        for item, row in plain:
+            word = (item.word_id, item.state, item.state_reason, at)
+            guest = (row.guest_id, item.state, item.state_reason)
+            if item.fact is None:
+                states.append((*guest, at))
+                said.append(word)
+                continue
+            guests.append((*guest, item.fact_hash, at, *content_row(item.fact, findings)))
+            words.append((*word, item.fact_hash))
+            devices.append((row.guest_id, row.devices_hash, item.host_id, item.fact))
+        bulk.update(Guest, PLAIN, guests)
+        bulk.update(Guest, ("id", "state", "state_reason", "evidence_at"), states)
+        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words)
+        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said)
+        write_devices(devices, self.reading.links)
+        self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain]
+
+    def _settle(self, items: list[Item], uuids: set[str]) -> None:
+        groups = _load_groups(self.reading, uuids)
+        by_place = {(word.host_id, word.ref): (g, word) for g in groups.values() for word in g.words}
+        for item in items:
+            self._hear(groups, by_place.get((item.host_id, item.ref)), item)
+        for group in groups.values():
+            _forget_unlisted(group, self.reading)
+            settle(group, self.reading.read_at)
+            self.ask |= group.ask
+            self.lost = self.lost or group.lost_at is not None
+        self._write_groups(list(groups.values()))
+
+    def _hear(self, groups: dict[str, Group], known: tuple[Group, PlacementWord] | None, item: Item) -> None:
+        """Put one item into its group."""
+        at = self.reading.read_at
+        if known is not None:
+            group, word = known
+            if word.said_at > at or _placed_after(group, at):
+                return
+            if item.fact is None or item.uuid(self.reading.source.pk) == group.uuid:
+                _say(group, word, item, at)
+                return
+            group.drop(word)  # the same reference names another guest now
+        if item.fact is None or item.gone:
+            return
+        group = groups.setdefault(item.uuid(self.reading.source.pk), Group(item.uuid(self.reading.source.pk)))
+        if not _placed_after(group, at):
+            group.words.append(_new_word(self.reading, item))
+
+    def _write_groups(self, groups: list[Group]) -> None:
+        _write_guests(self.reading, groups)
+        _write_words(groups)
+        merged = [row.id for group in groups for row in group.merged]
+        if merged:
+            Guest.objects.filter(pk__in=merged).delete()
+        rows = [row for group in groups for row in group.guests if row.fact is not None]
+        write_devices(
+            [(database_id(r.id), r.devices_hash, r.host_id, r.fact) for r in rows if r.fact], self.reading.links
+        )
+        self.changes += _changes(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    guest_id: DatabaseId
+    uuid: str
+    devices_hash: str
+    simple: bool
+
+
+# `simple`: the guest has one row and one word, stands where that word is from, and nothing newer is known.
+_PLAIN_QUERY = """
+    SELECT p.id{text}, g.id{text}, g.uuid, g.devices_hash,
+           g.host_id = p.host_id AND g.ref = p.ref AND g.twin = 0 AND g.conflict = '' AND g.missing_since IS NULL
+           AND NOT p.contested AND p.evidence_at <= %s AND g.evidence_at <= %s
+           AND (g.placed_at IS NULL OR g.placed_at < %s)
+           AND NOT EXISTS (SELECT 1 FROM inventory_placement q WHERE q.guest_id = g.id AND q.id <> p.id)
+    FROM inventory_placement p JOIN inventory_guest g ON g.id = p.guest_id
+    WHERE p.id {among} ORDER BY g.id {lock}
+"""
+
+
+def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _Plain]:
+    """The rows behind these words, locked until the transaction ends."""
+    if not ids:
+        return {}
+    moving = {database_id(guest) for guest in moving_guests()}
+    with connection.cursor() as cursor:
+        cursor.execute(*_plain_query(ids, read_at))
+        return {
+            word: _Plain(guest, uuid, devices, bool(simple) and guest not in moving)
+            for word, guest, uuid, devices, simple in cursor.fetchall()
+        }
+
+
+def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:
+    if connection.vendor == "sqlite":
+        marks = f"IN ({', '.join(['%s'] * len(ids))})"
+        at = str(read_at.replace(tzinfo=None))
+        return _PLAIN_QUERY.format(text="", among=marks, lock=""), [at, at, at, *ids]
+    query = _PLAIN_QUERY.format(text="::text", among="= ANY(%s::uuid[])", lock="FOR UPDATE OF g")
+    return query, [read_at, read_at, read_at, ids]
+
+
+def _locked(rows: QuerySet[Any]) -> QuerySet[Any]:
+    return rows if connection.vendor == "sqlite" else rows.select_for_update(of=("self",))
+
+
+_GUEST_FIELDS = (
+    "id",
+    "uuid",
+    "twin",
+    "host_id",
+    "ref",
+    "state",
+    "state_reason",
+    "conflict",
+    "fact_hash",
+    "devices_hash",
+    "evidence_at",
+    "placed_at",
+    "missing_since",
+)
+
+
+def _load_groups(reading: Reading, uuids: set[str]) -> dict[str, Group]:
+    """Every row and word about these UUIDs, in a constant number of queries."""
+    groups = {uuid: Group(uuid) for uuid in uuids}
+    found = Guest.objects.filter(datacenter=reading.source.datacenter_id, uuid__in=uuids).order_by("uuid", "twin")
+    by_id: dict[UUID, Group] = {}
+    for values in _locked(found).values_list(*_GUEST_FIELDS):
+        row = GuestRow(*values)
+        row.stored = row.columns()
+        groups[row.uuid].guests.append(row)
+        by_id[row.id] = groups[row.uuid]
+    moving = moving_guests() if by_id else frozenset()
+    for word in _load_words(reading, by_id):
+        assert word.guest_id is not None  # noqa: S101 (the column is not null)
+        by_id[word.guest_id].words.append(word)
+    for guest_id in moving & by_id.keys():
+        by_id[guest_id].moving = True
+    return groups
+
+
+_WORD_FIELDS = (
+    "pk",
+    "guest_id",
+    "host_id",
+    "ref",
+    "state",
+    "state_reason",
+    "fact_hash",
+    "evidence_at",
+    "contested",
+    "claimed_at",
+    "host__source_id",
+    "host__source__state",
+    "host__source__inventory_read_at",
+    "host__source__states_read_at",
+)
+
+
+def _load_words(reading: Reading, guests: Iterable[UUID]) -> Iterator[PlacementWord]:
+    rows = Placement.objects.filter(guest__in=list(guests)).order_by("pk").values_list(*_WORD_FIELDS)
+    for pk, guest, host, ref, state, reason, fact_hash, said_at, contested, claimed_at, *source in rows:
+        word = PlacementWord(
+            host_id=host,
+            source_id=source[0],
+            ref=ref,
+            state=state,
+            said_at=said_at,
+            heard_at=_heard_at(reading, host, ref, said_at, source),
+            askable=source[0] == reading.source.pk or source[1] == SourceState.OK,
+            contested=contested,
+            claimed_at=claimed_at,
+            id=pk,
+            guest_id=guest,
+            state_reason=reason,
+            fact_hash=fact_hash,
+        )
+        word.stored = word.columns()
+        yield word
+
+
+def _heard_at(reading: Reading, host: UUID, ref: str, said_at: datetime, source: list[Any]) -> datetime:
+    """The newest read that confirms a word: this one if it lists it, else its source's last complete ones."""
+    reads = [said_at, *(at for at in source[2:4] if at)]
+    if source[0] == reading.source.pk and reading.listed is not None and ref in reading.listed.get(host, ()):
+        reads.append(reading.read_at)
+    return max(reads)
+
+
+def _placed_after(group: Group, read_at: datetime) -> bool:
+    """Whether a verified move is newer than this read: then this read knows nothing of it."""
+    return any(row.placed_at is not None and row.placed_at >= read_at for row in group.guests)
+
+
+def _say(group: Group, word: PlacementWord, item: Item, at: datetime) -> None:
+    if item.gone and not group.moving:
+        group.drop(word)
+        return
+    word.state, word.state_reason = item.state, item.state_reason
+    word.said_at, word.heard_at = at, max(word.heard_at, at)
+    if item.fact is not None:
+        word.fact, word.fact_hash = item.fact, item.fact_hash
+
+
+def _new_word(reading: Reading, item: Item) -> PlacementWord:
+    return PlacementWord(
+        host_id=item.host_id,
+        source_id=reading.source.pk,
+        ref=item.ref,
+        state=item.state,
+        said_at=reading.read_at,
+        heard_at=reading.read_at,
+        askable=True,
+        state_reason=item.state_reason,
+        fact_hash=item.fact_hash,
+        fact=item.fact,
+        new=True,
+    )
+
+
+def _forget_unlisted(group: Group, reading: Reading) -> None:
+    """Drop words of this source that its complete list no longer has, before the group is judged."""
+    if reading.listed is None or group.moving or _placed_after(group, reading.read_at):
+        return
+    for word in list(group.words):
+        if word.source_id != reading.source.pk or word.said_at >= reading.read_at:
+            continue
+        if word.ref not in reading.listed.get(word.host_id, ()):
+            group.drop(word)
+
+
+def _write_guests(reading: Reading, groups: list[Group]) -> None:
+    new, content, place = [], [], []
+    for row in sorted((row for group in groups for row in group.guests), key=lambda row: (row.uuid, row.twin)):
+        values = content_row(row.fact, reading.findings) if row.fact else None
+        if row.new:
+            values = values or _unread(row)
+            head = (row.id, reading.source.datacenter_id, row.uuid, row.twin, "", row.placed_at)
+            new.append((*head, *row.columns(), *values))
+        elif values:
+            content.append((row.id, *row.columns(), *values))
+        elif row.columns() != row.stored:
+            place.append((row.id, *row.columns()))
+    key = ("id", "datacenter", "uuid", "twin", "devices_hash", "placed_at")
+    bulk.insert(Guest, (*key, *GUEST_PLACE, *CONTENT), new)
+    bulk.update(Guest, ("id", *GUEST_PLACE, *CONTENT), content)
+    bulk.update(Guest, ("id", *GUEST_PLACE), place)
+
+
+def _unread(row: GuestRow) -> tuple[Any, ...]:
+    """The content of a twin just found out, until its host's next full read brings it: a name, nothing else."""
+    empty: dict[str, Any] = {"name": row.uuid, "persistent": True, "autostart": False, "passthrough": []}
+    numbers = dict.fromkeys(("vcpus", "memory_bytes", "snapshot_count"), 0)
+    return tuple((empty | numbers).get(name, "") for name in CONTENT)
+
+
+def _write_words(groups: list[Group]) -> None:
+    bulk.delete_rows(Placement, [word.id for group in groups for word in group.removed_words])
+    words = [word for group in groups for word in group.words]
+    new = [(word.id, word.host_id, word.ref, *word.columns()) for word in words if word.new]
+    changed = [(word.id, *word.columns()) for word in words if not word.new and word.columns() != word.stored]
+    bulk.insert(Placement, ("id", "host", "ref", *WORD), new)
+    bulk.update(Placement, ("id", *WORD), changed)
+
+
+def _changes(groups: list[Group]) -> Iterator[Change]:
+    for group in groups:
+        for row in group.guests:
+            if row.new or row.fact is not None or row.columns() != row.stored:
+                yield Change("guest", str(row.id), "added" if row.new else "changed")
+        yield from (Change("guest", str(row.id), "removed") for row in group.merged)
+
+
+Devices = tuple[DatabaseId, str, UUID, GuestFact]
+
+
+def write_devices(guests: list[Devices], links: Mapping[UUID, HostLinks]) -> None:
+    """Disks and NICs of guests whose digest of them changed: (guest, digest before, host, fact)."""
+    disks: list[tuple[Any, ...]] = []
+    nics: list[tuple[Any, ...]] = []
+    counts: list[tuple[DatabaseId, int, int]] = []
+    digests = []
+    for guest_id, before, host_id, fact in guests:
+        on_host = links.get(host_id) or HostLinks()
+        after = devices_digest(fact, on_host)
+        if after == before:
+            continue
+        disks += disk_rows(guest_id, fact, on_host)
+        nics += nic_rows(guest_id, fact, on_host)
+        counts.append((guest_id, len(fact.disks), len(fact.nics)))
+        digests.append((guest_id, after))
+    bulk.upsert(Disk, DISK, disks, key=("guest", "position"), keep=("id",))
+    bulk.upsert(Nic, NIC, nics, key=("guest", "position"), keep=("id",))
+    _drop_surplus(counts)
+    bulk.update(Guest, ("id", "devices_hash"), digests)
+
+
+def _drop_surplus(counts: list[tuple[DatabaseId, int, int]]) -> None:
+    """Delete the disks and NICs beyond what each guest has now."""
+    bulk.delete_from(Disk, "guest", "position", [(guest, disks) for guest, disks, _nics in counts])
+    bulk.delete_from(Nic, "guest", "position", [(guest, nics) for guest, _disks, nics in counts])

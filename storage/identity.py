@@ -1,0 +1,38 @@
+"""When two hosts' mounts are one datastore.
+
+Network storage is one datastore when technology and source (`server:/export`, target and LUN, pool name) agree: the
+source names the thing itself. A directory names only a place in each host's own file tree, so it is one datastore only
+when its pool has the same UUID, path and capacity on both hosts: that is how a pool definition is spread to hosts that
+mount the same file system, and a local directory defined apart gets another UUID. Everything else is the host's own.
+
+The trust domain always counts: a source never joins another domain's datastore.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from drivers.types import DatastoreFact, Technology
+from hosts.facts import digest, is_identity
+
+# What is reached over a network or a fabric and named by its source.
+BY_SOURCE = frozenset(
+    {
+        Technology.NFS,
+        Technology.SMB,
+        Technology.GLUSTER,
+        Technology.ISCSI,
+        Technology.FC,
+        Technology.RBD,
+    }
+)
+BY_DEFINITION = frozenset({Technology.LOCAL, Technology.OTHER})
+
+
+def datastore_identity(fact: DatastoreFact, host_id: UUID) -> str:
+    """Equal for mounts of one datastore within a trust domain."""
+    if fact.technology in BY_SOURCE and fact.source:
+        return f"source:{digest((fact.technology.value, fact.source))}"
+    if fact.technology in BY_DEFINITION and fact.path and fact.capacity_bytes > 0 and is_identity(fact.uuid):
+        return f"definition:{digest((fact.uuid.lower(), fact.path, fact.capacity_bytes))}"
+    return f"host:{host_id}:{digest(fact.ref)}"

@@ -1,0 +1,226 @@
+"""Datastores and their mounts: facts in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count
+
+from core import bulk
+from core.db import write_transaction
+from core.events import Change, publish
+from core.ids import new_id
+from drivers.types import DatastoreFact, Snapshot
+from hosts.diff import Diff, compare, load_known
+from hosts.facts import Findings, cut_finding, digest, key_text, number, text
+from hosts.lease import Lease, renew
+from hosts.models import Source
+from hosts.sync import HostRows
+from storage.identity import datastore_identity
+from storage.models import Datastore, DatastoreMount
+
+# Free space moves with every write of every guest: a row is written when the change shows in a list, or after a while.
+NOISE_BYTES = 1 << 30
+NOISE_SHARE = 0.01
+NOISE_AGE = timedelta(minutes=5)
+
+MOUNT = ("datastore", "name", "path", "active", "fact_hash", "evidence_at", "missing_since")
+STORE = ("name", "technology", "storage_class", "path", "source", "capacity_bytes", "available_bytes", "evidence_at")
+
+Key = tuple[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A datastore row as far as a sync needs it."""
+
+    id: UUID
+    available_bytes: int
+    evidence_at: datetime
+
+
+def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease: Lease, findings: Findings) -> None:
+    """Write what changed about a source's datastores.
+
+    Raises: LeaseLost.
+    Transaction: its own, and only when something changed.
+    """
+    read_at = snapshot.read_started_at
+    facts = _by_key(snapshot.datastores, hosts)
+    known = load_known(DatastoreMount.objects.filter(host__source=source), "host_id", "ref")
+    diff = compare(known, facts, read_at=read_at, complete=snapshot.complete)
+    identities = {key: datastore_identity(fact, key[0]) for key, (fact, _hash) in facts.items()}
+    stores = _load_stores(source, set(identities.values()))
+    levels = [
+        (identity, fact)
+        for identity, fact in _latest(identities, facts).items()
+        if identity in stores and _shows(stores[identity], fact, read_at)
+    ]
+    if diff or levels:
+        _Write(source, read_at, findings, identities, stores).run(diff, levels, lease)
+
+
+def _by_key(stores: Iterable[DatastoreFact], hosts: HostRows) -> dict[Key, tuple[DatastoreFact, str]]:
+    """Facts by host and reference. The digest leaves the free space out."""
+    facts: dict[Key, tuple[DatastoreFact, str]] = {}
+    for fact in stores:
+        host_id = hosts.id_of(fact.host_ref)
+        if host_id is not None:
+            facts[host_id, key_text(fact.ref, 255)] = (fact, digest(replace(fact, available_bytes=0)))
+    return facts
+
+
+def _load_stores(source: Source, identities: set[str]) -> dict[str, Store]:
+    rows = Datastore.objects.filter(datacenter=source.datacenter_id, identity__in=identities)
+    found = rows.values_list("identity", "pk", "available_bytes", "evidence_at")
+    return {identity: Store(*rest) for identity, *rest in found}
+
+
+def _latest(identities: dict[Key, str], facts: dict[Key, tuple[DatastoreFact, str]]) -> dict[str, DatastoreFact]:
+    """For each datastore the mount that speaks for it: an active one if there is one."""
+    speaks: dict[str, DatastoreFact] = {}
+    for key, (fact, _hash) in facts.items():
+        before = speaks.get(identities[key])
+        if before is None or (fact.active and not before.active):
+            speaks[identities[key]] = fact
+    return speaks
+
+
+def _shows(store: Store, fact: DatastoreFact, read_at: datetime) -> bool:
+    change = abs(number(fact.available_bytes) - store.available_bytes)
+    if not change or not fact.active or store.evidence_at > read_at:
+        return False
+    return (
+        change >= NOISE_BYTES
+        or change > NOISE_SHARE * number(fact.capacity_bytes)
+        or read_at - store.evidence_at >= NOISE_AGE
+    )
+
+
+class _Write:
+    """One write of a source's datastores."""
+
+    def __init__(
+        self,
+        source: Source,
+        read_at: datetime,
+        findings: Findings,
+        identities: dict[Key, str],
+        stores: dict[str, Store],
+    ) -> None:
+        self.source = source
+        self.read_at = read_at
+        self.findings = findings
+        self.identities = identities
+        self.ids = {identity: store.id for identity, store in stores.items()}
+
+    def run(self, diff: Diff[Key, DatastoreFact], levels: list[tuple[str, DatastoreFact]], lease: Lease) -> None:
+        touched = {self.identities[key]: fact for key, fact in _written(diff)}
+        renamed = self._renamed(diff)
+        self.ids |= renamed
+        new = {identity: new_id() for identity in touched if identity not in self.ids}
+        self.ids |= new
+        store_rows = [self._store_row(identity, fact) for identity, fact in touched.items()]
+        new_mounts = [(new_id(), *key, *self._mount_row(key, fact, h)) for key, fact, h in diff.new]
+        changed = [(row.id, *self._mount_row(key, fact, h)) for row, key, fact, h in diff.changed]
+        with write_transaction():
+            renew(lease)
+            left = self._left_behind(diff)
+            bulk.update(Datastore, ("id", "identity"), [(store, identity) for identity, store in renamed.items()])
+            self._write_stores(store_rows)
+            self._take_ids(new)
+            levelled = [(self.ids[i], number(f.available_bytes), self.read_at) for i, f in levels if i not in touched]
+            bulk.update(Datastore, ("id", "available_bytes", "evidence_at"), levelled)
+            bulk.insert(DatastoreMount, ("id", "host", "ref", *MOUNT), self._linked(new_mounts, 3))
+            bulk.update(DatastoreMount, ("id", *MOUNT), self._linked(changed, 1))
+            gone = [(mount, False, self.read_at, self.read_at) for mount in diff.gone]
+            bulk.update(DatastoreMount, ("id", "active", "missing_since", "evidence_at"), gone)
+            summarize(left | {self.ids[identity] for identity in touched}, self.read_at)
+            self._publish(new, touched, levelled, left)
+
+    def _renamed(self, diff: Diff[Key, DatastoreFact]) -> dict[str, UUID]:
+        """Datastores to keep under a new identity: seen by one host only, at the same place, with another capacity.
+
+        A directory on ZFS gets another capacity whenever its neighbors grow.
+        """
+        changed = {row.id: (self.identities[key], fact) for row, key, fact, _hash in diff.changed}
+        stores = Datastore.objects.annotate(count=Count("mounts")).filter(mounts__in=changed, count=1)
+        renamed = {}
+        for store, mount, technology, path in stores.values_list("pk", "mounts__pk", "technology", "path"):
+            identity, fact = changed[mount]
+            if identity not in self.ids and (technology, path) == (fact.technology.value, text(fact.path, 1000)):
+                renamed[identity] = store
+        return renamed
+
+    def _left_behind(self, diff: Diff[Key, DatastoreFact]) -> set[UUID]:
+        """Datastores that lose a mount, or whose mount may turn out to be another datastore."""
+        mounts = [*diff.gone, *(row.id for row, *_rest in diff.changed)]
+        found = DatastoreMount.objects.filter(pk__in=mounts).values_list("datastore_id", flat=True)
+        return set(found)
+
+    def _write_stores(self, rows: list[tuple[Any, ...]]) -> None:
+        columns = ("id", "datacenter", "identity", *STORE, "shared", "active")
+        keep = ("id", "shared", "active")
+        bulk.upsert(Datastore, columns, rows, key=("datacenter", "identity"), keep=keep, newer="evidence_at")
+
+    def _take_ids(self, new: dict[str, UUID]) -> None:
+        """Another source may have written one of the new datastores a moment ago: then its id counts."""
+        if new:
+            self.ids |= {identity: store.id for identity, store in _load_stores(self.source, set(new)).items()}
+
+    def _linked(self, rows: list[tuple[Any, ...]], at: int) -> list[tuple[Any, ...]]:
+        return [(*row[:at], self.ids[row[at]], *row[at + 1 :]) for row in rows]
+
+    def _store_row(self, identity: str, fact: DatastoreFact) -> tuple[Any, ...]:
+        name, path, source = text(fact.name, 255), text(fact.path, 1000), text(fact.source, 500)
+        capacity, available = number(fact.capacity_bytes), number(fact.available_bytes)
+        about = f"datastore:{digest((fact.host_ref, fact.ref))}"
+        self.findings.look_at(about)
+        said = (fact.name, fact.path, fact.source, fact.capacity_bytes, fact.available_bytes)
+        if (name, path, source, capacity, available) != said:
+            self.findings.add(about, cut_finding(name))
+        kinds = (fact.technology.value, fact.storage_class.value)
+        head = (self.ids[identity], self.source.datacenter_id, identity)
+        return (*head, name, *kinds, path, source, capacity, available, self.read_at, False, fact.active)
+
+    def _mount_row(self, key: Key, fact: DatastoreFact, fact_hash: str) -> tuple[Any, ...]:
+        shown = (text(fact.name, 255), text(fact.path, 1000), fact.active)
+        return (self.identities[key], *shown, fact_hash, self.read_at, None)
+
+    def _publish(
+        self, new: dict[str, UUID], touched: Iterable[str], levelled: list[tuple[Any, ...]], left: set[UUID]
+    ) -> None:
+        changed = left | {self.ids[identity] for identity in touched} | {row[0] for row in levelled}
+        added = {self.ids[identity] for identity in new}
+        publish(*(Change("datastore", str(i), "added" if i in added else "changed") for i in changed))
+
+
+def _written(diff: Diff[Key, DatastoreFact]) -> Iterator[tuple[Key, DatastoreFact]]:
+    for key, fact, _hash in diff.new:
+        yield key, fact
+    for _row, key, fact, _hash in diff.changed:
+        yield key, fact
+
+
+def summarize(ids: set[UUID], read_at: datetime) -> None:
+    """Say again of these datastores whether they are shared, active or missing, from their mounts.
+
+    Transaction: the one that wrote the mounts.
+    """
+    state: dict[UUID, tuple[set[UUID], bool]] = {one: (set(), False) for one in ids}
+    mounts = DatastoreMount.objects.filter(datastore__in=ids, missing_since=None)
+    for store, host, active in mounts.values_list("datastore_id", "host_id", "active"):
+        hosts, any_active = state[store]
+        state[store] = (hosts | {host}, any_active or active)
+    rows = Datastore.objects.filter(pk__in=ids).values_list("pk", "shared", "active", "missing_since")
+    changed = []
+    for store, *before in rows:
+        hosts, active = state[store]
+        missing = None if hosts else (before[2] or read_at)
+        if (after := [len(hosts) > 1, active, missing]) != before:
+            changed.append((store, *after))
+    bulk.update(Datastore, ("id", "shared", "active", "missing_since"), changed)
