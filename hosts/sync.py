@@ -74,13 +74,13 @@ def _write(
     findings: Findings,
 ) -> None:
     new = [
-        (added[ref], source.pk, source.datacenter_id, ref, False, *_row(source, fact, findings), *_status(h, read_at))
+        (added[ref], source.pk, source.datacenter_id, ref, False, "", *_row(source, fact, findings), *_status(h, read_at))
         for ref, fact, h in diff.new
     ]
     changed = [(row.id, *_row(source, fact, findings), *_status(h, read_at)) for row, _ref, fact, h in diff.changed]
     with write_transaction():
         renew(lease)
-        bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", *COLUMNS, *STATUS), new)
+        bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", "links_hash", *COLUMNS, *STATUS), new)
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
         Host.objects.filter(pk__in=diff.gone).update(
             state=HostState.MISSING, missing_since=read_at, evidence_at=read_at
