@@ -65,14 +65,21 @@ def parse_uri(text: str) -> SourceParts:
 def _tcp(parts: SplitResult, port: int | None) -> SourceParts:
     if parts.username is not None or parts.path != "/system" or parts.query:
         raise _unknown()
-    return SourceParts("libvirt", Transport.TCP, checked_address(parts.hostname or ""), port)
+    return SourceParts("libvirt", Transport.TCP, _address(parts), port)
 
 
 def _ssh(parts: SplitResult, port: int | None) -> SourceParts:
     if not parts.username or parts.path != "/system" or parts.query:
         raise _unknown()
+    return SourceParts("libvirt", Transport.SSH, _address(parts), port, checked_username(parts.username))
+
+
+def _address(parts: SplitResult) -> str:
+    """The host, without the brackets that only an IPv6 address has."""
     address = checked_address(parts.hostname or "")
-    return SourceParts("libvirt", Transport.SSH, address, port, checked_username(parts.username))
+    if "[" in parts.netloc and ":" not in address:
+        raise _unknown()
+    return address
 
 
 def _local(parts: SplitResult, _port: int | None) -> SourceParts:
@@ -83,11 +90,14 @@ def _local(parts: SplitResult, _port: int | None) -> SourceParts:
 
 def _socket(parts: SplitResult, _port: int | None) -> SourceParts:
     options = _options(parts)
-    path = options.pop("socket", "")
-    if parts.netloc or parts.path != "/system" or options or (path and not _SOCKET.fullmatch(path)):
+    path = options.pop("socket", None)
+    if parts.netloc or parts.path != "/system" or options:
         raise _unknown()
-    uri = f"qemu+unix:///system?socket={path}" if path else "qemu+unix:///system"
-    return SourceParts("libvirt", Transport.UNIX, uri=uri)
+    if path is None:
+        return SourceParts("libvirt", Transport.UNIX, uri="qemu+unix:///system")
+    if not _SOCKET.fullmatch(path):
+        raise _unknown()
+    return SourceParts("libvirt", Transport.UNIX, uri=f"qemu+unix:///system?socket={path}")
 
 
 def _test(parts: SplitResult, _port: int | None) -> SourceParts:
