@@ -24,5 +24,5 @@ worker_hijack_root_logger = False
 timezone = "UTC"
 beat_schedule = {
     "dispatch due sources": {"task": "hosts.dispatch_due", "schedule": 1.0, "options": {"expires": 5}},
-    "reconcile jobs": {"task": "operations.reconcile", "schedule": 3.0, "options": {"expires": 10}},
+    "reconcile jobs": {"task": "operations.reconcile", "schedule": 2.0, "options": {"expires": 10}},
 }

@@ -41,7 +41,7 @@ QUEUE_READY_SECONDS = 20.0
 PAGES_READY_SECONDS = 120.0
 TICK_SECONDS = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-WORKERS = {"worker-a": "operations,polls,default", "worker-b": "operations,suspect"}
+WORKERS = {"worker-a": "operations,polls,default", "worker-b": "operations,suspect,default"}
 
 
 class RefusedError(Exception):

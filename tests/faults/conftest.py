@@ -1,0 +1,32 @@
+"""Faults strike real workers with a real broker; each test proves that its fault fired."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import Stack, running_stack
+from tests.world import Fleet, make_fleet
+
+
+@pytest.fixture(scope="package")
+def package_stack(django_db_blocker: Any) -> Iterator[Stack]:
+    with django_db_blocker.unblock(), running_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def stack(package_stack: Stack, django_db_blocker: Any) -> Iterator[Stack]:
+    """Two workers, beat and a broker around a database, which this process uses, too."""
+    with django_db_blocker.unblock():
+        package_stack.mend()
+        yield package_stack
+        package_stack.mend()
+        package_stack.forget_everything()
+
+
+@pytest.fixture
+def fleet(stack: Stack, tmp_path: Path) -> Fleet:
+    """Two simulated hosts in a file that the workers share; a move takes four seconds."""
+    return make_fleet(tmp_path / "world.json", "alpha", "beta", seconds=4.0)

@@ -1,0 +1,117 @@
+"""Whatever happens to workers, beat and broker: no job is lost, none is done twice."""
+
+from typing import Any
+
+import pytest
+
+from inventory.models import Guest
+from inventory.power import submit_power
+from migrations.services import submit_migration
+from operations.models import ENDED, Job
+from tests.stack import Stack, wait_until
+from tests.world import Fleet
+
+
+def owner_of(job: Job) -> str:
+    return str(Job.objects.values_list("owner", flat=True).get(pk=job.pk))
+
+
+def worker_of(stack: Stack, job: Job) -> str:
+    """The name of the worker that holds the job."""
+    pid = int(owner_of(job).split(":")[1])
+    return next(name for name in stack.processes if stack.pid(name) == pid)
+
+
+def wait_for_end(job: Job, seconds: float = 60) -> Job:
+    wait_until(lambda: Job.objects.filter(pk=job.pk, state__in=ENDED).exists(), "the job ended", seconds=seconds)
+    return Job.objects.get(pk=job.pk)
+
+
+def wait_for_state(job: Job, *states: str) -> None:
+    wait_until(lambda: Job.objects.filter(pk=job.pk, state__in=states).exists(), f"the job is {states}")
+
+
+def taken_over(job: Job) -> bool:
+    return job.steps.filter(message__contains="Another worker").exists()
+
+
+def start_migration(fleet: Fleet) -> tuple[Guest, Job]:
+    guest = fleet.guest("alpha")
+    return guest, submit_migration(guest=guest, target_host=fleet.hosts["beta"], by="test").job
+
+
+def assert_moved(fleet: Fleet, guest: Guest, job: Job) -> None:
+    assert job.state == "succeeded", job.message
+    assert fleet.world.running_on(guest.uuid) == ("beta",)
+    guest.refresh_from_db()
+    assert guest.host == fleet.hosts["beta"]
+
+
+def moves(fleet: Fleet) -> int:
+    """How many moves were begun in the simulated world."""
+    with fleet.world.open() as state:
+        return sum(len(host.moves) for host in state.hosts.values())
+
+
+def test_a_killed_worker_s_job_goes_on_in_another(stack: Stack, fleet: Fleet) -> None:
+    guest, job = start_migration(fleet)
+    wait_for_state(job, "copying")
+    stack.kill(worker_of(stack, job))
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
+    assert taken_over(job)
+
+
+def test_a_worker_that_slept_past_its_lease_does_nothing_more(stack: Stack, fleet: Fleet) -> None:
+    guest, job = start_migration(fleet)
+    wait_for_state(job, "copying")
+    sleeper = worker_of(stack, job)
+    stack.freeze(sleeper)
+    wait_until(lambda: taken_over(job), "another worker has it")
+    stack.thaw(sleeper)
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
+    wait_until(lambda: "another worker's now" in stack.log(sleeper), "the sleeper noticed")
+
+
+def test_a_stopped_worker_hands_over_at_once(stack: Stack, fleet: Fleet) -> None:
+    guest, job = start_migration(fleet)
+    wait_for_state(job, "copying")
+    stack.stop(worker_of(stack, job))
+    assert Job.objects.get(pk=job.pk).is_open, "it stopped in the middle"
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
+    assert taken_over(job)
+
+
+def test_a_lost_message_is_sent_again(stack: Stack, fleet: Fleet) -> None:
+    for name in ("worker-a", "worker-b"):
+        stack.kill(name)
+    stack.kill("beat")
+    guests = Guest.objects.filter(host=fleet.hosts["alpha"])
+    jobs = [submit_power(guest=guest, action="off", by="test") for guest in guests]
+    assert stack.flush_broker() == len(jobs), "the fault: messages were there, and are gone"
+    stack.start_workers("worker-a")
+    stack.start_beat()
+    assert {wait_for_end(job).state for job in jobs} == {"succeeded"}
+    assert all(not fleet.world.running_on(guest.uuid) for guest in guests)
+
+
+def test_a_doubled_message_does_nothing(stack: Stack, fleet: Fleet) -> None:
+    from celery import current_app
+
+    guest, job = start_migration(fleet)
+    for _ in range(10):
+        current_app.send_task("operations.run_job", args=[str(job.pk)], queue="operations")
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
+    assert Job.objects.get(pk=job.pk).token == 2, "claimed once, closed once"
+
+
+@pytest.mark.parametrize("message", ["", "no id", "01a203a1-946b-7b6e-abf7-b727523518fa", None, 5, {"id": 1}])
+def test_a_forged_message_does_nothing(stack: Stack, fleet: Fleet, message: Any) -> None:
+    from celery import current_app
+
+    current_app.send_task("operations.run_job", args=[message], queue="operations")
+    guest, job = start_migration(fleet)
+    assert_moved(fleet, guest, wait_for_end(job))
