@@ -24,7 +24,7 @@ from console.jobs import (
     state_look,
 )
 from console.listing import list_response
-from console.tables.tasks import TASKS, progress_words, target_cell, task_rows, task_url, title_of
+from console.tables.tasks import TASKS, progress_words, target, task_rows, task_url, title
 from core.errors import Refused
 from operations.errors import CannotCancel
 from operations.models import Job, JobState
@@ -72,8 +72,8 @@ def task_context(job: Job, *, user: Any) -> dict[str, Any]:
     """What the task's page and its parts show."""
     return {
         "job": job,
-        "title": title_of(job),
-        "target": target_cell(job),
+        "title": title(job),
+        "target": target(job),
         "look": state_look(job),
         "label": state_label(job),
         "percent": job.progress.get("percent"),
@@ -123,7 +123,7 @@ def task_cancel(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
 def _ask_cancel(request: HttpRequest, job: Job, status: int = 200) -> HttpResponse:
     context = {
         "job": job,
-        "title": title_of(job),
+        "title": title(job),
         "task_url": task_url(job),
         "refusal": reason_against_cancel(job) if job.is_open else _("This task has ended already."),
         "consequence": cancel_consequence(job),
@@ -144,7 +144,7 @@ def cancel_consequence(job: Job) -> str:
 
 
 def _cancel_sentence(job: Job) -> str:
-    names = {"title": title_of(job), "target": job.target_name}
+    names = {"title": title(job), "target": job.target_name}
     if job.state == JobState.CANCELLED:
         return _("Cancelled: %(title)s, %(target)s.") % names
     return _("Asked to cancel: %(title)s, %(target)s.") % names

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console.jobs import format_seconds, seconds_taken
 from console.tables import cells
-from console.tables.tasks import progress_cell, state_cell, task_url
+from console.tables.tasks import progress, state_cell, task_url
 from console.templatetags.guesthouse import age, none
 from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
 from core.units import format_duration_ms
@@ -70,7 +70,7 @@ MIGRATIONS: ListSpec[GuestMigration] = ListSpec(
             lambda m: m.target_host_name,
         ),
         Column("state", _("State"), lambda m: state_cell(m.job), lambda m: str(m.job.state)),
-        Column("progress", _("Progress"), lambda m: progress_cell(m.job), lambda m: m.job.message),
+        Column("progress", _("Progress"), lambda m: progress(m.job), lambda m: m.job.message),
         Column(
             "sent",
             _("Sent"),

@@ -34,7 +34,7 @@ def link_tasks(jobs: list[Job]) -> None:
         job.page_url = task_url(job)  # type: ignore[attr-defined]
 
 
-def title_of(job: Job) -> str:
+def title(job: Job) -> str:
     """What the task does; its kind when it was made by a part that is gone."""
     try:
         return job_title(job)
@@ -42,7 +42,7 @@ def title_of(job: Job) -> str:
         return job.kind
 
 
-def target_cell(job: Job) -> SafeString:
+def target(job: Job) -> SafeString:
     url = cells.page_url(job.target_kind, job.target_id)
     if not url:
         return format_html('<span class="name" dir="auto">{}</span>', job.target_name)
@@ -53,7 +53,7 @@ def state_cell(job: Job) -> SafeString:
     return state(state_look(job), state_label(job))
 
 
-def progress_cell(job: Job) -> SafeString:
+def progress(job: Job) -> SafeString:
     """A bar and what it means while the task runs; how it ended afterwards."""
     percent = job.progress.get("percent")
     if not job.is_open or percent is None:
@@ -79,7 +79,7 @@ def progress_words(job: Job) -> str:
 
 
 def _name_cell(job: Job) -> SafeString:
-    return format_html('<a class="name" href="{}">{}</a>', task_url(job), title_of(job))
+    return format_html('<a class="name" href="{}">{}</a>', task_url(job), title(job))
 
 
 def _took_cell(job: Job) -> str | SafeString:
@@ -95,10 +95,10 @@ KINDS = {"power": (_("power"), Q(kind="power")), MIGRATION: (_("migration"), Q(k
 TASKS: ListSpec[Job] = ListSpec(
     name="task",
     columns=(
-        Column("task", _("Task"), _name_cell, title_of),
-        Column("target", _("Target"), target_cell, lambda j: j.target_name),
+        Column("task", _("Task"), _name_cell, title),
+        Column("target", _("Target"), target, lambda j: j.target_name),
         Column("state", _("State"), state_cell, lambda j: j.state),
-        Column("progress", _("Progress"), progress_cell, lambda j: j.message),
+        Column("progress", _("Progress"), progress, lambda j: j.message),
         Column("by", _("By"), lambda j: cells.text(j.submitted_by_name), lambda j: j.submitted_by_name),
         Column("submitted", _("Asked"), lambda j: age(j.submitted_at), lambda j: j.submitted_at, ("submitted_at",)),
         Column("took", _("Took"), _took_cell, seconds_taken, numeric=True, css="optional"),
