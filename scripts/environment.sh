@@ -17,7 +17,10 @@ run() {
 
 stop_setup() {
   trap '' INT TERM HUP
-  [ -n "$child" ] && kill -TERM "$child" 2>/dev/null && wait "$child" 2>/dev/null
+  if [ -n "$child" ]; then
+    kill -TERM "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  fi
   say "guesthouse: stopped while setting up; the next start goes on."
   exit "$1"
 }

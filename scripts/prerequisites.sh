@@ -12,7 +12,7 @@ fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgcon
 # distribution_row: the row of this system, or of the one it descends from.
 distribution_row() {
   local wanted row
-  for wanted in $(. /etc/os-release 2>/dev/null && echo "${ID:-} ${ID_LIKE:-}"); do
+  for wanted in $(. "${GUESTHOUSE_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${ID:-} ${ID_LIKE:-}"); do
     while IFS= read -r row; do
       [ "${row%% *}" = "$wanted" ] && { printf '%s\n' "$row"; return 0; }
     done <<<"$distributions"
@@ -43,13 +43,13 @@ packages_of() {
 # tested_here: whether this very system and version was tested.
 tested_here() {
   local id version
-  id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}")
-  version=$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}")
+  id=$(. "${GUESTHOUSE_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${ID:-}")
+  version=$(. "${GUESTHOUSE_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${VERSION_ID:-}")
   local row; row=$(distribution_row) || return 1
   [ "${row%% *}" = "$id" ] && [[ " $(column 2 | tr '\n' ' ')" == *" $version "* ]]
 }
 
-system_name() { (. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-${ID:-}}") || echo "this system"; }
+system_name() { (. "${GUESTHOUSE_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${PRETTY_NAME:-${ID:-}}") || echo "this system"; }
 
 # missing PACKAGE…: those that are not installed completely. `name?` counts only where the distribution has it.
 missing() {

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from config.data import HOME
 from config.processes import BackOff, Log, Program
 
 
-def run(tmp_path: Path, code: str, **options: object) -> processes.Child:
+def run(tmp_path: Path, code: str, **options: Any) -> processes.Child:
     program = Program(name="it", command=(sys.executable, "-c", code), **options)
     child = processes.start(program, log_dir=tmp_path, cwd=tmp_path)
     while child.read() or child.exit_code is None:
@@ -75,6 +76,7 @@ def test_the_end_of_a_process_is_told_in_words(tmp_path, code, sentence):
 PARENT = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from config import processes
 from config.processes import Program
 child = processes.start(

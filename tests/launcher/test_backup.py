@@ -1,0 +1,223 @@
+"""Backup and restore: a round trip, and everything that is refused."""
+
+import io
+import json
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from config import data
+from tests.servers import private_postgresql
+
+
+@pytest.fixture
+def installation(launch, tmp_path) -> Path:
+    """A data directory with a schema and one user."""
+    folder = tmp_path / "data"
+    prepare(launch, folder)
+    return folder
+
+
+def prepare(launch, folder: Path, **environment: str) -> None:
+    password = {"GUESTHOUSE_ADMIN_PASSWORD": "sun-moon-and-7-stars"}
+    for command in ("migrate", "ensure_admin"):
+        done = launch("manage", command, GUESTHOUSE_DATA=str(folder), **password, **environment)
+        assert done.returncode == 0, done.stderr
+
+
+def users(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "guesthouse.sqlite3")) as connection:
+        return [row[0] for row in connection.execute("select username from access_user order by username")]
+
+
+def rename_admin(folder: Path, name: str) -> None:
+    with closing(sqlite3.connect(folder / "guesthouse.sqlite3")) as connection, connection:
+        connection.execute("update access_user set username = ?", (name,))
+
+
+def test_what_was_saved_comes_back(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    assert launch("backup", file, "--data", installation).returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    done = launch("restore", file, "--data", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert users(tmp_path / "new") == ["admin"]
+    assert data.load(tmp_path / "new").secret_key == data.load(installation).secret_key
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "guesthouse.lock",
+        "guesthouse.sqlite3",
+        "instance.json",
+    ]
+
+
+def test_a_relative_name_means_the_callers_folder(launch, installation, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert launch("backup", "here.backup", "--data", "data").returncode == 0
+    assert (tmp_path / "here.backup").exists()
+
+
+def test_a_running_console_is_saved_whole_and_not_overwritten(launch, start_console, tmp_path):
+    console = start_console()
+    console.url()
+    file = tmp_path / "copy.backup"
+    assert launch("backup", file, "--data", console.data).returncode == 0
+    refused = launch("restore", file, "--data", console.data, "--force")
+    assert refused.returncode == 1
+    assert "already runs" in refused.stderr
+    console.stop()
+    rename_admin(console.data, "changed")
+    assert launch("restore", file, "--data", console.data, "--force").returncode == 0
+    assert users(console.data) == ["admin"]
+    start_console(data=console.data).url()
+
+
+def test_an_installation_is_not_overwritten_unasked(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    rename_admin(installation, "changed")
+    refused = launch("restore", file, "--data", installation)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith("restore --force replaces it.")
+    assert users(installation) == ["changed"]
+
+
+def test_a_folder_without_an_installation_cannot_be_saved(launch, tmp_path):
+    done = launch("backup", tmp_path / "copy.backup", "--data", tmp_path / "none")
+    assert done.returncode == 1
+    assert "There is no installation" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def rewrite(file: Path, target: Path, **members: bytes | None) -> Path:
+    """The same backup with some members replaced, or left out."""
+    with tarfile.open(file) as archive, tarfile.open(target, "w:gz") as changed:
+        for entry in archive:
+            content = members.get(entry.name.partition(".")[0], archive.extractfile(entry).read())
+            if content is not None:
+                entry.size = len(content)
+                changed.addfile(entry, io.BytesIO(content))
+    return target
+
+
+def manifest(file: Path) -> dict:
+    with tarfile.open(file) as archive:
+        return json.load(archive.extractfile("manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"product": "another"}, "is no complete backup of Guesthouse"),
+        ({"format": 99}, "A newer Guesthouse wrote this backup"),
+        ({"schema": ["access.9999_future"]}, "A newer Guesthouse wrote this backup"),
+        ({"database": "postgresql"}, "is no complete backup of Guesthouse"),
+        ({"database": "../../etc/passwd"}, "A newer Guesthouse wrote this backup"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(launch, installation, tmp_path, change, sentence):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    changed = rewrite(file, tmp_path / "changed", manifest=json.dumps({**manifest(file), **change}).encode())
+    refuse(launch, changed, tmp_path / "new", sentence)
+
+
+def refuse(launch, file: Path, folder: Path, sentence: str) -> None:
+    refused = launch("restore", file, "--data", folder)
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (folder / "instance.json").exists()
+    assert not (folder / "guesthouse.sqlite3").exists()
+
+
+@pytest.mark.parametrize("member", ["manifest", "instance", "database"])
+def test_a_backup_with_a_part_missing_is_refused(launch, installation, tmp_path, member):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    refuse(launch, rewrite(file, tmp_path / "changed", **{member: None}), tmp_path / "new", "is no complete backup")
+
+
+def test_a_damaged_database_is_refused(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    with tarfile.open(file) as archive:
+        database = bytearray(archive.extractfile("database.sqlite3").read())
+    database[4096 : 4096 * 3] = b"\xff" * 8192
+    changed = rewrite(file, tmp_path / "changed", database=bytes(database))
+    refuse(launch, changed, tmp_path / "new", "damaged")
+
+
+def test_a_backup_that_was_cut_off_is_refused(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    file.write_bytes(file.read_bytes()[:-1000])
+    refuse(launch, file, tmp_path / "new", "is no complete backup")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b"])
+def test_any_other_file_is_refused(launch, tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    refuse(launch, tmp_path / "file", tmp_path / "new", "is no complete backup")
+
+
+def test_paths_and_links_in_the_archive_are_never_followed(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    evil = tmp_path / "evil"
+    with tarfile.open(file) as archive, tarfile.open(evil, "w:gz") as changed:
+        add(changed, "../escaped", b"x")
+        add(changed, str(tmp_path / "absolute"), b"x")
+        for entry in archive:
+            changed.addfile(entry, archive.extractfile(entry))
+    assert launch("restore", evil, "--data", tmp_path / "new").returncode == 0
+    assert not (tmp_path / "escaped").exists()
+    assert not (tmp_path / "absolute").exists()
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(launch, installation, tmp_path):
+    file = tmp_path / "copy.backup"
+    launch("backup", file, "--data", installation)
+    evil = tmp_path / "evil"
+    with tarfile.open(file) as archive, tarfile.open(evil, "w:gz") as changed:
+        for entry in archive:
+            if entry.name == "instance.json":
+                entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, str(installation / "instance.json"), 0
+            changed.addfile(entry, archive.extractfile(entry) if entry.isreg() else None)
+    refuse(launch, evil, tmp_path / "new", "is no complete backup")
+
+
+def test_an_unwritable_place_leaves_nothing_behind(launch, installation, tmp_path):
+    (tmp_path / "file").touch()
+    done = launch("backup", tmp_path / "file" / "copy.backup", "--data", installation)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in installation.iterdir() if path.name.startswith(".")] == []
+
+
+def test_postgresql_comes_back_too(launch, tmp_path):
+    with private_postgresql() as url, private_postgresql() as other:
+        prepare(launch, tmp_path / "data", DATABASE_URL=url)
+        file = tmp_path / "copy.backup"
+        done = launch("backup", file, "--data", tmp_path / "data", DATABASE_URL=url)
+        assert done.returncode == 0, done.stderr
+        done = launch("restore", file, "--data", tmp_path / "new", DATABASE_URL=other)
+        assert done.returncode == 0, done.stderr
+        count = "from access.models import User; print(User.objects.filter(username='admin').count())"
+        shell = launch("manage", "shell", "-v0", "-c", count, GUESTHOUSE_DATA=str(tmp_path / "new"), DATABASE_URL=other)
+        assert shell.stdout.split()[-1] == "1"
+        refused = launch("restore", file, "--data", tmp_path / "third", DATABASE_URL=other)
+        assert "is not empty; restore --force replaces" in refused.stderr
+        again = launch("restore", file, "--data", tmp_path / "third", "--force", DATABASE_URL=other)
+        assert again.returncode == 0, again.stderr
+        refused = launch("restore", file, "--data", tmp_path / "fourth")
+        assert "holds a postgresql database, but this installation uses sqlite" in refused.stderr
