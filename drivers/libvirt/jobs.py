@@ -1,0 +1,92 @@
+"""What libvirt says of a guest's running job, and the stamp of ours in its metadata."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from drivers.errors import NotSupported, Rejected
+from drivers.libvirt.connection import Connection
+from drivers.libvirt.errors import translate
+from drivers.libvirt.text import whole
+from drivers.libvirt.xml import BrokenXML, read_xml
+
+NAMESPACE = "urn:guesthouse:migration-attempt"
+PREFIX = "guesthouse"
+_STAMP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobReading:
+    """`incoming`: this host is the target, and knows no figures."""
+
+    active: bool
+    outgoing: bool = False
+    incoming: bool = False
+    figures: dict[str, int] | None = None
+
+
+def read_job(connection: Connection, domain: Any) -> JobReading:
+    """The guest's job on this host. Raises: NotFound when the guest is gone."""
+    try:
+        figures = connection.call(domain.jobStats)
+    except NotSupported:
+        # Seen with libvirt 9.0: the target of a migration answers "available only on the source host".
+        incoming = _is_qemu(connection)
+        return JobReading(active=incoming, incoming=incoming)
+    active = figures.get("type", 0) in {libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED}
+    operation = figures.get("operation", 0)
+    return JobReading(
+        active=active,
+        outgoing=active and operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
+        incoming=active and operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
+        figures={name: whole(value) for name, value in figures.items() if isinstance(value, int)},
+    )
+
+
+def _is_qemu(connection: Connection) -> bool:
+    """Drivers without any job statistics, such as libvirt's test driver, have no jobs either."""
+    return str(connection.call(connection.raw.getType)).upper() == "QEMU"
+
+
+def has_active_job(connection: Connection, domain: Any) -> bool:
+    return read_job(connection, domain).active
+
+
+def read_stamp(connection: Connection, domain: Any) -> str:
+    """The attempt written into the guest; empty when there is none."""
+    try:
+        kind, current = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CURRENT
+        text = connection.call_raw(domain.metadata, kind, NAMESPACE, current)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return ""
+        raised = translate(error)
+        if isinstance(raised, NotSupported):
+            return ""
+        raise raised from None
+    try:
+        stamp = read_xml(str(text)).get("stamp")
+    except BrokenXML:
+        return ""
+    return stamp if _STAMP.fullmatch(stamp) else ""
+
+
+def write_stamp(connection: Connection, domain: Any, stamp: str) -> None:
+    """Write the attempt into the guest, into its running and its stored definition; "" removes it.
+
+    libvirt lets this wait for the end of any job of the guest: look for one first.
+    """
+    if stamp and not _STAMP.fullmatch(stamp):
+        raise Rejected("The name of this attempt has characters that are not allowed.")
+    flags = 0
+    if connection.call(domain.isActive):
+        flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+    if connection.call(domain.isPersistent):
+        flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    element = f"<attempt stamp='{stamp}'/>" if stamp else None
+    kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+    connection.call(domain.setMetadata, kind, element, PREFIX if stamp else None, NAMESPACE, flags)

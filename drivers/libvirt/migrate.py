@@ -1,0 +1,326 @@
+"""Live migration, peer to peer: the source host's libvirt runs it, with or without us.
+
+Our call into libvirt lasts as long as the move, in a thread and on a connection of its own. What it returns is kept
+as a sentence for a person and never trusted as the outcome: that is asked of both hosts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import libvirt
+
+from drivers.errors import Busy, DriverError, NotFound, Rejected
+from drivers.libvirt import states, uri
+from drivers.libvirt.connection import Connection, probe
+from drivers.libvirt.errors import migration_sentence
+from drivers.libvirt.jobs import JobReading, read_job, read_stamp, write_stamp
+from drivers.libvirt.text import whole
+from drivers.libvirt.xml import BrokenXML, Node, read_xml
+from drivers.types import (
+    Endpoint,
+    Finding,
+    GuestState,
+    MigrationPhase,
+    MigrationPlan,
+    MigrationProgress,
+    Severity,
+)
+
+BASE_FLAGS = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
+# Without these the target would forget the guest at its next power-off, and the source would keep a second definition.
+PERSISTENT_FLAGS = libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PERSIST_DEST
+START_LOOK_S = 5.0  # how long to watch whether a move is refused at once
+START_LOOK_INTERVAL_S = 0.05
+MOST_REMEMBERED = 500
+_MOVABLE = frozenset({GuestState.RUNNING, GuestState.PAUSED})
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One call into libvirt that moves a guest. Written by its own thread, read by the others."""
+
+    guest_uuid: str
+    stamp: str
+    ended: threading.Event = field(default_factory=threading.Event)
+    seen_running: bool = False
+    cancelled: bool = False
+    error: str = ""
+    last: MigrationProgress | None = None
+
+    def run(self, connection: Connection, domain: Any, target: str, flags: int) -> None:
+        """Make the call; returns when libvirt does."""
+        try:
+            domain.migrateToURI3(target, {}, flags)
+        except libvirt.libvirtError as error:
+            self.cancelled = error.get_error_code() == libvirt.VIR_ERR_OPERATION_ABORTED
+            self.error = "" if self.cancelled else migration_sentence(error)
+        finally:
+            self.ended.set()
+            connection.close()
+
+
+class Attempts:
+    """The attempts this process started, by guest and stamp. Sessions come and go; these stay until they are old."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._known: dict[tuple[str, str], Attempt] = {}
+
+    def find(self, guest_uuid: str, stamp: str) -> Attempt | None:
+        with self._guard:
+            return self._known.get((guest_uuid, stamp))
+
+    def add(self, attempt: Attempt) -> None:
+        with self._guard:
+            self._known[attempt.guest_uuid, attempt.stamp] = attempt
+            ended = [key for key, known in self._known.items() if known.ended.is_set()]
+            for key in ended[: max(0, len(self._known) - MOST_REMEMBERED)]:
+                del self._known[key]
+
+
+ATTEMPTS = Attempts()
+
+
+class Migrations:
+    """The migrations of one session."""
+
+    def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._own: list[Attempt] = []
+
+    def is_busy(self) -> bool:
+        self._own = [attempt for attempt in self._own if not attempt.ended.is_set()]
+        return bool(self._own)
+
+    def check(self, plan: MigrationPlan) -> tuple[Finding, ...]:
+        try:
+            domain = self._find(plan.guest_uuid)
+        except NotFound:
+            return (_finding("guest_here", "The guest is not on this host any more.", "Refresh, then try again."),)
+        return tuple(_check(self._connection, domain, plan))
+
+    def start(self, plan: MigrationPlan, stamp: str) -> None:
+        """As the contract says. Refused at once means: libvirt's call failed within START_LOOK_S before a job began."""
+        target = uri.migration_uri(plan.target)
+        domain = self._find(plan.guest_uuid)
+        if self._is_under_way(domain, plan.guest_uuid, stamp):
+            return
+        if states.state_of(self._connection.call(domain.state)[0]) not in _MOVABLE:
+            raise Rejected("The guest is not running; start it, then migrate it.")
+        write_stamp(self._connection, domain, stamp)
+        attempt = self._launch(plan, stamp, target, persistent=bool(self._connection.call(domain.isPersistent)))
+        self._look_at_start(attempt, domain)
+
+    def _is_under_way(self, domain: Any, guest_uuid: str, stamp: str) -> bool:
+        """Whether this very attempt runs. Raises: Busy when something else does."""
+        known = ATTEMPTS.find(guest_uuid, stamp)
+        if known is not None and not known.ended.is_set():
+            return True
+        if not read_job(self._connection, domain).active:
+            return False
+        if read_stamp(self._connection, domain) == stamp:
+            return True
+        raise Busy("Another operation of this guest is under way; wait for its end.")
+
+    def _launch(self, plan: MigrationPlan, stamp: str, target: str, *, persistent: bool) -> Attempt:
+        # A call this long on the session's own connection would make its other calls wait.
+        connection = Connection(self._endpoint)
+        domain = connection.call(connection.raw.lookupByUUIDString, plan.guest_uuid)
+        attempt = Attempt(plan.guest_uuid, stamp)
+        flags = BASE_FLAGS | (PERSISTENT_FLAGS if persistent else 0)
+        ATTEMPTS.add(attempt)
+        self._own.append(attempt)
+        run = (connection, domain, target, flags)
+        threading.Thread(target=attempt.run, args=run, daemon=True, name=f"migrate-{plan.guest_uuid}").start()
+        return attempt
+
+    def _look_at_start(self, attempt: Attempt, domain: Any) -> None:
+        until = time.monotonic() + START_LOOK_S
+        while not attempt.ended.wait(START_LOOK_INTERVAL_S) and time.monotonic() < until:
+            try:
+                job = read_job(self._connection, domain)
+            except NotFound:
+                return  # moved already
+            if job.outgoing and (job.figures or {}).get("memory_total"):
+                attempt.seen_running = True
+                return
+        if attempt.ended.is_set() and attempt.error:
+            raise Rejected(attempt.error)
+
+    def find(self, guest_uuid: str, stamp: str) -> bool:
+        known = ATTEMPTS.find(guest_uuid, stamp)
+        if known is not None and not known.ended.is_set():
+            return True
+        try:
+            domain = self._find(guest_uuid)
+            job = read_job(self._connection, domain)
+            return job.outgoing and read_stamp(self._connection, domain) == stamp
+        except NotFound:
+            return False
+
+    def poll(self, guest_uuid: str, stamp: str) -> MigrationProgress:
+        attempt = ATTEMPTS.find(guest_uuid, stamp)
+        try:
+            progress = self._read_progress(guest_uuid, stamp)
+        except NotFound:
+            progress = None  # the source gives the guest up just before libvirt's call returns
+        if attempt is None:
+            return progress or MigrationProgress(MigrationPhase.ENDED)
+        if progress is not None:
+            attempt.seen_running = True
+            attempt.last = progress
+            return progress
+        return _without_job(attempt)
+
+    def _read_progress(self, guest_uuid: str, stamp: str) -> MigrationProgress | None:
+        """The running job's figures; None when no job of this attempt runs."""
+        domain = self._find(guest_uuid)
+        job = read_job(self._connection, domain)
+        if not job.outgoing or read_stamp(self._connection, domain) != stamp:
+            return None
+        return progress_of(job, paused_for_switch=self._is_switching(domain))
+
+    def _is_switching(self, domain: Any) -> bool:
+        state, reason = self._connection.call(domain.state)
+        return bool((state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION))
+
+    def cancel(self, guest_uuid: str, stamp: str) -> None:
+        domain = self._find(guest_uuid)
+        job = read_job(self._connection, domain)
+        if not job.outgoing or read_stamp(self._connection, domain) != stamp:
+            raise NotFound("This migration is not under way on this host.")
+        if self._is_switching(domain):
+            raise Rejected("It is too late to cancel: the guest is already switching to the target host.")
+        self._connection.call(domain.abortJob)
+
+    def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
+        try:
+            domain = self._find(guest_uuid)
+            if read_stamp(self._connection, domain) != stamp:
+                return
+            if read_job(self._connection, domain).active:
+                raise Busy("Another operation of this guest is under way; wait for its end.")
+            write_stamp(self._connection, domain, "")
+        except NotFound:
+            return
+
+    def _find(self, guest_uuid: str) -> Any:
+        return self._connection.call(self._connection.raw.lookupByUUIDString, guest_uuid)
+
+
+def progress_of(job: JobReading, *, paused_for_switch: bool) -> MigrationProgress:
+    """libvirt's figures in our words. Pure."""
+    figures = job.figures or {}
+    total = figures.get("data_total") or figures.get("memory_total") or 0
+    elapsed_ms = figures.get("time_elapsed")
+    if not total:
+        return MigrationProgress(MigrationPhase.PREPARING, elapsed_ms=elapsed_ms)
+    page = figures.get("memory_page_size") or 4096
+    downtime = figures.get("downtime")
+    return MigrationProgress(
+        phase=MigrationPhase.SWITCHING if paused_for_switch else MigrationPhase.COPYING,
+        bytes_total=total,
+        bytes_processed=figures.get("data_processed", figures.get("memory_processed")),
+        bytes_remaining=figures.get("data_remaining", figures.get("memory_remaining")),
+        rate_bytes_per_s=figures.get("memory_bps"),
+        dirty_rate_bytes_per_s=whole(figures["memory_dirty_rate"], scale=page)
+        if "memory_dirty_rate" in figures
+        else None,
+        iteration=figures.get("memory_iteration"),
+        # Until the guest stands still, the figure is the hypervisor's guess.
+        downtime_ms=downtime if paused_for_switch else None,
+        expected_downtime_ms=None if paused_for_switch else downtime,
+        elapsed_ms=elapsed_ms,
+    )
+
+
+def _without_job(attempt: Attempt) -> MigrationProgress:
+    """No job is to be seen: not yet, or not any more while libvirt's call finishes, or the call has returned."""
+    last = attempt.last or MigrationProgress(MigrationPhase.ENDED)
+    phase = MigrationPhase.ENDED
+    if not attempt.ended.is_set():
+        phase = MigrationPhase.SWITCHING if attempt.seen_running else MigrationPhase.PREPARING
+    return MigrationProgress(
+        phase=phase,
+        bytes_total=last.bytes_total,
+        bytes_processed=last.bytes_processed,
+        bytes_remaining=last.bytes_remaining,
+        iteration=last.iteration,
+        downtime_ms=last.downtime_ms,
+        elapsed_ms=last.elapsed_ms,
+        error=attempt.error,
+        cancelled=attempt.cancelled,
+    )
+
+
+# Checks only the hypervisor can answer
+
+
+def _check(connection: Connection, domain: Any, plan: MigrationPlan) -> Iterator[Finding]:
+    state = states.state_of(connection.call(domain.state)[0])
+    if state not in _MOVABLE:
+        yield _finding("guest_runs", "The guest is not running on this host.", "Start it, then migrate it.")
+    elif read_job(connection, domain).active:
+        yield _finding("no_other_job", "Another operation of this guest is under way.", "Wait for its end.")
+    if connection.call(domain.snapshotNum):
+        yield _finding("no_snapshots", "The guest has snapshots, which cannot move with it.", "Delete its snapshots.")
+    yield from _check_devices(str(connection.call(domain.XMLDesc, 0)))
+    yield from _check_target(plan.target)
+
+
+def _check_devices(xml: str) -> Iterator[Finding]:
+    try:
+        node = read_xml(xml)
+    except BrokenXML:
+        yield _finding("definition", "The guest's definition cannot be read.", "Look at it on the host.")
+        return
+    if node.has("devices/hostdev") or any(_is_passed_through(nic) for nic in node.all("devices/interface")):
+        yield _finding("no_passthrough", "A device of the host is passed through to the guest.", "Detach the device.")
+    for disk in node.all("devices/disk"):
+        cache = disk.get("cache", path="driver")
+        if (
+            disk.get("device") == "disk"
+            and not disk.has("readonly")
+            and cache in {"writeback", "writethrough", "unsafe"}
+        ):
+            target = disk.get("dev", path="target", limit=64)
+            yield Finding(
+                "disk_cache",
+                Severity.WARNING,
+                f"Disk {target} is cached by the host ({cache}), which is safe only on some shared storage.",
+                "Set its cache to none.",
+            )
+
+
+def _is_passed_through(nic: Node) -> bool:
+    return nic.get("type") == "hostdev"
+
+
+def _check_target(target: Endpoint) -> Iterator[Finding]:
+    try:
+        uri.migration_uri(target)
+    except Rejected as error:
+        yield _finding("target_address", error.message, "Add the target host by TCP or SSH.")
+        return
+    if target.address in {"localhost", "::1"} or target.address.startswith("127."):
+        yield _finding(
+            "target_address",
+            "The target's address means the source host itself when the source host uses it.",
+            "Add the target host by an address all hosts can reach.",
+        )
+        return
+    try:
+        # Seen from here: what the source host sees, only the migration itself can tell.
+        probe(target)
+    except DriverError as error:
+        yield Finding("target_answers", Severity.WARNING, error.message, "Check that the target host is up.")
+
+
+def _finding(check: str, message: str, fix: str) -> Finding:
+    return Finding(check, Severity.ERROR, message, fix)

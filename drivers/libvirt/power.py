@@ -1,0 +1,57 @@
+"""Power actions on one guest: what each needs, and what libvirt is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from drivers.errors import Busy, Rejected
+from drivers.libvirt.connection import Connection
+from drivers.libvirt.jobs import has_active_job
+from drivers.libvirt.states import state_of
+from drivers.types import GuestState, PowerAction
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    needs: frozenset[GuestState]
+    ask: Callable[[Any], Callable[..., Any]]
+    arguments: tuple[int, ...] = ()
+
+
+_UP = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SUSPENDED, GuestState.CRASHED})
+_ACTIONS: dict[PowerAction, _Action] = {
+    PowerAction.START: _Action(frozenset({GuestState.OFF}), lambda domain: domain.create),
+    PowerAction.SHUTDOWN: _Action(frozenset({GuestState.RUNNING}), lambda domain: domain.shutdown),
+    PowerAction.RESET: _Action(_UP, lambda domain: domain.reset, (0,)),
+    PowerAction.OFF: _Action(_UP, lambda domain: domain.destroy),
+    PowerAction.SUSPEND: _Action(frozenset({GuestState.RUNNING}), lambda domain: domain.suspend),
+    PowerAction.RESUME: _Action(frozenset({GuestState.PAUSED}), lambda domain: domain.resume),
+}
+_STATE_SENTENCES = {
+    GuestState.RUNNING: "The guest is already running.",
+    GuestState.PAUSED: "The guest is paused; resume it first.",
+    GuestState.SUSPENDED: "The guest is asleep; wake it or power it off.",
+    GuestState.OFF: "The guest is off; start it first.",
+    GuestState.CRASHED: "The guest has crashed; power it off, then start it.",
+    GuestState.UNKNOWN: "The state of the guest is unknown; refresh, then try again.",
+}
+_SPECIAL_SENTENCES = {
+    (PowerAction.OFF, GuestState.OFF): "The guest is already off.",
+    (PowerAction.SUSPEND, GuestState.PAUSED): "The guest is already paused.",
+    (PowerAction.SHUTDOWN, GuestState.PAUSED): "A paused guest cannot hear a shutdown; resume it first.",
+    (PowerAction.RESUME, GuestState.RUNNING): "The guest is not paused.",
+}
+
+
+def change_power(connection: Connection, domain: Any, action: PowerAction) -> None:
+    """Ask for it. Raises: Rejected when the state does not allow it; Busy while the guest migrates or is saved."""
+    wanted = _ACTIONS[action]
+    state = state_of(connection.call(domain.state)[0])
+    if state not in wanted.needs:
+        raise Rejected(_SPECIAL_SENTENCES.get((action, state)) or _STATE_SENTENCES[state])
+    # libvirt would let the call wait for the end of a migration, however long.
+    if has_active_job(connection, domain):
+        raise Busy("Another operation of this guest is under way, such as a migration; wait for its end.")
+    connection.call(wanted.ask(domain), *wanted.arguments)

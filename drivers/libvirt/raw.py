@@ -1,0 +1,67 @@
+"""What `collect` hands to `parse`: libvirt's answers as they came, so that recordings can stand in for a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RawGuest:
+    """`xml` is empty when it could not be read."""
+
+    uuid: str
+    name: str
+    xml: str = ""
+    stats: dict[str, int | str] = field(default_factory=dict)
+    autostart: bool = False
+    persistent: bool = True
+    snapshot_count: int = 0
+    addresses: tuple[tuple[str, str], ...] = ()  # (MAC address, IP address)
+
+
+@dataclass(frozen=True, slots=True)
+class RawPool:
+    xml: str
+    active: bool
+    autostart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RawNetwork:
+    xml: str
+    active: bool
+    autostart: bool
+    bridge_xml: str = ""  # the host's own bridge, with its ports
+
+
+@dataclass(frozen=True, slots=True)
+class RawHost:
+    """`node` is virNodeGetInfo's tuple; memory is in KiB by name, CPU times in nanoseconds by kind."""
+
+    hostname: str
+    hypervisor: str
+    hypervisor_version: int
+    library_version: int
+    node: tuple[str | int, ...]
+    capabilities_xml: str = ""
+    sysinfo_xml: str = ""
+    memory_kib: dict[str, int] = field(default_factory=dict)
+    cpu_ns: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RawInventory:
+    read_started_at: datetime
+    complete: bool
+    host: RawHost
+    guests: tuple[RawGuest, ...]
+    pools: tuple[RawPool, ...]
+    networks: tuple[RawNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawReading:
+    read_started_at: datetime
+    host: RawHost
+    guests: tuple[RawGuest, ...]

@@ -1,0 +1,138 @@
+"""A session to one libvirt host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drivers.errors import NotFound, NotSupported
+from drivers.libvirt import collect, parse, states
+from drivers.libvirt.connection import Connection
+from drivers.libvirt.jobs import read_job, read_stamp
+from drivers.libvirt.migrate import Migrations
+from drivers.libvirt.power import change_power
+from drivers.libvirt.text import clean
+from drivers.types import (
+    Capability,
+    Endpoint,
+    Finding,
+    GuestSighting,
+    MigrationPlan,
+    MigrationProgress,
+    PowerAction,
+    Snapshot,
+    StateReading,
+    Transport,
+)
+
+
+def open_session(endpoint: Endpoint) -> LibvirtSession:
+    """Connect. May hang for ever on a silent host: only where the process can be killed.
+
+    Raises: Unreachable, AuthFailed, HostKeyChanged, Rejected.
+    """
+    kind = TestSession if endpoint.transport is Transport.TEST else QemuSession
+    return kind(endpoint, Connection(endpoint))
+
+
+class LibvirtSession:
+    """Reads and power: what every libvirt driver can do."""
+
+    capabilities = frozenset({Capability.POWER})
+
+    def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._host_ref = ""
+
+    def snapshot(self) -> Snapshot:
+        snapshot = parse.snapshot_of(collect.read_inventory(self._connection))
+        self._host_ref = snapshot.hosts[0].ref
+        return snapshot
+
+    def read_states(self) -> StateReading:
+        return parse.reading_of(collect.read_states(self._connection), self._ref())
+
+    def _ref(self) -> str:
+        """The host's own reference, asked once per connection."""
+        if not self._host_ref:
+            name = str(self._connection.call(self._connection.raw.getHostname))
+            self._host_ref = parse.host_ref(collect.host_uuid_xml(self._connection), name)
+        return self._host_ref
+
+    def sight_guest(self, guest_uuid: str) -> GuestSighting | None:
+        try:
+            return self._sight(self._find(guest_uuid))
+        except NotFound:
+            return None
+
+    def _sight(self, domain: Any) -> GuestSighting:
+        call = self._connection.call
+        # The job first: should it end while we look, we say "a job" and are asked again, rather than read too early.
+        job = read_job(self._connection, domain)
+        state, reason = call(domain.state)
+        uuid = parse.clean_uuid(domain.UUIDString())
+        return GuestSighting(
+            ref=uuid,
+            uuid=uuid,
+            name=clean(domain.name(), parse.LONGEST_NAME) or uuid,
+            state=states.state_of(state),
+            state_reason=states.reason_of(state, reason),
+            persistent=bool(call(domain.isPersistent)),
+            stamp=read_stamp(self._connection, domain),
+            job_active=job.active,
+        )
+
+    def _find(self, guest_uuid: str) -> Any:
+        uuid = parse.clean_uuid(guest_uuid)
+        if not uuid:
+            raise NotFound("This guest is not on this host any more.")
+        return self._connection.call(self._connection.raw.lookupByUUIDString, uuid)
+
+    def power(self, guest_ref: str, action: PowerAction) -> None:
+        change_power(self._connection, self._find(guest_ref), action)
+
+    def is_alive(self) -> bool:
+        return self._connection.is_alive()
+
+    def is_busy(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class TestSession(LibvirtSession):
+    """libvirt's built-in test driver: no real guests, no migration."""
+
+
+class QemuSession(LibvirtSession):
+    """KVM and QEMU."""
+
+    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
+
+    def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
+        super().__init__(endpoint, connection)
+        self._migrations = Migrations(endpoint, connection)
+
+    def is_busy(self) -> bool:
+        return self._migrations.is_busy()
+
+    def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
+        return self._migrations.check(plan)
+
+    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+        if not plan.live:
+            raise NotSupported("Only live migration is offered.")
+        self._migrations.start(plan, stamp)
+
+    def find_migration(self, guest_uuid: str, stamp: str) -> bool:
+        return self._migrations.find(guest_uuid, stamp)
+
+    def poll_migration(self, guest_uuid: str, stamp: str) -> MigrationProgress:
+        return self._migrations.poll(guest_uuid, stamp)
+
+    def cancel_migration(self, guest_uuid: str, stamp: str) -> None:
+        self._migrations.cancel(guest_uuid, stamp)
+
+    def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
+        self._migrations.clear_stamp(guest_uuid, stamp)
