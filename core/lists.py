@@ -352,6 +352,11 @@ class Column(Generic[M]):
     export_only: bool = False
 
 
+def export_column(name: str, label: Text, value: Callable[[M], ExportValue]) -> Column[M]:
+    """A column that only files have."""
+    return Column(name, label, lambda _row: "", value, export_only=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ListSpec(Generic[M]):
     """A list as a declaration: columns, filters and where free text is looked for."""

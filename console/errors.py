@@ -1,0 +1,48 @@
+"""The pages of errors. Whoever is not signed in sees none of the frame; a failure of ours needs no database."""
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from audit.middleware import current_request_id
+from core.errors import Refused
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    return _bare(request, HTTPStatus.BAD_REQUEST, _("Bad request"), _("The server cannot use what was sent."))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What the user may not do, in the sentence of whoever refused."""
+    if not _signed_in(request):
+        return _bare(request, HTTPStatus.FORBIDDEN, _("Not allowed"), _("Sign in to see this."))
+    reason = exception.message if isinstance(exception, Refused) else ""
+    return render(request, "403.html", {"reason": reason}, status=HTTPStatus.FORBIDDEN)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    if not _signed_in(request):
+        return _bare(request, HTTPStatus.NOT_FOUND, _("Not found"), _("There is nothing at this address."))
+    return render(request, "404.html", status=HTTPStatus.NOT_FOUND)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Rendered without the request: whatever failed may fail again in a context processor."""
+    context = {
+        "heading": _("Something failed on the server"),
+        "sentence": _("It was written to the log. Try again; if it stays, tell an administrator."),
+        "request_id": current_request_id.get(),
+    }
+    return HttpResponse(render_to_string("bare_error.html", context), status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _signed_in(request: HttpRequest) -> bool:
+    user = getattr(request, "user", None)
+    return bool(user and user.is_authenticated)
+
+
+def _bare(request: HttpRequest, status: HTTPStatus, heading: str, sentence: str) -> HttpResponse:
+    return render(request, "bare_error.html", {"heading": heading, "sentence": sentence}, status=status)

@@ -1,0 +1,89 @@
+"""Guests: the list and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from access.models import require
+from access.roles import Action
+from console.ages import guest_silence
+from console.areas import gauge, tabs
+from console.listing import list_response
+from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
+from console.tables.tasks import TASKS
+from core.units import format_bytes, format_percent, share
+from inventory.models import Guest
+from operations.selectors import jobs_of
+
+# Names that no device has: what the page says of a disk's or NIC's kind.
+DEVICES = {"disk": "device-sd-card", "cdrom": "circle", "floppy": "device-sd-card", "lun": "database"}
+
+
+@require_safe
+def guest_list(request: HttpRequest) -> HttpResponseBase:
+    require(request.user, Action.VIEW)
+    context = {
+        "heading": _("Guests"),
+        "empty_icon": "device-desktop",
+        "empty_title": _("No guests yet."),
+        "empty_hint": _("They appear as soon as a source is read."),
+    }
+    return list_response(request, GUESTS, guest_rows(user=request.user), context=context, live="guests hosts loads")
+
+
+@require_safe
+def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
+    """One guest: state, placement, what it is plugged into, its load; and its tasks."""
+    require(request.user, Action.VIEW)
+    guest = get_object_or_404(guest_rows(user=request.user), pk=pk)
+    context = _frame(guest, tab)
+    if tab == "tasks":
+        jobs = jobs_of(user=request.user, target_kind="guest", target_id=guest.pk)
+        return list_response(request, TASKS, jobs, template="guests/guest_tasks.html", context=context, live="tasks")
+    if tab != "summary":
+        raise Http404
+    return render(request, "guests/guest_page.html", {**context, **_summary(guest)})
+
+
+def _frame(guest: Guest, tab: str) -> dict[str, Any]:
+    """What every tab shows above its own part."""
+    labels = [("summary", _("Summary"), None), ("tasks", _("Tasks"), None)]
+    return {
+        "guest": guest,
+        "silence": guest_silence(guest),
+        "state_cell": state_cell(guest),
+        "tabs": tabs("guest", guest.pk, tab, labels),
+    }
+
+
+def _summary(guest: Guest) -> dict[str, Any]:
+    load_guests([guest])
+    cpu, memory = cpu_percent(guest), memory_used(guest)
+    load = guest.load if cpu is not None or memory is not None else None  # type: ignore[attr-defined]
+    words = {"part": format_bytes(memory), "whole": format_bytes(guest.memory_bytes)}
+    return {
+        "load": load,
+        "gauges": [
+            gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),
+            gauge(_("Memory"), memory, guest.memory_bytes, _("%(part)s of %(whole)s") % words if memory else ""),
+        ],
+        "disks": [_disk(disk) for disk in guest.disks.select_related("datastore")],
+        "nics": list(guest.nics.select_related("switch")),
+        "placements": list(guest.placements.select_related("host").order_by("host__name", "id")),
+    }
+
+
+def _disk(disk: Any) -> dict[str, Any]:
+    store = disk.datastore
+    return {
+        "row": disk,
+        "icon": DEVICES.get(disk.device, "device-sd-card"),
+        "store": store,
+        "store_percent": share(store.capacity_bytes - store.available_bytes, store.capacity_bytes) if store else None,
+    }

@@ -1,0 +1,146 @@
+"""Hosts: the list and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q, Sum
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from access.models import require
+from access.roles import Action
+from console.ages import host_seen_at, host_silence
+from console.areas import gauge, tabs
+from console.listing import list_response
+from console.tables.datastores import DATASTORES, datastore_rows
+from console.tables.guests import GUESTS, guest_rows
+from console.tables.hosts import HOSTS, brand, cpu_percent, host_rows, hypervisor, load_hosts, memory_used, state_cell
+from console.tables.switches import SWITCHES, switch_rows
+from console.tables.tasks import TASKS
+from core.units import format_bytes, format_percent
+from hosts.models import Host
+from inventory.models import Guest, GuestState
+from networks.models import VirtualSwitch
+from operations.models import Job
+from operations.selectors import jobs_of
+from storage.models import DatastoreMount
+
+
+@require_safe
+def host_list(request: HttpRequest) -> HttpResponseBase:
+    require(request.user, Action.VIEW)
+    context = {
+        "heading": _("Hosts"),
+        "empty_icon": "server-2",
+        "empty_title": _("No hosts yet."),
+        "empty_hint": _("They appear as soon as a source is read."),
+    }
+    return list_response(
+        request, HOSTS, host_rows(user=request.user), context=context, live="hosts guests sources loads"
+    )
+
+
+@require_safe
+def host_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
+    """One host: state, capacity, what is on it; and lists of its guests, datastores, switches and tasks."""
+    require(request.user, Action.VIEW)
+    host = get_object_or_404(host_rows(user=request.user), pk=pk)
+    context = _frame(host, tab)
+    if tab == "summary":
+        return render(request, "hosts/host_page.html", {**context, **_summary(host)})
+    found = _tab_list(request.user, host, tab)
+    if found is None:
+        raise Http404
+    spec, rows, live = found
+    return list_response(request, spec, rows, template="hosts/host_list_tab.html", context=context, live=live)
+
+
+def _tab_list(user: Any, host: Host, tab: str) -> tuple[Any, Any, str] | None:
+    if tab == "guests":
+        return GUESTS, guest_rows(user=user).filter(host=host), f"guests host:{host.pk} loads"
+    if tab == "datastores":
+        seen = DatastoreMount.objects.filter(host=host, missing_since=None).values("datastore")
+        return DATASTORES, datastore_rows(user=user).filter(pk__in=seen), f"datastores host:{host.pk}"
+    if tab == "switches":
+        return SWITCHES, switch_rows(user=user).filter(host=host), f"switches host:{host.pk}"
+    if tab == "tasks":
+        return TASKS, _tasks(user, host), "tasks"
+    return None
+
+
+def _tasks(user: Any, host: Host) -> Any:
+    """The host's own tasks and those of guests that are on it now."""
+    own = jobs_of(user=user, target_kind="host", target_id=host.pk)
+    guests = [str(pk) for pk in Guest.objects.filter(host=host).values_list("pk", flat=True)]
+    return own | Job.objects.restrict(user, Action.VIEW).filter(target_kind="guest", target_id__in=guests)
+
+
+def _frame(host: Host, tab: str) -> dict[str, Any]:
+    """What every tab shows above its own part."""
+    load_hosts([host])
+    stores = DatastoreMount.objects.filter(host=host, missing_since=None).count()
+    switches = VirtualSwitch.objects.filter(host=host, missing_since=None).count()
+    labels = [
+        ("summary", _("Summary"), None),
+        ("guests", _("Guests"), host.guest_count),  # type: ignore[attr-defined]
+        ("datastores", _("Datastores"), stores),
+        ("switches", _("Switches"), switches),
+        ("tasks", _("Tasks"), None),
+    ]
+    return {
+        "host": host,
+        "silence": host_silence(host),
+        "seen_at": host_seen_at(host),
+        "state_cell": state_cell(host),
+        "tabs": tabs("host", host.pk, tab, labels),
+    }
+
+
+def _summary(host: Host) -> dict[str, Any]:
+    cpu, memory = cpu_percent(host), memory_used(host)
+    of = _("%(part)s of %(whole)s")
+    given = host.guests.filter(missing_since=None, state=GuestState.RUNNING).aggregate(
+        memory=Sum("memory_bytes", default=0), vcpus=Sum("vcpus", default=0)
+    )
+    whole = format_bytes(host.memory_bytes)
+    return {
+        "brand": brand(host),
+        "hypervisor": hypervisor(host),
+        "gauges": [
+            gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),
+            gauge(
+                _("Memory in use"),
+                memory,
+                host.memory_bytes,
+                of % {"part": format_bytes(memory), "whole": whole} if memory else "",
+            ),
+            gauge(
+                _("Memory given to running guests"),
+                given["memory"],
+                host.memory_bytes,
+                of % {"part": format_bytes(given["memory"]), "whole": whole},
+            ),
+            gauge(
+                _("vCPUs of running guests, per thread"),
+                given["vcpus"],
+                host.cpu_threads,
+                of % {"part": given["vcpus"], "whole": host.cpu_threads},
+            ),
+        ],
+        "guest_states": _guest_states(host),
+        "mounts": list(host.mounts.filter(missing_since=None).select_related("datastore").order_by("name", "id")[:50]),
+        "switches": list(host.switches.filter(missing_since=None).order_by("name", "id")[:50]),
+    }
+
+
+def _guest_states(host: Host) -> list[dict[str, Any]]:
+    counts = host.guests.filter(missing_since=None).aggregate(
+        **{state.value: Count("pk", filter=Q(state=state)) for state in GuestState}
+    )
+    return [
+        {"code": one.value, "label": one.label, "number": counts[one.value]} for one in GuestState if counts[one.value]
+    ]

@@ -1,0 +1,105 @@
+"""Datastores: the list and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Sum
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from access.models import require
+from access.roles import Action
+from console.ages import datastore_seen_at, datastore_silence, host_silence
+from console.areas import gauge, tabs
+from console.listing import list_response
+from console.tables.datastores import (
+    DATASTORES,
+    datastore_rows,
+    state_cell,
+    storage_class,
+    technology,
+    used_bytes,
+)
+from console.tables.guests import GUESTS, guest_rows
+from console.tables.hosts import HOSTS, host_rows
+from core.units import format_bytes
+from inventory.models import Disk
+from storage.models import Datastore
+
+
+@require_safe
+def datastore_list(request: HttpRequest) -> HttpResponseBase:
+    require(request.user, Action.VIEW)
+    context = {
+        "heading": _("Datastores"),
+        "empty_icon": "database",
+        "empty_title": _("No datastores yet."),
+        "empty_hint": _("They appear as soon as a source is read."),
+    }
+    rows = datastore_rows(user=request.user)
+    return list_response(request, DATASTORES, rows, context=context, live="datastores hosts sources loads")
+
+
+@require_safe
+def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
+    """One datastore: capacity, the hosts that see it, the guests with disks on it."""
+    require(request.user, Action.VIEW)
+    datastore = get_object_or_404(datastore_rows(user=request.user), pk=pk)
+    context = _frame(datastore, tab)
+    if tab == "summary":
+        return render(request, "storage/datastore_page.html", {**context, **_summary(datastore)})
+    if tab == "guests":
+        # By id: a guest with two disks here is one row.
+        rows = guest_rows(user=request.user).filter(pk__in=Disk.objects.filter(datastore=datastore).values("guest"))
+        spec: Any = GUESTS
+    elif tab == "hosts":
+        rows = host_rows(user=request.user).filter(pk__in=datastore.mounts.filter(missing_since=None).values("host"))
+        spec = HOSTS
+    else:
+        raise Http404
+    return list_response(
+        request, spec, rows, template="storage/datastore_list_tab.html", context=context, live=f"{tab} loads"
+    )
+
+
+def _frame(datastore: Datastore, tab: str) -> dict[str, Any]:
+    """What every tab shows above its own part."""
+    disks = Disk.objects.filter(datastore=datastore).aggregate(
+        guests=Count("guest", distinct=True), disks=Count("pk"), bytes=Sum("capacity_bytes", default=0)
+    )
+    mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
+    labels = [
+        ("summary", _("Summary"), None),
+        ("guests", _("Guests"), disks["guests"]),
+        ("hosts", _("Hosts"), len(mounts)),
+    ]
+    return {
+        "datastore": datastore,
+        "disks": disks,
+        "mounts": [
+            {"row": mount, "silence": host_silence(mount.host)} for mount in sorted(mounts, key=lambda m: m.host.name)
+        ],
+        "silence": datastore_silence(datastore),
+        "seen_at": datastore_seen_at(datastore),
+        "state_cell": state_cell(datastore),
+        "tabs": tabs("datastore", datastore.pk, tab, labels),
+    }
+
+
+GUESTS_SHOWN = 20
+
+
+def _summary(datastore: Datastore) -> dict[str, Any]:
+    used = used_bytes(datastore)
+    words = {"part": format_bytes(used), "whole": format_bytes(datastore.capacity_bytes)}
+    largest = Disk.objects.filter(datastore=datastore).select_related("guest").order_by("-capacity_bytes", "id")
+    return {
+        "technology": technology(datastore),
+        "storage_class": storage_class(datastore),
+        "gauges": [gauge(_("Used"), used, datastore.capacity_bytes, _("%(part)s of %(whole)s") % words)],
+        "largest": list(largest.exclude(capacity_bytes=None)[:GUESTS_SHOWN]),
+    }

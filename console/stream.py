@@ -1,0 +1,103 @@
+"""The stream of changes: server-sent events, one per browser.
+
+It carries kinds and ids only. What a page then asks for again is answered with its own user's permissions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from importlib import import_module
+from typing import Any
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+
+from access.models import may
+from access.roles import Action
+from core.events import Batch, EventsUnavailable, follow
+
+# Kinds that only some may hear of; all others go to whoever may see the inventory.
+KIND_ACTIONS = {"user": Action.USERS}
+CHECK_SECONDS = 15.0
+# A page that merges changes is not faster than this; what happens in between goes out together.
+GAP_SECONDS = 0.1
+BROKER_RETRY_SECONDS = 3.0
+RETRY_MS = 2000
+
+
+async def events(request: HttpRequest) -> HttpResponseBase:
+    """The stream, from the last event the browser got."""
+    session_key = request.session.session_key or ""
+    actions = await sync_to_async(_actions)(session_key)
+    if Action.VIEW not in actions:
+        return HttpResponse(status=403)
+    position = request.headers.get("Last-Event-ID") or request.GET.get("position", "")
+    since = request.GET.get("since", "")
+    stream = _stream(session_key, actions, position, int(since) if since.isascii() and since.isdigit() else None)
+    response = StreamingHttpResponse(stream, content_type="text/event-stream")
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"  # a proxy in front must not collect events
+    return response
+
+
+def _actions(session_key: str) -> frozenset[Action]:
+    """What the session's user may do now. Leaves no database connection open behind a stream that waits."""
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    try:
+        user = get_user(request)
+        changing = getattr(user, "must_change_password", False)
+        return frozenset() if changing else frozenset(action for action in Action if may(user, action))
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+async def _stream(
+    session_key: str, actions: frozenset[Action], position: str, since_ms: int | None
+) -> AsyncIterator[str]:
+    yield f"retry: {RETRY_MS}\n\n"
+    checked, missed = time.monotonic(), False
+    while True:
+        try:
+            async with aclosing(follow(position, since_ms)) as batches:
+                hello = True
+                async for batch in batches:
+                    if time.monotonic() - checked > CHECK_SECONDS:
+                        actions, checked = await sync_to_async(_actions)(session_key), time.monotonic()
+                    if Action.VIEW not in actions:
+                        yield _event("end", "signed out")
+                        return
+                    for text in _texts(batch, actions, hello=hello, missed=missed):
+                        yield text
+                    hello = missed = False
+                    await asyncio.sleep(GAP_SECONDS)
+        except EventsUnavailable:
+            # What is published meanwhile may be lost: whoever comes back reads everything anew.
+            position, since_ms, missed = "", None, True
+            yield _event("broker-lost", "")
+            await asyncio.sleep(BROKER_RETRY_SECONDS)
+
+
+def _texts(batch: Batch | None, actions: frozenset[Action], *, hello: bool, missed: bool) -> list[str]:
+    if batch is None:
+        return [_event("beat", "")]
+    texts = [_event("hello", "", batch.position)] if hello else []
+    if batch.resync or missed:
+        texts.append(_event("resync", "", batch.position))
+    changes = [one for one in batch.changes if KIND_ACTIONS.get(one[0], Action.VIEW) in actions]
+    if changes:
+        texts.append(_event("changes", msgspec.json.encode(changes).decode(), batch.position))
+    return texts
+
+
+def _event(name: str, data: Any, position: str = "") -> str:
+    number = f"id: {position}\n" if position else ""
+    return f"event: {name}\n{number}data: {data}\n\n"

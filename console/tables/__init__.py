@@ -1,0 +1,1 @@
+"""The lists, declared: one module per kind of object."""

@@ -1,0 +1,153 @@
+"""The list of datastores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from access.roles import Action
+from console.ages import datastore_seen_at, datastore_silence
+from console.tables import cells
+from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.models import by_name
+from storage.models import Datastore, DatastoreMount
+
+TECHNOLOGIES = {
+    "local": _("local"),
+    "nfs": "NFS",
+    "smb": "SMB",
+    "gluster": "Gluster",
+    "iscsi": "iSCSI",
+    "fc": _("Fibre Channel"),
+    "scsi": "SCSI",
+    "lvm": "LVM",
+    "zfs": "ZFS",
+    "rbd": "Ceph RBD",
+    "other": _("other"),
+}
+CLASSES = {"das": "DAS", "san": "SAN", "nas": "NAS"}
+
+
+def datastore_rows(*, user: Any) -> QuerySet[Datastore]:
+    """The datastores this user sees, with the hosts that see them."""
+    return (
+        Datastore.objects.restrict(user, Action.VIEW)
+        .select_related("datacenter")
+        .prefetch_related("mounts__host__source")
+        .annotate(host_count=_HOSTS, free_bytes=F("available_bytes"))
+    )
+
+
+def link_datastores(datastores: list[Datastore]) -> None:
+    for datastore in datastores:
+        datastore.page_url = cells.page_url("datastore", datastore.pk)  # type: ignore[attr-defined]
+
+
+def used_bytes(datastore: Datastore) -> int:
+    return max(0, datastore.capacity_bytes - datastore.available_bytes)
+
+
+def state_of(datastore: Datastore) -> tuple[str, Any]:
+    if datastore.missing_since:
+        return "missing", _("missing")
+    return ("active", _("active")) if datastore.active else ("inactive", _("inactive"))
+
+
+def state_cell(datastore: Datastore) -> SafeString:
+    code, label = state_of(datastore)
+    return cells.shown_state(code, label, None if code == "missing" else datastore_silence(datastore))
+
+
+def technology(datastore: Datastore) -> str:
+    return str(TECHNOLOGIES.get(datastore.technology, datastore.technology))
+
+
+def storage_class(datastore: Datastore) -> str:
+    return CLASSES.get(datastore.storage_class, datastore.storage_class)
+
+
+_HOSTS = Coalesce(
+    Subquery(
+        DatastoreMount.objects.filter(datastore=OuterRef("pk"), missing_since=None)
+        .order_by()
+        .values("datastore")
+        .annotate(number=Count("pk"))
+        .values("number"),
+        output_field=IntegerField(),
+    ),
+    0,
+)
+
+_STATES = {
+    "active": (_("active"), Q(active=True, missing_since=None)),
+    "inactive": (_("inactive"), Q(active=False, missing_since=None)),
+    "missing": (_("missing"), Q(missing_since__isnull=False)),
+}
+
+DATASTORES: ListSpec[Datastore] = ListSpec(
+    name="datastore",
+    columns=(
+        Column("name", _("Name"), lambda d: cells.link("datastore", d), lambda d: d.name, (by_name(),)),
+        Column("state", _("State"), state_cell, lambda d: state_of(d)[0], ("active", by_name())),
+        Column("technology", _("Technology"), technology, technology, ("technology", by_name())),
+        Column("class", _("Class"), storage_class, storage_class, ("storage_class", by_name())),
+        Column("shared", _("Shared"), lambda d: cells.yes_no(d.shared), lambda d: d.shared, ("shared", by_name())),
+        Column(
+            "hosts",
+            _("Hosts"),
+            lambda d: cells.number(d.host_count),
+            lambda d: d.host_count,
+            ("host_count",),
+            numeric=True,
+        ),  # type: ignore[attr-defined]
+        Column(
+            "used",
+            _("Used"),
+            lambda d: cells.usage(used_bytes(d), d.capacity_bytes, datastore_silence(d) is not None),
+            used_bytes,
+            numeric=True,
+        ),
+        Column(
+            "free",
+            _("Free"),
+            lambda d: cells.size(d.available_bytes),
+            lambda d: d.available_bytes,
+            ("free_bytes",),
+            numeric=True,
+        ),
+        Column(
+            "capacity",
+            _("Capacity"),
+            lambda d: cells.size(d.capacity_bytes),
+            lambda d: d.capacity_bytes,
+            ("capacity_bytes",),
+            numeric=True,
+        ),
+        Column("path", _("Path"), lambda d: cells.mono(d.path), lambda d: d.path, css="rare"),
+        Column(
+            "seen",
+            _("Seen"),
+            lambda d: cells.seen(datastore_seen_at(d), datastore_silence(d)),
+            datastore_seen_at,
+            css="optional",
+        ),
+        export_column("source", _("Located at"), lambda d: d.source),
+        export_column("datacenter", _("Datacenter"), lambda d: d.datacenter.name),
+        export_column("id", _("Id"), lambda d: str(d.pk)),
+    ),
+    filters=(
+        mapped_filter("state", _("State"), _STATES),
+        choice_filter("technology", _("Technology"), "technology", list(TECHNOLOGIES.items())),
+        choice_filter("class", _("Class"), "storage_class", list(CLASSES.items())),
+        mapped_filter("shared", _("Shared"), {"yes": (_("yes"), Q(shared=True)), "no": (_("no"), Q(shared=False))}),
+        text_filter("name", _("Name"), "name"),
+        exact_filter("host", _("Host"), "mounts__host__name"),
+        exact_filter("datacenter", _("Datacenter"), "datacenter__name"),
+    ),
+    free_text=("name", "path", "source"),
+    prepare=link_datastores,
+)

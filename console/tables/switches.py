@@ -1,0 +1,121 @@
+"""The list of virtual switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from access.roles import Action
+from console.ages import switch_seen_at, switch_silence
+from console.tables import cells
+from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.models import by_name
+from inventory.models import Nic
+from networks.models import VirtualSwitch
+
+KINDS = {
+    "nat": "NAT",
+    "routed": _("routed"),
+    "isolated": _("isolated"),
+    "bridged": _("bridged"),
+    "macvtap": "macvtap",
+    "open": _("open"),
+    "other": _("other"),
+}
+
+
+def switch_rows(*, user: Any) -> QuerySet[VirtualSwitch]:
+    """The switches this user sees, with how many NICs are plugged in."""
+    return (
+        VirtualSwitch.objects.restrict(user, Action.VIEW)
+        .select_related("host__source", "host__datacenter")
+        .annotate(nic_count=_NICS)
+    )
+
+
+def link_switches(switches: list[VirtualSwitch]) -> None:
+    for switch in switches:
+        switch.page_url = cells.page_url("switch", switch.pk)  # type: ignore[attr-defined]
+
+
+def state_of(switch: VirtualSwitch) -> tuple[str, Any]:
+    if switch.missing_since:
+        return "missing", _("missing")
+    return ("active", _("active")) if switch.active else ("inactive", _("inactive"))
+
+
+def state_cell(switch: VirtualSwitch) -> SafeString:
+    code, label = state_of(switch)
+    return cells.shown_state(code, label, None if code == "missing" else switch_silence(switch))
+
+
+def kind_of(switch: VirtualSwitch) -> str:
+    return str(KINDS.get(switch.kind, switch.kind))
+
+
+def uplinks(switch: VirtualSwitch) -> str:
+    return ", ".join(str(one) for one in switch.uplinks)
+
+
+_NICS = Coalesce(
+    Subquery(
+        Nic.objects.filter(switch=OuterRef("pk"))
+        .order_by()
+        .values("switch")
+        .annotate(number=Count("pk"))
+        .values("number"),
+        output_field=IntegerField(),
+    ),
+    0,
+)
+_STATES = {
+    "active": (_("active"), Q(active=True, missing_since=None)),
+    "inactive": (_("inactive"), Q(active=False, missing_since=None)),
+    "missing": (_("missing"), Q(missing_since__isnull=False)),
+}
+
+SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
+    name="switch",
+    columns=(
+        Column("name", _("Name"), lambda s: cells.link("switch", s), lambda s: s.name, (by_name(),)),
+        Column("state", _("State"), state_cell, lambda s: state_of(s)[0], ("active", by_name())),
+        Column(
+            "host",
+            _("Host"),
+            lambda s: cells.link("host", s.host),
+            lambda s: s.host.name,
+            (by_name("host__name"), by_name()),
+        ),
+        Column("kind", _("Kind"), kind_of, kind_of, ("kind", by_name())),
+        Column("bridge", _("Bridge"), lambda s: cells.mono(s.bridge), lambda s: s.bridge),
+        Column("uplinks", _("Uplinks"), lambda s: cells.mono(uplinks(s)), uplinks),
+        Column(
+            "nics", _("NICs"), lambda s: cells.number(s.nic_count), lambda s: s.nic_count, ("nic_count",), numeric=True
+        ),  # type: ignore[attr-defined]
+        Column("autostart", _("Autostart"), lambda s: cells.yes_no(s.autostart), lambda s: s.autostart, css="rare"),
+        Column(
+            "seen",
+            _("Seen"),
+            lambda s: cells.seen(switch_seen_at(s), switch_silence(s)),
+            switch_seen_at,
+            css="optional",
+        ),
+        export_column("datacenter", _("Datacenter"), lambda s: s.host.datacenter.name),
+        export_column("uuid", _("UUID"), lambda s: s.uuid),
+        export_column("id", _("Id"), lambda s: str(s.pk)),
+    ),
+    filters=(
+        mapped_filter("state", _("State"), _STATES),
+        choice_filter("kind", _("Kind"), "kind", list(KINDS.items())),
+        text_filter("name", _("Name"), "name"),
+        exact_filter("host", _("Host"), "host__name"),
+        exact_filter("datacenter", _("Datacenter"), "host__datacenter__name"),
+        text_filter("bridge", _("Bridge"), "bridge"),
+    ),
+    free_text=("name", "bridge", "uuid"),
+    prepare=link_switches,
+)

@@ -1,0 +1,212 @@
+"""The inventory trees: hosts, guests, storage and networks, each below its datacenter.
+
+One request draws a tree with the branches that are open, in a number of queries that does not depend on how many.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, F, Window
+from django.db.models.functions import RowNumber
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from access.models import require
+from access.roles import Action
+from console.ages import guest_silence, host_shown_state, switch_silence
+from console.tables import datastores, switches
+from console.tables.cells import page_url
+from core.lists import Term
+from core.models import by_name
+from hosts.models import Datacenter, Host
+from inventory.models import Guest, GuestState
+from networks.models import VirtualSwitch
+from storage.models import Datastore
+
+# More children than this are a wall, not a tree: the list takes over.
+MOST_CHILDREN = 200
+MOST_OPEN = 100
+
+
+@dataclass
+class Node:
+    """One item. `children` is none for a leaf; an unopened branch has an empty list."""
+
+    key: str
+    name: str
+    url: str
+    icon: str = ""
+    state: tuple[str, Any] | None = None
+    stale: bool = False
+    count: int | None = None
+    open: bool = False
+    children: list[Node] | None = None
+    more: int = 0
+    more_url: str = ""
+
+
+@dataclass
+class Branches:
+    """Which nodes are open: ids by the kind of node."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def ids(self, kind: str) -> list[UUID]:
+        found = []
+        for one in self.asked[:MOST_OPEN]:
+            name, _dash, value = one.partition(":")
+            if name == kind:
+                try:
+                    found.append(UUID(value))
+                except ValueError:
+                    continue
+        return found
+
+
+@require_safe
+def tree(request: HttpRequest, name: str) -> HttpResponse:
+    """One tree with its open branches, as a fragment."""
+    require(request.user, Action.VIEW)
+    build = TREES.get(name)
+    if build is None:
+        raise Http404
+    nodes, label = build(request.user, request.GET.getlist("open"))
+    return render(request, "console/_tree.html", {"nodes": nodes, "label": label, "name": name})
+
+
+def _datacenters(user: Any, asked: list[str], counted: str) -> tuple[list[Node], Branches]:
+    """The roots. `first` opens all of them, for a browser that has not opened or closed any yet."""
+    rows = Datacenter.objects.restrict(user, Action.VIEW).annotate(number=Count(counted, distinct=True))
+    nodes = []
+    for row in rows.order_by("name", "id"):
+        key = f"datacenter:{row.pk}"
+        is_open = asked == ["first"] or key in asked
+        nodes.append(Node(key, row.name, "", "building", count=row.number, open=is_open, children=[]))
+    branches = Branches([node.key for node in nodes if node.open] + [one for one in asked if one != "first"])
+    return nodes, branches
+
+
+def _capped(queryset: Any, group: str, order: Iterable[Any]) -> Any:
+    """The first rows of each group: branches with thousands of children stay small."""
+    place = Window(RowNumber(), partition_by=[F(group)], order_by=list(order))
+    return queryset.annotate(_place=place).filter(_place__lte=MOST_CHILDREN).order_by(*order)
+
+
+def _fill(parents: list[Node], children: dict[str, list[Node]], list_url: str, filter_field: str) -> None:
+    for parent in parents:
+        if not parent.open:
+            continue
+        parent.children = children.get(parent.key, [])
+        hidden = (parent.count or 0) - len(parent.children)
+        if hidden > 0 and len(parent.children) >= MOST_CHILDREN:
+            parent.more, parent.more_url = hidden, f"{list_url}?{_query(filter_field, parent.name)}"
+
+
+def _query(name: str, value: str) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode({"q": Term(name, value.replace('"', "")).text})
+
+
+def _guest_node(guest: Guest) -> Node:
+    silent = guest_silence(guest) is not None
+    look = ("missing", _("missing")) if guest.missing_since else (guest.state, GuestState(guest.state).label)
+    return Node(f"guest:{guest.pk}", guest.name, page_url("guest", guest.pk), state=look, stale=silent)
+
+
+def _host_node(host: Host, *, is_open: bool, count: int) -> Node:
+    children: list[Node] | None = [] if count else None
+    return Node(
+        f"host:{host.pk}",
+        host.name,
+        page_url("host", host.pk),
+        state=("maintenance", _("maintenance")) if host.maintenance else host_shown_state(host),
+        count=count,
+        open=is_open and bool(count),
+        children=children,
+    )
+
+
+def _hosts_below(user: Any, branches: Branches, counted: str) -> tuple[dict[str, list[Node]], list[Node]]:
+    wanted = branches.ids("datacenter")
+    rows = Host.objects.restrict(user, Action.VIEW).filter(datacenter__in=wanted).select_related("source")
+    opened = set(branches.ids("host"))
+    by_datacenter: dict[str, list[Node]] = defaultdict(list)
+    hosts = list(_capped(rows, "datacenter_id", [by_name(), "id"]))
+    numbers = _numbers(counted, [host.pk for host in hosts])
+    for host in hosts:
+        node = _host_node(host, is_open=host.pk in opened, count=numbers.get(host.pk, 0))
+        by_datacenter[f"datacenter:{host.datacenter_id}"].append(node)
+    return by_datacenter, [node for nodes in by_datacenter.values() for node in nodes]
+
+
+def _numbers(counted: str, hosts: list[UUID]) -> dict[UUID, int]:
+    rows = Host.objects.filter(pk__in=hosts).order_by().values_list("pk").annotate(Count(counted))
+    return dict(rows)
+
+
+def _host_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    roots, branches = _datacenters(user, asked, "hosts")
+    below, hosts = _hosts_below(user, branches, "guests")
+    _fill(roots, below, reverse("host_list"), "datacenter")
+    guests = Guest.objects.restrict(user, Action.VIEW).filter(host__in=branches.ids("host"))
+    by_host: dict[str, list[Node]] = defaultdict(list)
+    for guest in _capped(guests.select_related("host__source"), "host_id", [by_name(), "id"]):
+        by_host[f"host:{guest.host_id}"].append(_guest_node(guest))
+    _fill(hosts, by_host, reverse("guest_list"), "host")
+    return roots, _("Hosts")
+
+
+def _guest_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    roots, branches = _datacenters(user, asked, "guests")
+    guests = Guest.objects.restrict(user, Action.VIEW).filter(datacenter__in=branches.ids("datacenter"))
+    below: dict[str, list[Node]] = defaultdict(list)
+    for guest in _capped(guests.select_related("host__source"), "datacenter_id", [by_name(), "id"]):
+        below[f"datacenter:{guest.datacenter_id}"].append(_guest_node(guest))
+    _fill(roots, below, reverse("guest_list"), "datacenter")
+    return roots, _("Guests")
+
+
+def _storage_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    roots, branches = _datacenters(user, asked, "datastores")
+    rows = Datastore.objects.restrict(user, Action.VIEW).filter(datacenter__in=branches.ids("datacenter"))
+    below: dict[str, list[Node]] = defaultdict(list)
+    for row in _capped(rows, "datacenter_id", [by_name(), "id"]):
+        look = datastores.state_of(row)
+        node = Node(f"datastore:{row.pk}", row.name, page_url("datastore", row.pk), state=look)
+        below[f"datacenter:{row.datacenter_id}"].append(node)
+    _fill(roots, below, reverse("datastore_list"), "datacenter")
+    return roots, _("Storage")
+
+
+def _network_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    roots, branches = _datacenters(user, asked, "hosts")
+    below, hosts = _hosts_below(user, branches, "switches")
+    _fill(roots, below, reverse("host_list"), "datacenter")
+    rows = VirtualSwitch.objects.restrict(user, Action.VIEW).filter(host__in=branches.ids("host"))
+    by_host: dict[str, list[Node]] = defaultdict(list)
+    for row in _capped(rows.select_related("host__source"), "host_id", [by_name(), "id"]):
+        silent = switch_silence(row) is not None
+        node = Node(
+            f"switch:{row.pk}", row.name, page_url("switch", row.pk), state=switches.state_of(row), stale=silent
+        )
+        by_host[f"host:{row.host_id}"].append(node)
+    _fill(hosts, by_host, reverse("switch_list"), "host")
+    return roots, _("Networks")
+
+
+Builder = Callable[[Any, list[str]], tuple[list[Node], str]]
+TREES: dict[str, Builder] = {
+    "hosts": _host_tree,
+    "guests": _guest_tree,
+    "storage": _storage_tree,
+    "networks": _network_tree,
+}
