@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from console import guests, home, hosts, migrations, networks, power, recent, storage, stream, tasks, tree
+from console import access, audit, guests, home, hosts, migrations, networks, power, recent, sources, storage, stream, tasks, tree
 from console.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    *access.urlpatterns,
+    *sources.urlpatterns,
+    *audit.urlpatterns,
     path("", home.home, name="home"),
     path("events/", stream.events, name="events"),
     path("tree/<slug:name>/", tree.tree, name="tree"),
@@ -32,15 +35,6 @@ urlpatterns = [
     path("guests/<uuid:guest_id>/actions/", power.guest_actions, name="guest_actions"),
     path("guests/<uuid:guest_id>/power/<slug:action>/", power.guest_power, name="guest_power"),
     path("guests/<uuid:guest_id>/migrate/", migrations.guest_migrate, name="guest_migrate"),
-    path("tasks/<uuid:task_id>/", tasks.task_page, name="task_page"),
-    path("tasks/<uuid:task_id>/live/", tasks.task_live, name="task_live"),
-    path("tasks/<uuid:task_id>/cancel/", tasks.task_cancel, name="task_cancel"),
-    path("migrations/", migrations.migration_list, name="migration_list"),
-    path("migrations/<uuid:migration_id>/", migrations.migration_page, name="migration_page"),
-    path("migrations/<uuid:migration_id>/live/", migrations.migration_live, name="migration_live"),
-    path("guests/<uuid:guest_id>/actions/", power.guest_actions, name="guest_actions"),
-    path("guests/<uuid:guest_id>/migrate/", migrations.guest_migrate, name="guest_migrate"),
-    path("guests/<uuid:guest_id>/power/<slug:action>/", power.guest_power, name="guest_power"),
     # An object's tabs come last: an act such as guests/<id>/migrate/ is no tab.
     path("guests/<uuid:pk>/<slug:tab>/", guests.guest_page, name="guest_tab"),
 ]
