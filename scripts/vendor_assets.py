@@ -29,7 +29,7 @@ ICONS = ("@tabler/icons", "3.51.0")
 SPRITE = "icons.svg"
 # Only what templates use; tests/web/test_vendor.py compares.
 ICON_NAMES = """
-activity affiliate alert-triangle arrow-right arrows-right-left ban bolt building chevron-down chevron-left
+activity affiliate alert-triangle arrow-right arrows-right-left ban bolt building check chevron-down chevron-left
 chevron-right chevron-up chevrons-left chevrons-right circle circle-check circle-x clock copy cpu database
 database-off device-desktop device-sd-card dots download edit eye file-spreadsheet file-text file-type-csv filter
 help history home hourglass info-circle key keyboard layout-bottombar layout-sidebar list-check loader-2 lock logout
