@@ -201,7 +201,7 @@ def target_json(target: Target) -> Json:
 def _seen_on(host: Host, evidence_at: datetime, missing_since: datetime | None) -> datetime | None:
     """When something of a host was last read; what is missing was not seen by later reads."""
     source = host.source
-    return evidence_at if missing_since else newest((evidence_at, source.inventory_read_at))
+    return evidence_at if missing_since else newest((evidence_at, source.states_read_at, source.inventory_read_at))
 
 
 def _active_state(active: bool, missing_since: datetime | None) -> str:

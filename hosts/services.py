@@ -101,6 +101,15 @@ def accept_host_key(*, source: Connection, job: Job, fingerprint: str, by: Any) 
             _make_due(source)
 
 
+def discard_draft(*, draft: SourceDraft, by: Any) -> None:
+    """Forget a source that was being added.
+
+    Raises: Forbidden.
+    """
+    require(by, Action.SOURCES)
+    SourceDraft.objects.filter(pk=draft.pk).delete()
+
+
 def add_source(*, draft: SourceDraft, by: Any) -> Source:
     """Turn a draft whose last test succeeded into a source; it is read at once.
 

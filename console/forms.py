@@ -1,0 +1,59 @@
+"""Forms without magic: named values in, one sentence per field out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from core.errors import Forbidden, Invalid, Refused
+
+T = TypeVar("T")
+
+# Shown again after a mistake, all but these.
+SECRET = frozenset({"password", "private_key", "current", "new", "again"})
+
+
+def values_of(request: HttpRequest, *names: str) -> dict[str, str]:
+    """The named values of a form; what else was sent counts for nothing."""
+    return {name: str(request.POST.get(name, "")) for name in names}
+
+
+def shown_again(values: dict[str, str]) -> dict[str, str]:
+    """What a form that was refused is filled with: never a secret."""
+    return {name: value for name, value in values.items() if name not in SECRET}
+
+
+def errors_of(error: Refused) -> dict[str, str]:
+    """The sentence by the field it belongs to; an empty name is the whole form."""
+    return {error.field if isinstance(error, Invalid) else "": error.message}
+
+
+def form_page(
+    request: HttpRequest, template: str, values: dict[str, str], error: Refused | None = None, **context: Any
+) -> HttpResponse:
+    """A form, filled, with what was wrong with it."""
+    errors = errors_of(error) if error else {}
+    status = 200 if error is None else 403 if isinstance(error, Forbidden) else 400
+    shown = {**context, "values": shown_again(values), "errors": errors, "form_error": errors.get("", "")}
+    return render(request, template, shown, status=status)
+
+
+def attempt(request: HttpRequest, act: Callable[[], T], done: str = "") -> T | None:
+    """Do something a button asks for; its refusal or success becomes a message of the next page. None when refused.
+
+    Raises: Forbidden, which is a page of its own.
+    """
+    try:
+        result = act()
+    except Forbidden:
+        raise
+    except Refused as error:
+        messages.error(request, error.message)
+        return None
+    if done:
+        messages.success(request, done)
+    return result
