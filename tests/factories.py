@@ -1,0 +1,275 @@
+"""Rows as a source would have left them: users of each role, and inventories of any size."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from django.utils import timezone
+
+from access.models import User
+from access.roles import Role
+from hosts.models import Datacenter, Host, HostState, Source, SourceState
+from inventory.models import Disk, Guest, GuestState, Nic, Placement
+from metrics.models import GuestLoad, HostLoad
+from networks.models import VirtualSwitch
+from operations.models import Job, JobState
+from storage.models import Datastore, DatastoreMount
+
+GIB = 1024**3
+PASSWORD = "correct horse battery staple"
+_SPACE = UUID("3f0e4b3a-50cf-4f0d-9a7c-6b9f4e4e7f11")
+# Scrypt is meant to be slow; made once for all users of all tests.
+_HASHES: dict[str, str] = {}
+
+
+def make_user(role: str = Role.VIEWER, username: str = "", **values: Any) -> User:
+    """A user who signs in with PASSWORD."""
+    user = User(username=username or f"the-{role}", role=role, **values)
+    if PASSWORD not in _HASHES:
+        user.set_password(PASSWORD)
+        _HASHES[PASSWORD] = user.password
+    user.password = _HASHES[PASSWORD]
+    user.save()
+    return user
+
+
+def make_source(name: str = "rack-1", **values: Any) -> Source:
+    now = timezone.now()
+    datacenter = values.pop("datacenter", None) or Datacenter.objects.get_or_create(name="Berlin")[0]
+    defaults: dict[str, Any] = {
+        "kind": "libvirt",
+        "transport": "tcp",
+        "address": f"{name}.example.net",
+        "state": SourceState.OK,
+        "state_since": now - timedelta(days=3),
+        "next_inventory_at": now + timedelta(days=1),
+        "next_states_at": now + timedelta(days=1),
+        "inventory_read_at": now - timedelta(seconds=90),
+        "states_read_at": now - timedelta(seconds=9),
+    }
+    return Source.objects.create(name=name, datacenter=datacenter, **(defaults | values))
+
+
+def make_host(name: str = "kvm-01", source: Source | None = None, **values: Any) -> Host:
+    source = source or make_source(f"source-of-{name}"[:100])
+    defaults: dict[str, Any] = {
+        "uuid": str(uuid5(_SPACE, name)),
+        "state": HostState.CONNECTED,
+        "hypervisor": "QEMU",
+        "hypervisor_version": "7.2.9",
+        "manager_version": "9.0.0",
+        "vendor": "Supermicro",
+        "model": "AS -1014S-WTRT",
+        "architecture": "x86_64",
+        "cpu_model": "EPYC-Milan",
+        "cpu_sockets": 2,
+        "cpu_cores": 32,
+        "cpu_threads": 64,
+        "cpu_mhz": 2850,
+        "memory_bytes": 256 * GIB,
+        "evidence_at": timezone.now() - timedelta(seconds=90),
+    }
+    ref = str(uuid5(_SPACE, f"ref {name}"))
+    return Host.objects.create(source=source, datacenter=source.datacenter, ref=ref, name=name, **(defaults | values))
+
+
+def make_datastore(name: str = "fast", hosts: tuple[Host, ...] = (), **values: Any) -> Datastore:
+    """A datastore that these hosts see; shared when there are several."""
+    now = timezone.now()
+    datacenter = hosts[0].datacenter if hosts else Datacenter.objects.get_or_create(name="Berlin")[0]
+    defaults: dict[str, Any] = {
+        "identity": f"{name} {uuid5(_SPACE, str(hosts))}",
+        "technology": "gluster" if len(hosts) > 1 else "local",
+        "storage_class": "nas" if len(hosts) > 1 else "das",
+        "path": f"/srv/{name}",
+        "shared": len(hosts) > 1,
+        "capacity_bytes": 4096 * GIB,
+        "available_bytes": 1700 * GIB,
+        "evidence_at": now - timedelta(seconds=90),
+    }
+    datastore = Datastore.objects.create(datacenter=datacenter, name=name, **(defaults | values))
+    for host in hosts:
+        DatastoreMount.objects.create(
+            datastore=datastore,
+            host=host,
+            ref=str(uuid5(_SPACE, name)),
+            name=name,
+            path=datastore.path,
+            active=True,
+            evidence_at=now - timedelta(seconds=90),
+        )
+    return datastore
+
+
+def make_switch(name: str = "default", host: Host | None = None, **values: Any) -> VirtualSwitch:
+    host = host or make_host()
+    defaults: dict[str, Any] = {
+        "kind": "nat",
+        "bridge": "virbr0",
+        "active": True,
+        "autostart": True,
+        "uplinks": [],
+        "evidence_at": timezone.now() - timedelta(seconds=90),
+    }
+    ref = str(uuid5(_SPACE, f"{host.pk} {name}"))
+    return VirtualSwitch.objects.create(host=host, ref=ref, uuid=ref, name=name, **(defaults | values))
+
+
+def make_guest(name: str = "db-07", host: Host | None = None, **values: Any) -> Guest:
+    """A guest with its placement, without disks and NICs."""
+    host = host or make_host()
+    evidence: datetime = values.pop("evidence_at", timezone.now() - timedelta(seconds=9))
+    uuid = values.pop("uuid", str(uuid5(_SPACE, f"guest {name}")))
+    defaults: dict[str, Any] = {
+        "state": GuestState.RUNNING,
+        "state_reason": "booted",
+        "vcpus": 4,
+        "memory_bytes": 8 * GIB,
+        "architecture": "x86_64",
+        "machine": "pc-q35-7.2",
+        "firmware": "uefi",
+        "cpu_mode": "host-model",
+        "addresses": "192.0.2.17",
+    }
+    guest = Guest.objects.create(
+        datacenter=host.datacenter,
+        host=host,
+        uuid=uuid,
+        ref=uuid,
+        name=name,
+        evidence_at=evidence,
+        **(defaults | values),
+    )
+    Placement.objects.create(guest=guest, host=host, ref=guest.ref, state=guest.state, evidence_at=evidence)
+    return guest
+
+
+def add_disk(guest: Guest, datastore: Datastore | None, **values: Any) -> Disk:
+    position = guest.disks.count()
+    defaults: dict[str, Any] = {
+        "target": f"vd{'abcdefgh'[position]}",
+        "device": "disk",
+        "bus": "virtio",
+        "source": f"{datastore.path}/{guest.name}-{position}.qcow2" if datastore else "",
+        "source_type": "file",
+        "format": "qcow2",
+        "cache": "none",
+        "capacity_bytes": 40 * GIB,
+    }
+    return Disk.objects.create(guest=guest, datastore=datastore, position=position, **(defaults | values))
+
+
+def add_nic(guest: Guest, switch: VirtualSwitch | None, **values: Any) -> Nic:
+    position = guest.nics.count()
+    digits = uuid5(_SPACE, f"{guest.pk} {position}").hex
+    defaults: dict[str, Any] = {
+        "mac": f"52:54:00:{digits[0:2]}:{digits[2:4]}:{digits[4:6]}",
+        "model": "virtio",
+        "kind": "network",
+        "network": switch.name if switch else "",
+        "bridge": switch.bridge if switch else "",
+        "addresses": guest.addresses.split(),
+    }
+    return Nic.objects.create(guest=guest, switch=switch, position=position, **(defaults | values))
+
+
+def make_job(guest: Guest, **values: Any) -> Job:
+    """A power action on a guest that is under way."""
+    defaults: dict[str, Any] = {
+        "kind": "power",
+        "state": JobState.RUNNING,
+        "parameters": {"action": "start"},
+        "submitted_by_name": "operator",
+        "submitted_at": timezone.now() - timedelta(seconds=40),
+        "started_at": timezone.now() - timedelta(seconds=39),
+    }
+    return Job.objects.create(
+        target_kind="guest", target_id=str(guest.pk), target_name=guest.name, **(defaults | values)
+    )
+
+
+def set_load(guest: Guest, cpu_percent: float | None = 12.0, **values: Any) -> GuestLoad:
+    defaults: dict[str, Any] = {
+        "read_at": timezone.now() - timedelta(seconds=9),
+        "memory_used_bytes": guest.memory_bytes // 2,
+        "disk_read_rate": 1_300_000.0,
+        "disk_write_rate": 640_000.0,
+        "net_receive_rate": 92_000.0,
+        "net_send_rate": 45_000.0,
+    }
+    return GuestLoad.objects.create(guest_id=guest.pk, cpu_percent=cpu_percent, **(defaults | values))
+
+
+def set_host_load(host: Host, cpu_percent: float | None = 34.0, **values: Any) -> HostLoad:
+    defaults: dict[str, Any] = {
+        "read_at": timezone.now() - timedelta(seconds=9),
+        "memory_used_bytes": host.memory_bytes * 6 // 10,
+    }
+    return HostLoad.objects.create(host_id=host.pk, cpu_percent=cpu_percent, **(defaults | values))
+
+
+class Inventory:
+    """A small installation: hosts in two datacenters, a shared and a local datastore each, guests in every state."""
+
+    def __init__(self, *, hosts: int = 3, guests: int = 12, seed: int = 7) -> None:
+        self.chance = random.Random(seed)
+        self.sources = [make_source(f"rack-{number}") for number in (1, 2)]
+        self.hosts = [
+            make_host(
+                f"kvm-{number + 1:02d}",
+                self.sources[number % 2],
+                memory_bytes=self.chance.choice([128, 256, 512]) * GIB,
+            )
+            for number in range(hosts)
+        ]
+        self.shared = make_datastore("shared-nvme", tuple(self.hosts), available_bytes=620 * GIB)
+        self.local = [make_datastore(f"local-{host.name}", (host,)) for host in self.hosts]
+        self.switches = [self._switch(host) for host in self.hosts]
+        for host in self.hosts:
+            set_host_load(
+                host,
+                round(self.chance.uniform(3, 96), 1),
+                memory_used_bytes=int(host.memory_bytes * self.chance.uniform(0.2, 0.93)),
+            )
+        self.guests = [self._guest(number) for number in range(guests)]
+
+    def _switch(self, host: Host) -> VirtualSwitch:
+        make_switch("default", host)
+        make_switch("isolated", host, kind="isolated", bridge="virbr1")
+        return make_switch("prod", host, kind="bridged", bridge="br0", uplinks=["eno1", "eno2"])
+
+    def _guest(self, number: int) -> Guest:
+        chance, host_number = self.chance, number % len(self.hosts)
+        host = self.hosts[host_number]
+        role = chance.choice(["db", "web", "app", "cache", "ci-runner", "mail", "dns", "Build", "gitlab", "k8s-node"])
+        state = chance.choices(list(GuestState), weights=[80, 3, 2, 12, 1, 0])[0]
+        running = state == GuestState.RUNNING
+        guest = make_guest(
+            f"{role}-{number + 1:03d}",
+            host,
+            state=state,
+            state_reason="",
+            vcpus=chance.choice([1, 2, 2, 4, 4, 8, 16]),
+            memory_bytes=chance.choice([1, 2, 4, 8, 8, 16, 32, 64]) * GIB,
+            addresses=f"10.20.{number // 250}.{number % 250 + 4}" if running else "",
+            notes="Ask the storage team before a reboot." if number % 9 == 0 else "",
+            autostart=bool(number % 3),
+        )
+        add_disk(
+            guest,
+            self.shared if number % 3 else self.local[host_number],
+            capacity_bytes=chance.choice([10, 40, 80, 500]) * GIB,
+        )
+        if number % 4 == 0:
+            add_disk(guest, self.local[host_number], capacity_bytes=200 * GIB)
+        add_nic(guest, self.switches[host_number])
+        if running:
+            set_load(
+                guest,
+                round(min(99.0, chance.expovariate(1 / 15)), 1),
+                memory_used_bytes=int(guest.memory_bytes * chance.uniform(0.2, 0.97)),
+            )
+        return guest
