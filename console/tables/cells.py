@@ -22,7 +22,7 @@ KINDS = frozenset({"guest", "host", "datastore", "switch", "source"})
 
 def page_url(kind: str, pk: object) -> str:
     """The page of an object, or an empty text for a kind without one."""
-    return reverse(f"{KINDS[kind]}_page", args=[pk]) if kind in KINDS else ""
+    return reverse(f"{kind}_page", args=[pk]) if kind in KINDS else ""
 
 
 def link(kind: str, row: Any) -> SafeString:
