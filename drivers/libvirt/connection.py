@@ -7,19 +7,19 @@ a connection of its own.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import libvirt
 
-from drivers.errors import AuthFailed, NotSupported, Rejected, Unreachable
+from drivers.errors import DriverError, NotSupported, Unreachable
 from drivers.libvirt import uri
 from drivers.libvirt.errors import guarded
+from drivers.libvirt.tunnel import Tunnel
 from drivers.types import Endpoint, Transport
 
 PROBE_LIMIT_S = 3.0
@@ -41,12 +41,25 @@ class Connection:
         start_event_loop()
         probe(endpoint)
         self._turn = threading.Lock()
-        with ExitStack() as memory:
-            target = _uri_of(endpoint, memory)
-            asking = [list(_ASKED_FOR), _Answers(endpoint), None]
-            self.raw: Any = guarded(libvirt.openAuth, target, asking, 0)
+        self._tunnel: Tunnel | None = None
+        self.raw: Any = self._connect(endpoint)
         with suppress(NotSupported):  # a local driver without a wire
             self.call(self.raw.setKeepAlive, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
+
+    def _connect(self, endpoint: Endpoint) -> Any:
+        if endpoint.transport is Transport.TCP:
+            return _open(uri.tcp_uri(endpoint), endpoint)
+        if endpoint.transport is not Transport.SSH:
+            return _open(uri.local_uri(endpoint), endpoint)
+        self._tunnel = Tunnel(endpoint)
+        try:
+            raw = _open(self._tunnel.uri, endpoint)
+        except DriverError as error:
+            explained = self._tunnel.explain(error)
+            self._tunnel.close()
+            raise explained from None
+        self._tunnel.forget_secrets()
+        return raw
 
     def call(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the connection or of one of its objects, when it is our turn. Raises: DriverError."""
@@ -67,6 +80,8 @@ class Connection:
     def close(self) -> None:
         with suppress(libvirt.libvirtError):  # it was broken already
             self.raw.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
 
 
 class _Answers:
@@ -103,36 +118,8 @@ def probe(endpoint: Endpoint) -> None:
         ) from None
 
 
-def _uri_of(endpoint: Endpoint, memory: ExitStack) -> str:
-    if endpoint.transport is Transport.TCP:
-        return uri.tcp_uri(endpoint)
-    if endpoint.transport is Transport.SSH:
-        return _ssh_uri(endpoint, memory)
-    return uri.local_uri(endpoint)
-
-
-def _ssh_uri(endpoint: Endpoint, memory: ExitStack) -> str:
-    if not endpoint.host_key:
-        raise AuthFailed("No SSH host key was accepted for this source yet; accept it first.")
-    if not endpoint.private_key and not endpoint.password:
-        raise AuthFailed("This source has neither an SSH key nor a password; enter one.")
-    parts = endpoint.host_key.split()
-    if len(parts) < 2 or "\n" in endpoint.host_key:  # noqa: PLR2004
-        raise Rejected("The accepted SSH host key is not one; accept it again.")
-    host = uri.checked_address(endpoint.address).strip("[]")
-    port = uri.checked_port(endpoint.port, uri.SSH_PORT)
-    place = host if port == uri.SSH_PORT else f"[{host}]:{port}"
-    known_hosts = _in_memory(memory, "known_hosts", f"{place} {parts[0]} {parts[1]}\n")
-    key_file = _in_memory(memory, "key", endpoint.private_key) if endpoint.private_key else ""
-    return uri.ssh_uri(endpoint, known_hosts=known_hosts, key_file=key_file)
-
-
-def _in_memory(memory: ExitStack, name: str, text: str) -> str:
-    """A file that is on no disk, readable by this process only, and gone when `memory` closes or the process dies."""
-    handle = os.memfd_create(name)
-    memory.callback(os.close, handle)
-    os.write(handle, text.encode())
-    return f"/proc/self/fd/{handle}"
+def _open(target: str, endpoint: Endpoint) -> Any:
+    return guarded(libvirt.openAuth, target, [list(_ASKED_FOR), _Answers(endpoint), None], 0)
 
 
 def start_event_loop() -> None:

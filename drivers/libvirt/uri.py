@@ -32,20 +32,6 @@ def tcp_uri(endpoint: Endpoint) -> str:
     return f"qemu+tcp://{_authority(endpoint, TCP_PORT)}/system"
 
 
-def ssh_uri(endpoint: Endpoint, *, known_hosts: str, key_file: str) -> str:
-    """A URI for libvirt's libssh transport: only the given host key is accepted, only our credential is offered.
-
-    Raises: Rejected for parts that are not a user, an address and a port.
-    """
-    if not _USERNAME.fullmatch(endpoint.username):
-        raise Rejected("The user name for SSH is missing or has characters that are not allowed.")
-    method = f"keyfile={quote(key_file)}&sshauth=privkey" if key_file else "sshauth=password"
-    return (
-        f"qemu+libssh://{quote(endpoint.username, safe='')}@{_authority(endpoint, SSH_PORT)}/system"
-        f"?known_hosts={quote(known_hosts)}&known_hosts_verify=normal&{method}"
-    )
-
-
 def local_uri(endpoint: Endpoint) -> str:
     """A URI from the server's own configuration: a socket of this machine, or libvirt's test driver.
 
@@ -64,9 +50,17 @@ def migration_uri(target: Endpoint) -> str:
     """
     if target.transport is Transport.TCP:
         return tcp_uri(target)
-    if target.transport is Transport.SSH and _USERNAME.fullmatch(target.username):
-        return f"qemu+ssh://{quote(target.username, safe='')}@{_authority(target, SSH_PORT)}/system?no_tty=1"
+    if target.transport is Transport.SSH:
+        user = quote(checked_username(target.username), safe="")
+        return f"qemu+ssh://{user}@{_authority(target, SSH_PORT)}/system?no_tty=1"
     raise Rejected("The target host is known here by a local socket only, so that no other host can reach it.")
+
+
+def checked_username(name: str) -> str:
+    """Raises: Rejected."""
+    if not _USERNAME.fullmatch(name):
+        raise Rejected("The user name for SSH is missing or has characters that are not allowed.")
+    return name
 
 
 def checked_address(address: str) -> str:

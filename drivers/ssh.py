@@ -1,0 +1,72 @@
+"""The SSH host keys a host presents, for a person to look at and accept."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import subprocess
+
+from drivers.errors import NotSupported, Unreachable
+from drivers.libvirt.tunnel import HOST_KEY_ALGORITHMS
+from drivers.libvirt.uri import SSH_PORT, checked_address, checked_port
+from drivers.types import HostKeyFact
+
+MOST_KEYS = 8
+_ORDER = list(HOST_KEY_ALGORITHMS)  # the best kind first
+
+
+def probe_host_key(address: str, port: int | None, timeout_s: float) -> tuple[HostKeyFact, ...]:
+    """The keys a host shows now, the best kind first. Proves nothing about who shows them.
+
+    Raises: Unreachable when it shows none in time; Rejected for a bad address; NotSupported without ssh-keyscan.
+    """
+    host, number = checked_address(address).strip("[]"), checked_port(port, SSH_PORT)
+    command = [
+        "ssh-keyscan",
+        "-T",
+        str(max(1, int(timeout_s))),
+        "-p",
+        str(number),
+        "-t",
+        "ed25519,ecdsa,rsa",
+        "--",
+        host,
+    ]
+    try:
+        scan = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s + 1, check=False)
+    except FileNotFoundError:
+        raise NotSupported("This server has no SSH client; install the package openssh-client.") from None
+    except subprocess.TimeoutExpired:
+        raise _silent(host, number) from None
+    keys = read_keys(scan.stdout)
+    if not keys:
+        raise _silent(host, number)
+    return keys
+
+
+def _silent(host: str, port: int) -> Unreachable:
+    return Unreachable(f"{host} shows no SSH host key on port {port}; check that its SSH service runs.")
+
+
+def read_keys(text: str) -> tuple[HostKeyFact, ...]:
+    """What ssh-keyscan printed. Pure; lines that are no key are left out."""
+    facts = []
+    for line in text.splitlines()[:100]:
+        parts = line.split()
+        if len(parts) != 3 or parts[1] not in HOST_KEY_ALGORITHMS:  # noqa: PLR2004 (host, kind, key)
+            continue
+        fingerprint = fingerprint_of(parts[2])
+        if fingerprint:
+            facts.append(HostKeyFact(f"{parts[1]} {parts[2]}", fingerprint))
+    facts.sort(key=lambda fact: _ORDER.index(fact.key.split()[0]))
+    return tuple(facts[:MOST_KEYS])
+
+
+def fingerprint_of(data: str) -> str:
+    """OpenSSH's SHA256:… form; empty for what is no base64."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(data, validate=True)).digest()
+    except binascii.Error:
+        return ""
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
