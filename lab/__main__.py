@@ -90,8 +90,6 @@ def stay_up(place: Place, count: int) -> int:
         print(f"late: {', '.join(late)}" if late else "counting", flush=True)
         while True:
             signal.pause()
-    except lifecycle.AlreadyUp:
-        raise
     except KeyboardInterrupt:
         _take_down(place)
         return 0
@@ -101,9 +99,11 @@ def stay_up(place: Place, count: int) -> int:
 
 
 def _take_down(place: Place) -> None:
+    """Take our own lab down; one that was up before us is not ours."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    lifecycle.down(place)
+    if lifecycle.is_mine(place):
+        lifecycle.down(place)
 
 
 def _stop_on_signals() -> None:

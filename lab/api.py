@@ -235,7 +235,7 @@ def _name(host: LabHost | str) -> str:
 
 
 class Ping:
-    """A ping that runs in the background from entering to leaving.
+    """A ping that runs in the background from entering to leaving; `replies` are the times of its replies.
 
     Units: seconds
     """
@@ -246,7 +246,7 @@ class Ping:
         self._started = time.time()
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
         self.longest_gap = float("inf")
-        self.replies = 0
+        self.replies: list[float] = []
 
     def __enter__(self) -> Self:
         return self
@@ -256,9 +256,8 @@ class Ping:
     ) -> None:
         self._process.send_signal(signal.SIGINT)
         text = self._process.communicate()[0]
-        times = [float(found) for found in _REPLY.findall(text)]
-        edges = [self._started, *times, time.time()]
-        self.replies = len(times)
+        self.replies = [float(found) for found in _REPLY.findall(text)]
+        edges = [self._started, *self.replies, time.time()]
         self.longest_gap = max(later - earlier for earlier, later in pairwise(edges))
 
 

@@ -70,8 +70,8 @@ keepalive_count = 3
 def make(place: Place, state: LabState, host: Host) -> None:
     """The host's disk: configuration, state folders and the local datastore's image."""
     folder = place.host(host.name)
-    for name in ("etc", "libvirt/qemu", "lib", "cache", "log/qemu"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("etc", "libvirt", "libvirt/qemu", "lib", "cache", "log", "log/qemu"):
+        (folder / name).mkdir()
     values = {"uuid": host.uuid, "address": host.address, "port": TCP_PORT}
     (folder / "libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF.format(**values))
     (folder / "libvirt/qemu.conf").write_text(QEMU_CONF.format(**values))

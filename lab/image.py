@@ -95,7 +95,7 @@ def _kernel_depends() -> str:
 
 def download(package: str, folder: Path) -> None:
     """Fetch a package; its index may be older than the mirror, so once more after an update."""
-    command = ["sh", "-c", 'cd "$1" && apt-get -qq download "$2"', "sh", str(folder), package]
+    command = ["sh", "-c", 'cd "$1" && exec apt-get -qq download "$2"', "sh", str(folder), package]
     if not succeeds(command):
         succeeds(["apt-get", "-qq", "update"])
         run(command, timeout=600)

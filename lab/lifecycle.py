@@ -16,10 +16,6 @@ Say = Callable[[str], None]
 T = TypeVar("T")
 
 
-class AlreadyUp(LabError):
-    """The lab is up; nothing was changed."""
-
-
 def up(place: Place, count: int, *, owned: bool, say: Say) -> LabState:
     """Build the lab and start it, after removing what a crash may have left of it.
 
@@ -40,11 +36,11 @@ def up(place: Place, count: int, *, owned: bool, say: Say) -> LabState:
 
 
 def refuse_running(place: Place) -> None:
-    """Raises: AlreadyUp when the lab is up, with a living owner or without one."""
+    """Raises: LabError when the lab is up, with a living owner or without one."""
     known = state.load(place)
     kept = known is not None and known.phase == "up" and (known.owner is None or known.owner.alive())
     if kept and hosts.processes(place):
-        raise AlreadyUp(f"Lab {place.name} is already up; take it down first with: guesthouse lab down")
+        raise LabError(f"Lab {place.name} is already up; take it down first with: guesthouse lab down")
 
 
 def _build(place: Place, count: int, owned: bool, say: Say) -> LabState:
@@ -74,6 +70,8 @@ def _host(place: Place, subnet: str, number: int) -> Host:
 
 
 def _start_hosts(place: Place, lab: LabState) -> None:
+    for host in lab.hosts:
+        place.host(host.name).mkdir(parents=True)
     each(lambda host: hosts.make(place, lab, host), lab.hosts)
     for host in lab.hosts:
         hosts.power_on(place, lab, host)
@@ -86,13 +84,16 @@ def _furnish(place: Place, host: Host) -> None:
 
 
 def each(work: Callable[[T], object], items: Iterable[T]) -> None:
-    """Do the work for all items side by side; the first error counts."""
+    """Do the work for all items side by side; the first error counts.
+
+    After an error, or Ctrl-C, nobody waits for the rest: it fails by itself once its hosts and folders are gone.
+    """
     pool = ThreadPoolExecutor(8)
     try:
         for future in [pool.submit(work, item) for item in items]:
             future.result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def wait_for_guests(place: Place, some: Iterable[Guest], seconds: float = GUEST_START_SECONDS) -> list[str]:
@@ -116,6 +117,12 @@ def down(place: Place) -> None:
         wait_for(lambda: not owner.alive(), OWNER_STOP_SECONDS)
     with state.lab_lock(place):
         remove(place)
+
+
+def is_mine(place: Place) -> bool:
+    """Whether the lab ends with this process."""
+    known = state.load(place)
+    return known is not None and known.owner == ProcessRef.of(os.getpid())
 
 
 def remove(place: Place) -> None:

@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.api import Lab
 from lab.processes import NotPossible, require_machine
 from lab.state import ROOT
+from tests.stack import Product, running_product
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
@@ -19,7 +21,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What uses a lab is marked so; with `--dist loadgroup` one worker has them all and starts one lab."""
     for item in items:
-        if {"lab", "make_lab"} & set(getattr(item, "fixturenames", ())):
+        if {"lab", "make_lab", "product"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.xdist_group("lab"))
 
@@ -63,3 +65,18 @@ def lab(session_lab: Lab) -> Iterator[Lab]:
     """Three hosts with two guests each. Both are mended after each test; guests stay where it put them."""
     yield session_lab
     session_lab.mend()
+
+
+@pytest.fixture(scope="session")
+def session_product(session_lab: Lab, django_db_blocker: Any) -> Iterator[Product]:
+    with django_db_blocker.unblock(), running_product(session_lab) as running:
+        yield running
+
+
+@pytest.fixture
+def product(session_product: Product, lab: Lab, django_db_blocker: Any) -> Iterator[Product]:
+    """Workers, beat and broker that read and act on the lab's hosts; this process uses the same database."""
+    with django_db_blocker.unblock():
+        session_product.stack.mend()
+        yield session_product
+        session_product.stack.mend()
