@@ -13,15 +13,28 @@ from drivers.libvirt.uri import SSH_PORT, checked_address, checked_port
 from drivers.types import HostKeyFact
 
 MOST_KEYS = 8
+DEFAULT_LIMIT_S = 5.0
 _ORDER = list(HOST_KEY_ALGORITHMS)  # the best kind first
 
 
-def probe_host_key(address: str, port: int | None, timeout_s: float) -> tuple[HostKeyFact, ...]:
+def probe_host_key(
+    address: str, port: int | None, timeout_s: float = DEFAULT_LIMIT_S, *, accepted: str = ""
+) -> HostKeyFact:
+    """The key to compare with the accepted one: of the same kind if the host shows one, else the best it shows.
+
+    Raises: as probe_host_keys.
+    """
+    keys = probe_host_keys(address, port, timeout_s)
+    kind = accepted.partition(" ")[0]
+    return next((fact for fact in keys if fact.key.partition(" ")[0] == kind), keys[0])
+
+
+def probe_host_keys(address: str, port: int | None, timeout_s: float = DEFAULT_LIMIT_S) -> tuple[HostKeyFact, ...]:
     """The keys a host shows now, the best kind first. Proves nothing about who shows them.
 
     Raises: Unreachable when it shows none in time; Rejected for a bad address; NotSupported without ssh-keyscan.
     """
-    host, number = checked_address(address).strip("[]"), checked_port(port, SSH_PORT)
+    host, number = checked_address(address).strip("[]"), checked_port(port or None, SSH_PORT)
     command = [
         "ssh-keyscan",
         "-T",

@@ -122,6 +122,17 @@ class FakeSession(FakeFleetSession):
 
     capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
 
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._started: set[str] = set()
+
+    def is_busy(self) -> bool:
+        """As libvirt's: while a move that this session started goes on."""
+        with self._world.open() as state:
+            host = state.hosts.get(self._name)
+            self._started = {uuid for uuid in self._started if host and active_move(host, uuid)}
+        return bool(self._started)
+
     def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
         with self.acting("check_migration") as (state, host, _fault):
             guest = host.guests.get(plan.guest_uuid)
@@ -131,6 +142,7 @@ class FakeSession(FakeFleetSession):
         with self.acting("start_migration") as (state, host, _fault):
             guest = _find(host, plan.guest_uuid)
             start_move(state, host, guest, _target_name(plan), stamp, time.time())
+            self._started.add(guest.uuid)
 
     def find_migration(self, guest_uuid: str, stamp: str) -> bool:
         with self.acting("find_migration") as (_state, host, _fault):
