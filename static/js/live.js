@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const SOON_MS = 250; // changes that come together are fetched together
-  const GAP_MS = 1000; // between two fetches of one address
+  const GAP_MS = 1000; // between two fetches of one address, unless a part says data-live-gap
   const LOAD_GAP_MS = 10000; // load figures move all the time; nobody reads them faster
 
   const parts = () => [...document.querySelectorAll("[data-live]")];
@@ -23,7 +23,7 @@
     const job = jobs.get(address) || { ids: new Set(), timer: 0, due: Infinity, last: 0 };
     jobs.set(address, job);
     job.ids.add(part.id);
-    const due = Math.max(Date.now() + delay, job.last + GAP_MS);
+    const due = Math.max(Date.now() + delay, job.last + (Number(part.dataset.liveGap) || GAP_MS));
     if (due >= job.due) return;
     clearTimeout(job.timer);
     job.due = due;
