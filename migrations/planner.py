@@ -21,8 +21,8 @@ from operations.selectors import open_job_for
 from operations.services import sentence_busy
 from storage.models import DatastoreMount
 
-# What the source host itself can reach the target by; its libvirtd has none of our SSH keys.
-PEER_TRANSPORTS = frozenset({Transport.TCP, Transport.FAKE})
+# What the source host itself can reach the target by.
+PEER_TRANSPORTS = frozenset({Transport.TCP, Transport.SSH, Transport.FAKE})
 SILENT_STATES = frozenset({SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING})
 # Disks that every host reaches by itself, over the network: nothing of ours mounts them.
 SELF_REACHED = frozenset({"network"})
@@ -239,7 +239,15 @@ def check_way(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
             "peer_to_peer",
             _("The hosts cannot reach each other by themselves: %(host)s is connected by %(transport)s.")
             % {"host": host.name, "transport": target.transport},
-            _("Let libvirtd on %(host)s listen on TCP, and add the source with it.") % {"host": host.name},
+            _("Add the source %(source)s by an address that the other host can reach.") % {"source": target.name},
+        )
+    elif target.transport == Transport.SSH:
+        yield warning(
+            "peer_to_peer",
+            _("%(source)s itself signs in to %(target)s by SSH, with a key of its own.")
+            % {"source": knowledge.guest.host.name, "target": host.name},
+            _("Make sure that root on %(source)s can, without being asked for a password.")
+            % {"source": knowledge.guest.host.name},
         )
 
 

@@ -13,18 +13,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.request import urlopen
 
 import dj_database_url
 
 from config import data
 from config.processes import Program, die_with_parent
 from config.supervisor import WORKERS, beat_program, web_program, worker_program
+from lab.api import Lab, LabGuest
 from tests.servers import private_valkey
+
+if TYPE_CHECKING:
+    from hosts.models import Host
+    from inventory.models import Guest
 
 HOME = data.HOME
 START_SECONDS = 60.0
@@ -121,7 +126,7 @@ class Stack:
         return self.url
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+        with contextlib.suppress(OSError), urlopen(f"{self.url}/healthz", timeout=2) as answer:  # noqa: S310 - our own
             return bool(answer.status == 200)
         return False
 
@@ -315,3 +320,54 @@ def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = STAR
             raise StackError(f"Waited {seconds:g} s in vain until {what}.")
         time.sleep(LOOK_SECONDS)
     return value
+
+
+class Product:
+    """A running stack whose sources are the hosts of a running lab."""
+
+    def __init__(self, stack: Stack, lab: Lab) -> None:
+        self.stack = stack
+        self.lab = lab
+
+    def add_sources(self) -> None:
+        """Add the lab's hosts, and wait until every guest of theirs is in the inventory."""
+        from inventory.models import Guest
+
+        for host in self.lab.hosts:
+            done = self.stack.manage("add_source", host.name, host.uri)
+            if done.returncode:
+                raise StackError(done.stderr)
+        known = {guest.uuid for guest in self.lab.guests}
+        wait_until(lambda: known <= set(Guest.objects.values_list("uuid", flat=True)), "all guests are known")
+
+    def guest(self, made: LabGuest) -> Guest:
+        """The row of a lab's guest, once it is there."""
+        from inventory.models import Guest
+
+        rows = Guest.objects.select_related("host__source").filter(uuid=made.uuid)
+        return cast("Guest", wait_until(rows.first, f"{made.name} is in the inventory"))
+
+    def host(self, name: str) -> Host:
+        from hosts.models import Host
+
+        return Host.objects.select_related("source").get(source__name=name)
+
+    def settle(self, made: LabGuest) -> Guest:
+        """The row once it says what the hosts say: running, and where."""
+        from inventory.models import Guest
+
+        def right() -> Any:
+            where = made.running_on
+            row = Guest.objects.select_related("host__source").filter(uuid=made.uuid, state="running").first()
+            return row if row and where == [row.host.source.name] else None
+
+        return cast("Guest", wait_until(right, f"the row of {made.name} is true"))
+
+
+@contextmanager
+def running_product(lab: Lab, *, web: bool = False) -> Iterator[Product]:
+    """The whole product on a lab's hosts."""
+    with running_stack(web=web, environment={"GUESTHOUSE_SOURCE_NETWORKS": lab.subnet}) as stack:
+        product = Product(stack, lab)
+        product.add_sources()
+        yield product

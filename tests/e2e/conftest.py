@@ -41,12 +41,12 @@ def lab_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def make_lab(lab_folder: Path) -> Iterator[Callable[..., Lab]]:
-    """Start more labs beside each other: make_lab("name", hosts=1)."""
+    """Start more labs beside each other: make_lab("name", hosts=1, counting=True)."""
     made: list[Lab] = []
     own = hashlib.sha256(str(lab_folder).encode()).hexdigest()[:6]
 
-    def make(name: str, hosts: int = 1) -> Lab:
-        lab = Lab.start(hosts, name=f"t-{name}-{WORKER}-{own}", data=lab_folder)
+    def make(name: str, hosts: int = 1, *, counting: bool = False) -> Lab:
+        lab = Lab.start(hosts, name=f"t-{name}-{WORKER}-{own}", data=lab_folder, counting=counting)
         made.append(lab)
         return lab
 
@@ -57,7 +57,7 @@ def make_lab(lab_folder: Path) -> Iterator[Callable[..., Lab]]:
 
 @pytest.fixture(scope="session")
 def session_lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab("e2e", hosts=3)
+    return make_lab("e2e", hosts=3, counting=True)
 
 
 @pytest.fixture

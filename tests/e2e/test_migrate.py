@@ -1,0 +1,97 @@
+"""A running guest moves between real hosts, and does not notice."""
+
+from inventory.models import Guest
+from lab.api import LabGuest
+from migrations.models import GuestMigration
+from migrations.selectors import targets_for
+from migrations.services import submit_migration
+from operations.models import ENDED, Job
+from operations.services import request_cancel
+from tests.stack import Product, wait_until
+
+
+def wait_for_end(migration: GuestMigration) -> GuestMigration:
+    job = Job.objects.filter(pk=migration.pk, state__in=ENDED)
+    wait_until(job.exists, "the migration ended", seconds=120)
+    return GuestMigration.objects.select_related("job", "guest__host__source").get(pk=migration.pk)
+
+
+def move(product: Product, guest: LabGuest, to: str) -> GuestMigration:
+    row = product.settle(guest)
+    migration = submit_migration(guest=row, target_host=product.host(to), by="test")
+    return wait_for_end(migration)
+
+
+def other_host(product: Product, guest: LabGuest) -> str:
+    return next(host.name for host in product.lab.hosts if host.name != guest.host.name)
+
+
+def test_there_and_back_without_a_break(product: Product) -> None:
+    guest = product.lab.guests[0]
+    home, away = guest.host.name, other_host(product, guest)
+    boot, beat = guest.boot_id, guest.wait_heartbeat()
+    with product.lab.ping(guest) as ping:
+        for to in (away, home):
+            migration = move(product, guest, to)
+            assert migration.job.state == "succeeded", migration.job.message
+            assert migration.guest is not None
+            assert migration.guest.host.source.name == to, "the row says so in the commit that says succeeded"
+            assert guest.running_on == [to]
+            assert guest.defined_on == [to], "one definition"
+            beat = guest.wait_heartbeat(after=beat)
+    assert guest.boot_id == boot
+    assert guest.doubled_beats() == []
+    assert len(guest.lost_beats()) <= 2, "a line that a move cut in two is in neither half"
+    assert ping.longest_gap < 5, "it answered all the time"
+
+
+def test_the_story_and_the_figures_are_kept(product: Product) -> None:
+    guest = product.lab.guests[1]
+    migration = move(product, guest, other_host(product, guest))
+    states = list(migration.job.steps.values_list("state", flat=True))
+    assert states[:3] == ["queued", "checking", "preparing"]
+    assert states[-2:] == ["verifying", "succeeded"]
+    assert migration.job.progress["percent"] == 100
+    assert "urn:guesthouse" not in guest.host.virsh("dumpxml", guest.uuid), "the stamp is gone"
+
+
+def test_virsh_moves_a_guest_and_the_console_sees_it(product: Product) -> None:
+    guest = product.lab.guests[2]
+    row = product.settle(guest)
+    away = next(host for host in product.lab.hosts if host.name != guest.host.name)
+    guest.host.virsh("migrate", "--live", "--p2p", "--undefinesource", "--persistent", guest.uuid, away.uri)
+    wait_until(
+        lambda: Guest.objects.get(pk=row.pk).host_id == product.host(away.name).pk, "the console saw it", seconds=120
+    )
+
+
+def test_cancel_leaves_it_where_it_was(product: Product) -> None:
+    guest = product.lab.guests[3]
+    home, row = guest.host.name, product.settle(guest)
+    slow_down(guest)
+    migration = submit_migration(guest=row, target_host=product.host(other_host(product, guest)), by="test")
+    wait_until(Job.objects.filter(pk=migration.pk, state="copying").exists, "it copies")
+    request_cancel(job=migration.job, by="test")
+    ended = wait_for_end(migration)
+    assert ended.job.state == "cancelled", ended.job.message
+    assert guest.running_on == [home]
+    assert guest.defined_on == [home]
+
+
+def slow_down(guest: LabGuest, mib_per_second: int = 4) -> None:
+    """So that a move takes long enough to be hit in the middle."""
+    guest.host.virsh("migrate-setspeed", guest.uuid, str(mib_per_second))
+
+
+def test_a_target_without_the_datastore_is_refused_with_a_sentence(product: Product) -> None:
+    guest = product.lab.guests[0]
+    row, target = product.settle(guest), product.host(other_host(product, guest))
+    (found,) = [one for one in targets_for(guest=row, user=admin()) if one.host == target]
+    assert found.possible, found.findings
+
+
+def admin():
+    from access.models import User
+    from access.roles import Role
+
+    return User(username="admin", role=Role.ADMIN)
