@@ -34,7 +34,7 @@ BATCH = 500
 ATTEMPTS = 3
 
 GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")
-PLAIN = ("id", "state", "state_reason", "fact_hash", "evidence_at", *CONTENT)
+PLAIN = ("id", "state", "state_reason", "fact_hash", "evidence_at", "devices_hash", *CONTENT)
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
 
 DatabaseId = str  # as `database_id` writes it: what raw queries give and take, without making objects
@@ -153,7 +153,8 @@ class _Batch:
 
     def _write_plain(self, plain: list[tuple[Item, _Plain]]) -> None:
         at, findings = self.reading.read_at, self.reading.findings
-        guests, states, words, said, devices = [], [], [], [], []
+        guests, states, words, said = [], [], [], []
+        devices: list[Devices] = []
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
             guest = (row.guest_id, item.state, item.state_reason)
@@ -161,14 +162,17 @@ class _Batch:
                 states.append((*guest, at))
                 said.append(word)
                 continue
-            guests.append((*guest, item.fact_hash, at, *content_row(item.fact, findings)))
+            links = self.reading.links.get(item.host_id) or HostLinks()
+            after = devices_digest(item.fact, links)
+            guests.append((*guest, item.fact_hash, at, after, *content_row(item.fact, findings)))
             words.append((*word, item.fact_hash))
-            devices.append((row.guest_id, row.devices_hash, item.host_id, item.fact))
+            if after != row.devices_hash:
+                devices.append((row.guest_id, item.fact, links))
         bulk.update(Guest, PLAIN, guests)
         bulk.update(Guest, ("id", "state", "state_reason", "evidence_at"), states)
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words)
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said)
-        write_devices(devices, self.reading.links)
+        write_devices(devices)
         self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain]
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
@@ -206,11 +210,23 @@ class _Batch:
         merged = [row.id for group in groups for row in group.merged]
         if merged:
             Guest.objects.filter(pk__in=merged).delete()
-        rows = [row for group in groups for row in group.guests if row.fact is not None]
-        write_devices(
-            [(database_id(r.id), r.devices_hash, r.host_id, r.fact) for r in rows if r.fact], self.reading.links
-        )
+        self._write_group_devices([row for group in groups for row in group.guests])
         self.changes += _changes(groups)
+
+
+    def _write_group_devices(self, rows: list[GuestRow]) -> None:
+        devices: list[Devices] = []
+        digests = []
+        for row in rows:
+            if row.fact is None:
+                continue
+            links = self.reading.links.get(row.host_id) or HostLinks()
+            after = devices_digest(row.fact, links)
+            if after != row.devices_hash:
+                devices.append((database_id(row.id), row.fact, links))
+                digests.append((row.id, after))
+        write_devices(devices)
+        bulk.update(Guest, ("id", "devices_hash"), digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,31 +443,14 @@ def _changes(groups: list[Group]) -> Iterator[Change]:
         yield from (Change("guest", str(row.id), "removed") for row in group.merged)
 
 
-Devices = tuple[DatabaseId, str, UUID, GuestFact]
+Devices = tuple[DatabaseId, GuestFact, HostLinks]
 
 
-def write_devices(guests: list[Devices], links: Mapping[UUID, HostLinks]) -> None:
-    """Disks and NICs of guests whose digest of them changed: (guest, digest before, host, fact)."""
-    disks: list[tuple[Any, ...]] = []
-    nics: list[tuple[Any, ...]] = []
-    counts: list[tuple[DatabaseId, int, int]] = []
-    digests = []
-    for guest_id, before, host_id, fact in guests:
-        on_host = links.get(host_id) or HostLinks()
-        after = devices_digest(fact, on_host)
-        if after == before:
-            continue
-        disks += disk_rows(guest_id, fact, on_host)
-        nics += nic_rows(guest_id, fact, on_host)
-        counts.append((guest_id, len(fact.disks), len(fact.nics)))
-        digests.append((guest_id, after))
+def write_devices(guests: list[Devices]) -> None:
+    """Disks and NICs of these guests as their facts and their host's links say."""
+    disks = [row for guest_id, fact, links in guests for row in disk_rows(guest_id, fact, links)]
+    nics = [row for guest_id, fact, links in guests for row in nic_rows(guest_id, fact, links)]
     bulk.upsert(Disk, DISK, disks, key=("guest", "position"), keep=("id",))
     bulk.upsert(Nic, NIC, nics, key=("guest", "position"), keep=("id",))
-    _drop_surplus(counts)
-    bulk.update(Guest, ("id", "devices_hash"), digests)
-
-
-def _drop_surplus(counts: list[tuple[DatabaseId, int, int]]) -> None:
-    """Delete the disks and NICs beyond what each guest has now."""
-    bulk.delete_from(Disk, "guest", "position", [(guest, disks) for guest, disks, _nics in counts])
-    bulk.delete_from(Nic, "guest", "position", [(guest, nics) for guest, _disks, nics in counts])
+    bulk.delete_from(Disk, "guest", "position", [(guest_id, len(fact.disks)) for guest_id, fact, _links in guests])
+    bulk.delete_from(Nic, "guest", "position", [(guest_id, len(fact.nics)) for guest_id, fact, _links in guests])

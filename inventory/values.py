@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from django.utils.translation import gettext as _
 
-from core.ids import new_id
+from core.ids import new_ids
 from drivers.types import DiskFact, GuestFact, NicFact
 from hosts.facts import (
     BIGGEST_INTEGER,
@@ -133,9 +133,10 @@ def _note_changes(fact: GuestFact, row: tuple[Any, ...], findings: Findings) -> 
 
 
 def disk_rows(guest_id: UUID | str, fact: GuestFact, links: HostLinks) -> list[tuple[Any, ...]]:
+    disks = fact.disks[:MOST_DEVICES]
     return [
-        (new_id(), guest_id, position, *_disk(disk), links.datastore_of(disk))
-        for position, disk in enumerate(fact.disks[:MOST_DEVICES])
+        (row_id, guest_id, position, *_disk(disk), links.datastore_of(disk))
+        for position, (row_id, disk) in enumerate(zip(new_ids(len(disks)), disks, strict=True))
     ]
 
 
@@ -155,9 +156,10 @@ def _disk(disk: DiskFact) -> tuple[Any, ...]:
 
 
 def nic_rows(guest_id: UUID | str, fact: GuestFact, links: HostLinks) -> list[tuple[Any, ...]]:
+    nics = fact.nics[:MOST_DEVICES]
     return [
-        (new_id(), guest_id, position, *_nic(nic), links.switch_of(nic))
-        for position, nic in enumerate(fact.nics[:MOST_DEVICES])
+        (row_id, guest_id, position, *_nic(nic), links.switch_of(nic))
+        for position, (row_id, nic) in enumerate(zip(new_ids(len(nics)), nics, strict=True))
     ]
 
 
