@@ -60,7 +60,10 @@ class MigrationOps(Protocol):
     def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
         """Write the stamp into the guest, then start the move; returns while it runs.
 
-        Raises: Busy when the guest carries another attempt's running job; Rejected when refused at once.
+        An attempt is one shot: asked for again while it runs, nothing happens.
+
+        Raises: Busy when the guest carries another attempt's running job; Rejected when refused at once, or when the
+        guest already carries this stamp and nothing runs.
         """
 
     def find_migration(self, guest_uuid: str, stamp: str) -> bool:

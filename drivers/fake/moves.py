@@ -32,11 +32,13 @@ def start_move(state: FakeState, host: FakeHost, guest: FakeGuest, target: str, 
         if running.stamp == stamp:
             return
         raise Busy("Another migration of this guest is under way.")
+    if guest.stamp == stamp:
+        raise Rejected("This attempt was begun before and runs no more; it is not begun twice.")
     _require_movable(state, guest, target)
+    guest.stamp = stamp
     fault = faults.take_fault(host, "migration")
     if fault is not None and fault.do == faults.REFUSED:
         raise Rejected(_SENTENCES[faults.REFUSED])
-    guest.stamp = stamp
     move = FakeMove(
         guest_uuid=guest.uuid,
         stamp=stamp,

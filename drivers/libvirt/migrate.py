@@ -37,6 +37,8 @@ PERSISTENT_FLAGS = libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PER
 START_LOOK_S = 5.0  # how long to watch whether a move is refused at once
 START_LOOK_INTERVAL_S = 0.05
 MOST_REMEMBERED = 500
+# A worker that slept may wake and ask again for what another one has since seen to its end.
+BEGUN_BEFORE = "This attempt was begun before and runs no more; it is not begun twice."
 _MOVABLE = frozenset({GuestState.RUNNING, GuestState.PAUSED})
 
 
@@ -118,13 +120,16 @@ class Migrations:
         self._look_at_start(attempt, domain)
 
     def _is_under_way(self, domain: Any, guest_uuid: str, stamp: str) -> bool:
-        """Whether this very attempt runs. Raises: Busy when something else does."""
+        """Whether this very attempt runs. Raises: Busy when something else does; Rejected when it has ended."""
         known = ATTEMPTS.find(guest_uuid, stamp)
         if known is not None and not known.ended.is_set():
             return True
+        stamped = read_stamp(self._connection, domain) == stamp
         if not read_job(self._connection, domain).active:
+            if stamped:
+                raise Rejected(BEGUN_BEFORE)
             return False
-        if read_stamp(self._connection, domain) == stamp:
+        if stamped:
             return True
         raise Busy("Another operation of this guest is under way; wait for its end.")
 
