@@ -39,11 +39,8 @@ class FakeWorld:
     ) -> FakeWorld:
         world = cls(path)
         state = FakeState(hosts={name: make_host(name, guests=guests, seed=seed) for name in hosts})
-        now = time.time()
         for host in state.hosts.values():
-            host.booted_at = now - 3600
-            for guest in host.guests.values():
-                guest.started_at = now - 600
+            _start(host)
         world.path.write_bytes(msgspec.json.encode(state))
         return world
 
@@ -166,6 +163,14 @@ def _find_fleet(uri: str, name: str, options: dict[str, str]) -> tuple[_Fleet, s
         return _fleet[uri], f"host-{name}"
 
 
+def _start(host: FakeHost) -> None:
+    """Its counters begin a while ago."""
+    now = time.time()
+    host.booted_at = now - 3600
+    for guest in host.guests.values():
+        guest.started_at = now - 600
+
+
 def make_fleet_host(name: str, options: dict[str, str]) -> FakeHost:
     """The generated host NAME with its scripted faults. Raises: Rejected for options that are not numbers."""
     try:
@@ -174,6 +179,7 @@ def make_fleet_host(name: str, options: dict[str, str]) -> FakeHost:
         slow = float(options.get("slow", "0"))
     except ValueError:
         raise Rejected("This is not the address of a simulated host.") from None
+    _start(host)
     if options.get("hang") == "1":
         host.faults.append(FakeFault(at="open", do=faults.HANG, times=-1))
     if slow > 0:
