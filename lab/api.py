@@ -279,18 +279,18 @@ class Lab:
         return cls(state.make_place(name, data))
 
     @classmethod
-    def start(cls, hosts: int = 3, *, name: str, data: Path, log: Path | None = None) -> Self:
-        """Start a lab and wait until all its guests count.
+    def start(cls, hosts: int = 3, *, name: str, data: Path, counting: bool = True) -> Self:
+        """Start a lab and wait until its guests are started or, by default, count.
 
         Raises: LabError with what the lab said last.
         """
         command = [sys.executable, "-m", "lab", "up", str(hosts), "--foreground", "--name", name, "--data", str(data)]
         place = state.make_place(name, str(data))
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        said = log or data / f"{name}.log"
+        said = data / f"{name}.log"
         with said.open("w") as errors:
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
-        _wait_for_line(process, "counting", said)
+        _wait_for_line(process, "counting" if counting else "ready", said)
         return cls(place, process)
 
     @property

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from lab.api import Lab, LabGuest, LabHost
 from lab.hosts import TCP_PORT
-from lab.processes import LabError, ProcessRef, run, wait_for
+from lab.processes import LabError, ProcessRef, run, succeeds, wait_for
 from lab.state import ROOT
 
 MakeLab = Callable[..., Lab]
@@ -25,6 +24,10 @@ def tcp_answers(host: LabHost) -> bool:
     except OSError:
         return False
     return True
+
+
+def answers_ping(guest: LabGuest) -> bool:
+    return wait_for(lambda: succeeds(["ping", "-n", "-c", "1", "-W", "1", str(guest.address)]), 60)
 
 
 def move(guest: LabGuest, to: LabHost) -> None:
@@ -77,7 +80,7 @@ def test_networks(lab: Lab) -> None:
 def test_guests_count_answer_and_show_a_screen(lab: Lab) -> None:
     for guest in lab.guests:
         assert guest.wait_heartbeat(guest.wait_heartbeat()).count > 1
-        assert run(["ping", "-n", "-c", "1", "-W", "5", str(guest.address)])
+        assert answers_ping(guest)
         assert guest.host.virsh("vncdisplay", guest.name).startswith(guest.host.address)
     assert len({guest.boot_id for guest in lab.guests}) == len(lab.guests)
 
@@ -91,13 +94,13 @@ def test_a_guest_moves_and_comes_back_alive(lab: Lab) -> None:
         assert guest.running_on == guest.defined_on == ["kvm-02"]
         halfway = guest.wait_heartbeat(before)
         move(guest, home)
-        moved = time.time()
-        guest.wait_heartbeat(halfway)
+        guest.wait_heartbeat(guest.wait_heartbeat(halfway))
+        assert answers_ping(guest)
     assert guest.running_on == guest.defined_on == [home.name]
     assert guest.boot_id == boot
     assert guest.doubled_beats() == []
     assert len(guest.lost_beats()) <= 2  # a line cut in two by each move counts as lost
-    assert ping.replies[-1] > moved
+    assert ping.replies
 
 
 def test_the_power_button_shuts_a_guest_down_and_its_disk_remembers(lab: Lab) -> None:
@@ -192,7 +195,7 @@ def test_labs_live_beside_each_other(lab: Lab, make_lab: MakeLab) -> None:
 
 def test_a_lab_whose_process_was_killed_is_built_anew(make_lab: MakeLab, lab_folder: Path) -> None:
     first = make_lab("crash")
-    uuid, boot = first.hosts[0].uuid, first.guest("web-01").boot_id
+    uuid = first.hosts[0].uuid
     process = first._process
     assert process is not None
     process.kill()
@@ -203,7 +206,7 @@ def test_a_lab_whose_process_was_killed_is_built_anew(make_lab: MakeLab, lab_fol
     again = make_lab("crash")
     assert again.name == first.name
     assert again.hosts[0].uuid == uuid
-    assert again.guest("web-01").boot_id != boot
+    assert again.hosts[0].guests() == {"web-01": "running", "db-01": "running"}
     again.stop()
     assert traces(first.name) == []
     assert not (lab_folder / "lab" / first.name).exists()
@@ -227,14 +230,13 @@ def test_a_lab_goes_down_with_the_parent_of_its_process(lab_folder: Path) -> Non
     assert traces(name) == []
 
 
-def test_down_twice_is_fine_and_up_twice_is_refused(lab_folder: Path) -> None:
-    name = f"t-twice-{os.getpid()}"
-    command = [sys.executable, "-m", "lab"]
-    where = ["--name", name, "--data", str(lab_folder)]
-    subprocess.run([*command, "up", "1", *where], cwd=ROOT, check=True)
+def test_down_twice_is_fine_and_up_twice_is_refused(make_lab: MakeLab, lab_folder: Path) -> None:
+    lab = make_lab("twice")
+    command, where = [sys.executable, "-m", "lab"], ["--name", lab.name, "--data", str(lab_folder)]
     again = subprocess.run([*command, "up", "1", *where], cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 1
-    assert again.stderr.strip().splitlines()[-1].startswith(f"Lab {name} is already up")
+    assert again.stderr.strip().splitlines()[-1].startswith(f"Lab {lab.name} is already up")
+    assert lab.hosts[0].is_on
     for _ in range(2):
         subprocess.run([*command, "down", *where], cwd=ROOT, check=True)
-    assert traces(name) == []
+        assert traces(lab.name) == []
