@@ -70,7 +70,7 @@ def switch_seen_at(switch: VirtualSwitch) -> datetime:
 
 def datastore_seen_at(datastore: Datastore) -> datetime:
     """Needs `mounts__host__source` prefetched."""
-    mounts = [] if datastore.missing_since else datastore.mounts.all()
+    mounts = [] if datastore.missing_since else list(datastore.mounts.all())
     reads = [_seen(one.evidence_at, None, one.host.source) for one in mounts if one.missing_since is None]
     return max([datastore.evidence_at, *reads])
 

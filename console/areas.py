@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
 
 from core.lists import Text
+from core.units import format_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Tab:
     count: int | None = None
 
 
-def tabs(page: str, key: object, active: str, labels: list[tuple[str, Text, int | None]]) -> list[Tab]:
+def tabs(page: str, key: object, active: str, labels: Sequence[tuple[str, Text, int | None]]) -> list[Tab]:
     """The tabs of an object page: the first is the page itself, each other one has an address below it."""
     first = labels[0][0]
     return [
@@ -34,9 +36,18 @@ def tabs(page: str, key: object, active: str, labels: list[tuple[str, Text, int 
     ]
 
 
-def gauge(label: Text, used: float | None, total: float | None, words: str) -> dict[str, Any]:
-    """A capacity bar with its words; none of the bar when a figure is missing."""
-    from core.units import format_percent, share
+def gauge(
+    label: Text, used: float | None, total: float | None, words: str, *, promised: bool = False
+) -> dict[str, Any]:
+    """A capacity bar with its words; no bar when a figure is missing.
 
-    percent = share(used, total)
-    return {"label": label, "percent": percent, "percent_text": format_percent(percent), "words": words}
+    `promised`: what may rightly go beyond the whole, such as vCPUs: its bar does not turn red.
+    """
+    percent = 100.0 * used / total if used is not None and total else None
+    return {
+        "label": label,
+        "percent": percent,
+        "percent_text": format_percent(percent),
+        "words": words,
+        "css": "bar-plain" if promised else "",
+    }

@@ -67,10 +67,10 @@ class _Line:
 def csv_lines(head: list[str], rows: Iterable[list[ExportValue]]) -> Iterator[str]:
     """The file's text in pieces. The mark in front makes Excel read UTF-8."""
     writer = csv.writer(_Line())
-    yield "\ufeff" + writer.writerow(head)  # type: ignore[operator]  # the csv module returns what write returned
+    yield "\ufeff" + writer.writerow(head)
     piece: list[str] = []
     for row in rows:
-        piece.append(writer.writerow([csv_cell(value) for value in row]))  # type: ignore[arg-type]
+        piece.append(writer.writerow([csv_cell(value) for value in row]))
         if len(piece) >= CSV_ROWS_AT_ONCE:
             yield "".join(piece)
             piece.clear()

@@ -114,12 +114,14 @@ def _gauges(user: Any, hosts: dict[str, int], space: dict[str, Any]) -> list[dic
             promised["memory"],
             hosts["memory"],
             _of(of, promised["memory"], hosts["memory"]),
+            promised=True,
         ),
         gauge(
             _("vCPUs of running guests, per thread"),
             promised["vcpus"],
             hosts["threads"],
             of % {"part": promised["vcpus"], "whole": hosts["threads"]},
+            promised=True,
         ),
         gauge(_("Storage"), used, capacity, _of(of, used, capacity)),
     ]

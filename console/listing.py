@@ -65,6 +65,7 @@ class Listing(Generic[M]):
     live: str
     kept: dict[str, str]
     q: str
+    label: str = ""
     error: str = ""
     total: int = 0
     page: Page[M] = field(default_factory=lambda: Page([], "", "", 1))
@@ -124,6 +125,7 @@ def list_response(
     if wanted:
         return export_response(request, spec, queryset, wanted)
     listing = build_listing(request, spec, queryset, live=live)
+    listing.label = str((context or {}).get("heading") or spec.label or spec.name)
     status = HTTPStatus.BAD_REQUEST if listing.error else HTTPStatus.OK
     return render(request, template, {**(context or {}), "list": listing}, status=status)
 

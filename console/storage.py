@@ -54,7 +54,9 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
         return render(request, "storage/datastore_page.html", {**context, **_summary(datastore)})
     if tab == "guests":
         # By id: a guest with two disks here is one row.
-        rows = guest_rows(user=request.user).filter(pk__in=Disk.objects.filter(datastore=datastore).values("guest"))
+        rows: Any = guest_rows(user=request.user).filter(
+            pk__in=Disk.objects.filter(datastore=datastore).values("guest")
+        )
         spec: Any = GUESTS
     elif tab == "hosts":
         rows = host_rows(user=request.user).filter(pk__in=datastore.mounts.filter(missing_since=None).values("host"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -128,7 +128,7 @@ READ_AT_ONCE = 500
 _POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}")
 
 
-async def follow(position: str = "", since_ms: int | None = None) -> AsyncIterator[Batch | None]:
+async def follow(position: str = "", since_ms: int | None = None) -> AsyncGenerator[Batch | None]:
     """Batches of changes after a position or a moment, for as long as the caller listens.
 
     None is given when nothing happened for a while. The first item always tells the position reached.

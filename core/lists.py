@@ -367,6 +367,7 @@ class ListSpec(Generic[M]):
     free_text: tuple[str, ...] = ()
     default_sort: str = "name"
     prepare: Callable[[list[M]], None] | None = None  # loads what the rows of one page need, in few queries
+    label: Text = ""
 
     def sort(self, text: str) -> Sort:
         """The order a URL asks for.

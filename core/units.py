@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from django.utils.formats import number_format
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 STEP = 1024
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
@@ -25,9 +24,9 @@ def format_number(value: float) -> str:
     return number_format(text, use_l10n=True, force_grouping=True)
 
 
-def format_bytes(value: float | None) -> str:
-    """Units: bytes in, binary units out."""
-    if value is None:
+def format_bytes(value: float | str | None) -> str:
+    """Units: bytes in, binary units out. A template's missing value is an empty text."""
+    if value is None or value == "":
         return ""
     amount, unit = float(value), _BYTES[0]
     for unit in _BYTES:  # noqa: B007 - the unit reached is used below
@@ -39,15 +38,17 @@ def format_bytes(value: float | None) -> str:
     return f"{format_number(amount)} {unit}"
 
 
-def format_rate(value: float | None) -> str:
+def format_rate(value: float | str | None) -> str:
     """Units: bytes a second in."""
-    return f"{format_bytes(value)}/s" if value is not None else ""
+    text = format_bytes(value)
+    return f"{text}/s" if text else ""
 
 
-def format_percent(value: float | None) -> str:
+def format_percent(value: float | str | None) -> str:
     """Units: percent in. Below one percent is said as such, not as zero."""
-    if value is None:
+    if value is None or value == "":
         return ""
+    value = float(value)
     if 0 < value < 1:
         return "< 1 %"
     return f"{value:.0f} %"
@@ -69,7 +70,7 @@ def format_span(span: timedelta) -> str:
         return _("%(n)d min") % {"n": seconds // MINUTE}
     if seconds < 2 * DAY:
         return _("%(n)d h") % {"n": seconds // HOUR}
-    return ngettext("%(n)d day", "%(n)d days", seconds // DAY) % {"n": seconds // DAY}
+    return _("%(n)d d") % {"n": seconds // DAY}
 
 
 def format_age(moment: datetime | None) -> str:

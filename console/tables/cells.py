@@ -50,6 +50,11 @@ def size(value: int | None) -> str | SafeString:
     return format_bytes(value) if value else none()
 
 
+def counted(row: Any, name: str) -> int:
+    """A number the database added to the row."""
+    return int(getattr(row, name))
+
+
 def yes_no(value: bool) -> str:
     return _("yes") if value else _("no")
 

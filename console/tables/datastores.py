@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from access.roles import Action
 from console.ages import datastore_seen_at, datastore_silence
 from console.tables import cells
-from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import Column, ListSpec, Text, choice_filter, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name
 from storage.models import Datastore, DatastoreMount
 
-TECHNOLOGIES = {
+TECHNOLOGIES: dict[str, Text] = {
     "local": _("local"),
     "nfs": "NFS",
     "smb": "SMB",
@@ -29,7 +29,7 @@ TECHNOLOGIES = {
     "rbd": "Ceph RBD",
     "other": _("other"),
 }
-CLASSES = {"das": "DAS", "san": "SAN", "nas": "NAS"}
+CLASSES: dict[str, Text] = {"das": "DAS", "san": "SAN", "nas": "NAS"}
 
 
 def datastore_rows(*, user: Any) -> QuerySet[Datastore]:
@@ -67,7 +67,7 @@ def technology(datastore: Datastore) -> str:
 
 
 def storage_class(datastore: Datastore) -> str:
-    return CLASSES.get(datastore.storage_class, datastore.storage_class)
+    return str(CLASSES.get(datastore.storage_class, datastore.storage_class))
 
 
 _HOSTS = Coalesce(
@@ -90,6 +90,7 @@ _STATES = {
 
 DATASTORES: ListSpec[Datastore] = ListSpec(
     name="datastore",
+    label=_("Datastores"),
     columns=(
         Column("name", _("Name"), lambda d: cells.link("datastore", d), lambda d: d.name, (by_name(),)),
         Column("state", _("State"), state_cell, lambda d: state_of(d)[0], ("active", by_name())),
@@ -99,11 +100,11 @@ DATASTORES: ListSpec[Datastore] = ListSpec(
         Column(
             "hosts",
             _("Hosts"),
-            lambda d: cells.number(d.host_count),
-            lambda d: d.host_count,
+            lambda d: cells.number(cells.counted(d, "host_count")),
+            lambda d: cells.counted(d, "host_count"),
             ("host_count",),
             numeric=True,
-        ),  # type: ignore[attr-defined]
+        ),
         Column(
             "used",
             _("Used"),

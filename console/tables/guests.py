@@ -66,6 +66,7 @@ _CPU = Coalesce(
 
 GUESTS: ListSpec[Guest] = ListSpec(
     name="guest",
+    label=_("Guests"),
     columns=(
         Column("name", _("Name"), lambda g: cells.link("guest", g), lambda g: g.name, (by_name(),)),
         Column("state", _("State"), state_cell, _state_value, ("state", by_name())),

@@ -66,6 +66,11 @@ def state_cell(host: Host) -> SafeString:
     return shown
 
 
+def _guests_cell(host: Host) -> str:
+    """Running ones, of all."""
+    return f"{cells.counted(host, 'running_count')} / {cells.counted(host, 'guest_count')}"
+
+
 def brand(host: Host) -> str:
     return " ".join(part for part in (host.vendor, host.model) if part)
 
@@ -103,14 +108,15 @@ _STATES = {
 
 HOSTS: ListSpec[Host] = ListSpec(
     name="host",
+    label=_("Hosts"),
     columns=(
         Column("name", _("Name"), lambda h: cells.link("host", h), lambda h: h.name, (by_name(),)),
         Column("state", _("State"), state_cell, lambda h: host_shown_state(h)[0], ("state", by_name())),
         Column(
             "guests",
             _("Guests"),
-            lambda h: f"{h.running_count} / {h.guest_count}",  # type: ignore[attr-defined]
-            lambda h: h.guest_count,  # type: ignore[attr-defined]
+            lambda h: f"{cells.counted(h, 'running_count')} / {cells.counted(h, 'guest_count')}",
+            lambda h: cells.counted(h, "guest_count"),
             ("guest_count",),
             numeric=True,
         ),

@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from access.roles import Action
 from console.ages import switch_seen_at, switch_silence
 from console.tables import cells
-from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import Column, ListSpec, Text, choice_filter, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name
 from inventory.models import Nic
 from networks.models import VirtualSwitch
 
-KINDS = {
+KINDS: dict[str, Text] = {
     "nat": "NAT",
     "routed": _("routed"),
     "isolated": _("isolated"),
@@ -80,6 +80,7 @@ _STATES = {
 
 SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
     name="switch",
+    label=_("Virtual switches"),
     columns=(
         Column("name", _("Name"), lambda s: cells.link("switch", s), lambda s: s.name, (by_name(),)),
         Column("state", _("State"), state_cell, lambda s: state_of(s)[0], ("active", by_name())),
@@ -94,8 +95,13 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
         Column("bridge", _("Bridge"), lambda s: cells.mono(s.bridge), lambda s: s.bridge),
         Column("uplinks", _("Uplinks"), lambda s: cells.mono(uplinks(s)), uplinks),
         Column(
-            "nics", _("NICs"), lambda s: cells.number(s.nic_count), lambda s: s.nic_count, ("nic_count",), numeric=True
-        ),  # type: ignore[attr-defined]
+            "nics",
+            _("NICs"),
+            lambda s: cells.number(cells.counted(s, "nic_count")),
+            lambda s: cells.counted(s, "nic_count"),
+            ("nic_count",),
+            numeric=True,
+        ),
         Column("autostart", _("Autostart"), lambda s: cells.yes_no(s.autostart), lambda s: s.autostart, css="rare"),
         Column(
             "seen",

@@ -94,6 +94,7 @@ KINDS = {"power": (_("power"), Q(kind="power")), MIGRATION: (_("migration"), Q(k
 
 TASKS: ListSpec[Job] = ListSpec(
     name="task",
+    label=_("Tasks"),
     columns=(
         Column("task", _("Task"), _name_cell, title),
         Column("target", _("Target"), target, lambda j: j.target_name),

@@ -68,6 +68,7 @@ def or_none(value: Any) -> Any:
 
 WARN_PERCENT = 80
 FULL_PERCENT = 95
+WHOLE = 100.0
 
 
 def load_class(percent: float) -> str:
@@ -78,18 +79,18 @@ def load_class(percent: float) -> str:
 
 @register.simple_tag
 def bar(percent: float | None, label: Any = "", css: str = "") -> SafeString:
-    """A bar of so many percent. Drawn as SVG: inline styles are forbidden by our content security policy."""
+    """A bar of so many percent, full beyond a hundred. Drawn as SVG: our content policy forbids inline styles."""
     if percent is None:
         return none()
     return format_html(
         '<span class="bar {} {}" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{}" '
         'aria-label="{}"><svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">'
         '<rect width="{}" height="4"/></svg></span>',
-        load_class(percent),
-        css,
-        f"{percent:.0f}",
+        css or load_class(percent),
+        "" if percent <= WHOLE else "bar-over",
+        f"{min(percent, WHOLE):.0f}",
         label or _("in use"),
-        f"{percent:.1f}",
+        f"{max(0.0, min(percent, WHOLE)):.1f}",
     )
 
 

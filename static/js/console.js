@@ -142,14 +142,12 @@
   });
 
   // Ages count on by themselves; absolute times are shown in the browser's time zone.
-  const relative = new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "always", style: "short" });
   const absolute = new Intl.DateTimeFormat(document.documentElement.lang || "en", { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" });
   function ageText(then) {
     const seconds = Math.max(0, Math.round((Date.now() - then) / 1000));
-    if (seconds < 60) return relative.format(-seconds, "second");
-    if (seconds < 3600) return relative.format(-Math.floor(seconds / 60), "minute");
-    if (seconds < 172800) return relative.format(-Math.floor(seconds / 3600), "hour");
-    return relative.format(-Math.floor(seconds / 86400), "day");
+    const [unit, size] = seconds < 60 ? ["seconds", 1] : seconds < 3600 ? ["minutes", 60] : seconds < 172800 ? ["hours", 3600] : ["days", 86400];
+    const words = document.body.dataset;
+    return words.ago ? words.ago.replace("{span}", words[unit].replace("{n}", String(Math.floor(seconds / size)))) : "";
   }
   function drawTimes() {
     document.querySelectorAll("time[data-age]").forEach((node) => {
