@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.request import urlopen
 
 import dj_database_url
+from django.core.management import call_command
 
 from config import data
 from config.processes import Program, die_with_parent
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from inventory.models import Guest
 
 HOME = data.HOME
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.05
 
@@ -280,16 +281,14 @@ def running_stack(
         redis_url = undo.enter_context(private_valkey())
         database_url = undo.enter_context(_database(folder))
         stack = Stack(folder, redis_url, database_url, environment or {})
-        done = stack.manage("migrate", "-v", "0")
-        if done.returncode:
-            raise StackError(done.stderr)
+        undo.enter_context(stack.attached())
+        call_command("migrate", verbosity=0)
         undo.callback(stack.close)
         stack.start_workers(*workers)
         if beat:
             stack.start_beat()
         if web:
             stack.start_web()
-        undo.enter_context(stack.attached())
         yield stack
 
 
@@ -334,9 +333,7 @@ class Product:
         from inventory.models import Guest
 
         for host in self.lab.hosts:
-            done = self.stack.manage("add_source", host.name, host.uri)
-            if done.returncode:
-                raise StackError(done.stderr)
+            add_configured_source(name=host.name, uri=host.uri)
         known = {guest.uuid for guest in self.lab.guests}
         wait_until(lambda: known <= set(Guest.objects.values_list("uuid", flat=True)), "all guests are known")
 

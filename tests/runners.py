@@ -1,0 +1,12 @@
+"""A runner that tests script."""
+
+from collections.abc import Callable
+
+from operations.handle import JobHandle
+
+steps: list[Callable[[JobHandle], None]] = []
+
+
+def run(handle: JobHandle) -> None:
+    for step in list(steps):
+        step(handle)

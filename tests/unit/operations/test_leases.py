@@ -1,0 +1,129 @@
+"""Claim, renew, lose: only one worker's writes count."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from operations import handle as handle_module
+from operations import leases
+from operations.errors import HandOver, LeaseLost
+from operations.handle import JobHandle
+from operations.leases import claim_job, heartbeat, release_job, renew_lease
+from operations.models import Job, JobState
+
+
+def lapse(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def claim(job: Job) -> JobHandle:
+    claimed = claim_job(job.pk)
+    assert claimed is not None
+    return JobHandle(*claimed)
+
+
+def test_a_claimed_job_is_taken(job: Job) -> None:
+    first = claim(job)
+    assert claim_job(job.pk) is None
+    assert first.job.owner == leases.owner_name()
+    assert first.job.lease_until is not None
+    left = (first.job.lease_until - timezone.now()).total_seconds()
+    assert 0 < left <= leases.LEASE_SECONDS
+
+
+def test_the_one_who_takes_over_shuts_the_first_out(job: Job) -> None:
+    first = claim(job)
+    first.switch(JobState.RUNNING)
+    lapse(job)
+    second = claim(job)
+    with pytest.raises(LeaseLost):
+        first.switch(JobState.SUCCEEDED)
+    second.switch(JobState.SUCCEEDED)
+    assert [step.message for step in job.steps.all()][2] == "Another worker goes on from here."
+
+
+def test_a_lapsed_lease_that_nobody_took_is_renewed(job: Job) -> None:
+    first = claim(job)
+    lapse(job)
+    assert renew_lease(job.pk, first.token)
+    assert claim_job(job.pk) is None
+
+
+def test_an_ended_job_is_not_claimed(job: Job) -> None:
+    claim(job).switch(JobState.FAILED, "No.")
+    assert claim_job(job.pk) is None
+
+
+def test_a_released_job_is_free_at_once_or_after_a_while(job: Job) -> None:
+    first = claim(job)
+    release_job(job.pk, first.token, retry_after=60)
+    assert claim_job(job.pk) is None
+    lapse(job)
+    second = claim(job)
+    release_job(job.pk, second.token)
+    assert claim_job(job.pk) is not None
+
+
+def test_a_stale_worker_releases_nothing(job: Job) -> None:
+    first = claim(job)
+    lapse(job)
+    second = claim(job)
+    release_job(job.pk, first.token)
+    assert Job.objects.get(pk=job.pk).owner == second.job.owner
+    assert claim_job(job.pk) is None
+
+
+def test_a_worker_that_slept_past_its_lease_goes_no_further(handle: JobHandle, monkeypatch: Any) -> None:
+    handle.confirm()
+    woken = time.monotonic() + leases.LEASE_SECONDS + 1
+    monkeypatch.setattr(handle_module.time, "monotonic", lambda: woken)
+    with pytest.raises(LeaseLost):
+        handle.require_time()
+
+
+def test_the_heartbeat_tells_a_runner_that_it_lost(handle: JobHandle, job: Job) -> None:
+    lapse(job)
+    claim(job)
+    handle.renew()
+    with pytest.raises(LeaseLost):
+        handle.pause(60)
+
+
+def test_a_stopping_worker_hands_over(handle: JobHandle) -> None:
+    try:
+        with heartbeat.holding(handle):
+            heartbeat.stop_work()
+            with pytest.raises(HandOver):
+                handle.pause(60)
+    finally:
+        heartbeat.stopping.clear()
+
+
+def test_progress_is_throttled_and_never_goes_back(handle: JobHandle, monkeypatch: Any) -> None:
+    assert handle.progress({"percent": 40})
+    assert not handle.progress({"percent": 41}), "too soon"
+    monkeypatch.setattr(handle_module, "PROGRESS_SECONDS", 0.0)
+    assert handle.progress({"percent": 30, "bytes_remaining": 7})
+    assert Job.objects.get(pk=handle.job.pk).progress == {"percent": 40, "bytes_remaining": 7}
+
+
+def test_what_belongs_to_a_reading_is_written_with_it_or_not_at_all(
+    handle: JobHandle, job: Job, submit: Callable[..., Job]
+) -> None:
+    lapse(job)
+    claim(job)
+    written: list[int] = []
+    with pytest.raises(LeaseLost):
+        handle.progress({"percent": 1}, also=lambda: written.append(1))
+    assert written == []
+
+
+def test_a_note_is_there_for_the_next_worker(handle: JobHandle, job: Job) -> None:
+    handle.note(asked="reset")
+    handle.note(at="noon")
+    lapse(job)
+    assert claim(job).checkpoint == {"asked": "reset", "at": "noon"}
