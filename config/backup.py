@@ -173,9 +173,12 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
 def _require_sound(connection: sqlite3.Connection, file: Path) -> None:
     """Raises: BackupError when the copy is damaged."""
-    answer = connection.execute("PRAGMA integrity_check").fetchone()
+    try:
+        answer = connection.execute("PRAGMA integrity_check").fetchone()
+    except sqlite3.DatabaseError as error:
+        answer = (str(error),)
     if answer != ("ok",):
-        raise BackupError(f"The database in {file.name} is damaged: {answer[0] if answer else 'no answer'}.")
+        raise BackupError(f"The database in {file.name} is damaged ({' '.join(str(answer[0]).split())}).")
 
 
 def applied_schema() -> list[str]:
@@ -286,9 +289,7 @@ def _refuse_newer_schema(folder: Path, manifest: dict[str, Any]) -> None:
         folder
     )  # the settings read the unpacked keys; the real place is still untouched
     if unknown := set(manifest.get("schema", [])) - known_schema():
-        raise BackupError(
-            f"This backup was written by a newer Guesthouse (it has {min(unknown)}); restore it with that."
-        )
+        raise BackupError(f"A newer Guesthouse wrote this backup (it has {min(unknown)}); restore it with that one.")
 
 
 def put_back(folder: Path, directory: Path, kind: str, *, force: bool) -> None:

@@ -2,7 +2,6 @@
 
 from django.conf import settings
 
-
 # Kombu's spelling of the kinds of Redis address.
 SCHEMES = {"unix": "redis+socket", "valkey": "redis", "valkeys": "rediss"}
 

@@ -71,6 +71,8 @@ set_up() {
   take_turn
   : >"$log" || fail "the disk that holds $home is full or read-only; free some space and start again."
   provide "$@"
+  # An environment that tests were run in stays one, also when only the console is started.
+  [ ! -e "$venv/bin/pytest" ] || kind=dev
   ready "$kind" || build "$kind"
   trap - INT TERM HUP EXIT
   exec 9>&-

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from config.data import HOME
+from config.data import HOME, LOCK_NAME
 from config.processes import descendants_of
 
 PATIENCE_SECONDS = 120
@@ -129,13 +130,13 @@ class Console:
     def __init__(self, command: str, data: Path, venv: Path, *options: str, **environment: str) -> None:
         self.data = data
         self.lines: list[str] = []
+        self._rest = b""
         self.process = subprocess.Popen(
             [HOME / "guesthouse", command, "--port", "0", "--data", str(data), *options],
             env={**clean_environment(venv), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
     @property
@@ -144,18 +145,32 @@ class Console:
 
     def read_until(self, pattern: str | re.Pattern[str], seconds: float = PATIENCE_SECONDS) -> re.Match[str]:
         """The first line that matches; fails with all that was printed when it does not come."""
-        assert self.process.stdout
         deadline = time.monotonic() + seconds
-        while line := self._line(deadline):
-            self.lines.append(line.rstrip("\n"))
+        while (line := self._line(deadline)) is not None:
+            self.lines.append(line)
             if found := re.search(pattern, line):
                 return found
         raise AssertionError(f"{pattern} was not printed, but:\n{self.text}\n{self.logs()}")
 
-    def _line(self, deadline: float) -> str:
+    def _line(self, deadline: float) -> str | None:
+        """The next line, or none at the end of the output or of the patience."""
         assert self.process.stdout
-        remaining = max(0.0, deadline - time.monotonic())
-        return self.process.stdout.readline() if select.select([self.process.stdout], [], [], remaining)[0] else ""
+        while b"\n" not in self._rest:
+            remaining = max(0.0, deadline - time.monotonic())
+            if not select.select([self.process.stdout], [], [], remaining)[0]:
+                return None
+            if not (chunk := os.read(self.process.stdout.fileno(), 65536)):
+                return None
+            self._rest += chunk
+        line, self._rest = self._rest.split(b"\n", 1)
+        return line.decode()
+
+    def get(self, path: str, **headers: str) -> int:
+        """Ask for a page; returns the status."""
+        url = (self.data / LOCK_NAME).read_text().strip() + path
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own http address
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return int(answer.status)
 
     def logs(self) -> str:
         files = sorted((self.data / "log").glob("*.log"))
@@ -172,8 +187,9 @@ class Console:
         return self.end()
 
     def end(self) -> int:
-        assert self.process.stdout
-        self.lines += self.process.communicate(timeout=PATIENCE_SECONDS)[0].splitlines()
+        output = self._rest + self.process.communicate(timeout=PATIENCE_SECONDS)[0]
+        self._rest = b""
+        self.lines += output.decode().splitlines()
         return self.process.returncode
 
 
@@ -229,7 +245,7 @@ def start_console(venv: Path, tmp_path: Path) -> Iterator[Callable[..., Console]
             console.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def launch(venv: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command of the launcher to its end."""
 

@@ -2,10 +2,13 @@
 
 import io
 import json
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -13,12 +16,26 @@ from config import data
 from tests.servers import private_postgresql
 
 
-@pytest.fixture
-def installation(launch, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def prepared(launch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a schema and one user."""
-    folder = tmp_path / "data"
+    folder = tmp_path_factory.mktemp("installation") / "data"
     prepare(launch, folder)
     return folder
+
+
+@pytest.fixture
+def installation(prepared, tmp_path) -> Path:
+    return Path(shutil.copytree(prepared, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def saved(launch, prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its backup."""
+    file = tmp_path_factory.mktemp("saved") / "copy.backup"
+    done = launch("backup", file, "--data", prepared)
+    assert done.returncode == 0, done.stderr
+    return file
 
 
 def prepare(launch, folder: Path, **environment: str) -> None:
@@ -45,7 +62,9 @@ def test_what_was_saved_comes_back(launch, installation, tmp_path):
     done = launch("restore", file, "--data", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert users(tmp_path / "new") == ["admin"]
-    assert data.load(tmp_path / "new").secret_key == data.load(installation).secret_key
+    kept = data.load(installation)
+    assert kept
+    assert data.load(tmp_path / "new") == replace(kept, data_dir=tmp_path / "new")
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "guesthouse.lock",
@@ -75,11 +94,9 @@ def test_a_running_console_is_saved_whole_and_not_overwritten(launch, start_cons
     start_console(data=console.data).url()
 
 
-def test_an_installation_is_not_overwritten_unasked(launch, installation, tmp_path):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
+def test_an_installation_is_not_overwritten_unasked(launch, installation, saved):
     rename_admin(installation, "changed")
-    refused = launch("restore", file, "--data", installation)
+    refused = launch("restore", saved, "--data", installation)
     assert refused.returncode == 1
     assert refused.stderr.strip().endswith("restore --force replaces it.")
     assert users(installation) == ["changed"]
@@ -96,16 +113,26 @@ def rewrite(file: Path, target: Path, **members: bytes | None) -> Path:
     """The same backup with some members replaced, or left out."""
     with tarfile.open(file) as archive, tarfile.open(target, "w:gz") as changed:
         for entry in archive:
-            content = members.get(entry.name.partition(".")[0], archive.extractfile(entry).read())
+            content = members.get(entry.name.partition(".")[0], content_of(archive, entry).read())
             if content is not None:
                 entry.size = len(content)
                 changed.addfile(entry, io.BytesIO(content))
     return target
 
 
-def manifest(file: Path) -> dict:
-    with tarfile.open(file) as archive:
-        return json.load(archive.extractfile("manifest.json"))
+def member(file: Path, name: str) -> bytes:
+    with tarfile.open(file) as archive, content_of(archive, archive.getmember(name)) as content:
+        return content.read()
+
+
+def content_of(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(entry)
+    assert content
+    return content
+
+
+def manifest(file: Path) -> dict[str, Any]:
+    return dict(json.loads(member(file, "manifest.json")))
 
 
 @pytest.mark.parametrize(
@@ -118,10 +145,8 @@ def manifest(file: Path) -> dict:
         ({"database": "../../etc/passwd"}, "A newer Guesthouse wrote this backup"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(launch, installation, tmp_path, change, sentence):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
-    changed = rewrite(file, tmp_path / "changed", manifest=json.dumps({**manifest(file), **change}).encode())
+def test_a_manifest_that_does_not_fit_is_refused(launch, saved, tmp_path, change, sentence):
+    changed = rewrite(saved, tmp_path / "changed", manifest=json.dumps({**manifest(saved), **change}).encode())
     refuse(launch, changed, tmp_path / "new", sentence)
 
 
@@ -135,26 +160,20 @@ def refuse(launch, file: Path, folder: Path, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("member", ["manifest", "instance", "database"])
-def test_a_backup_with_a_part_missing_is_refused(launch, installation, tmp_path, member):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
-    refuse(launch, rewrite(file, tmp_path / "changed", **{member: None}), tmp_path / "new", "is no complete backup")
+def test_a_backup_with_a_part_missing_is_refused(launch, saved, tmp_path, member):
+    refuse(launch, rewrite(saved, tmp_path / "changed", **{member: None}), tmp_path / "new", "is no complete backup")
 
 
-def test_a_damaged_database_is_refused(launch, installation, tmp_path):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
-    with tarfile.open(file) as archive:
-        database = bytearray(archive.extractfile("database.sqlite3").read())
+def test_a_damaged_database_is_refused(launch, saved, tmp_path):
+    database = bytearray(member(saved, "database.sqlite3"))
     database[4096 : 4096 * 3] = b"\xff" * 8192
-    changed = rewrite(file, tmp_path / "changed", database=bytes(database))
+    changed = rewrite(saved, tmp_path / "changed", database=bytes(database))
     refuse(launch, changed, tmp_path / "new", "damaged")
 
 
-def test_a_backup_that_was_cut_off_is_refused(launch, installation, tmp_path):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
-    file.write_bytes(file.read_bytes()[:-1000])
+def test_a_backup_that_was_cut_off_is_refused(launch, saved, tmp_path):
+    file = tmp_path / "short"
+    file.write_bytes(saved.read_bytes()[:-1000])
     refuse(launch, file, tmp_path / "new", "is no complete backup")
 
 
@@ -164,11 +183,9 @@ def test_any_other_file_is_refused(launch, tmp_path, content):
     refuse(launch, tmp_path / "file", tmp_path / "new", "is no complete backup")
 
 
-def test_paths_and_links_in_the_archive_are_never_followed(launch, installation, tmp_path):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
+def test_paths_and_links_in_the_archive_are_never_followed(launch, saved, tmp_path):
     evil = tmp_path / "evil"
-    with tarfile.open(file) as archive, tarfile.open(evil, "w:gz") as changed:
+    with tarfile.open(saved) as archive, tarfile.open(evil, "w:gz") as changed:
         add(changed, "../escaped", b"x")
         add(changed, str(tmp_path / "absolute"), b"x")
         for entry in archive:
@@ -184,14 +201,12 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(entry, io.BytesIO(content))
 
 
-def test_a_link_in_the_place_of_a_file_is_refused(launch, installation, tmp_path):
-    file = tmp_path / "copy.backup"
-    launch("backup", file, "--data", installation)
+def test_a_link_in_the_place_of_a_file_is_refused(launch, saved, tmp_path):
     evil = tmp_path / "evil"
-    with tarfile.open(file) as archive, tarfile.open(evil, "w:gz") as changed:
+    with tarfile.open(saved) as archive, tarfile.open(evil, "w:gz") as changed:
         for entry in archive:
             if entry.name == "instance.json":
-                entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, str(installation / "instance.json"), 0
+                entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, "/etc/passwd", 0
             changed.addfile(entry, archive.extractfile(entry) if entry.isreg() else None)
     refuse(launch, evil, tmp_path / "new", "is no complete backup")
 

@@ -1,12 +1,14 @@
 """What keeps the console from serving."""
 
 import os
+from typing import Any
 
 import pytest
+from django.contrib.staticfiles import finders
 
 from config import prepare
 
-SAFE = {"public": True, "debug": False, "allowed_hosts": ["console.example"], "secret_key": "k" * 50}
+SAFE: dict[str, Any] = {"public": True, "debug": False, "allowed_hosts": ["console.example"], "secret_key": "k" * 50}
 
 
 def test_safe_settings_may_serve_everywhere():
@@ -38,18 +40,20 @@ def test_a_bad_secret_key_is_refused_on_the_loopback_too():
     assert prepare.unsafe_reason(**{**SAFE, "public": False, "secret_key": ""})
 
 
+@pytest.fixture
+def _fresh_finders():
+    """Django keeps its finders; this test's own must not stay."""
+    finders.get_finder.cache_clear()  # type: ignore[attr-defined]
+    yield
+    finders.get_finder.cache_clear()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("_fresh_finders")
 def test_a_changed_static_file_changes_the_fingerprint(tmp_path, settings):
     settings.STATICFILES_DIRS = [tmp_path]
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
-    from django.contrib.staticfiles import finders
-
-    def fingerprint() -> str:
-        finders.get_finder.cache_clear()
-        return prepare.static_fingerprint()
-
     (tmp_path / "a.css").write_text("a")
-    first = fingerprint()
-    assert fingerprint() == first
+    first = prepare.static_fingerprint()
+    assert prepare.static_fingerprint() == first
     os.utime(tmp_path / "a.css", ns=(1, 1))
-    assert fingerprint() != first
-    finders.get_finder.cache_clear()
+    assert prepare.static_fingerprint() != first
