@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import subprocess
 
@@ -47,7 +46,9 @@ def probe_host_keys(address: str, port: int | None, timeout_s: float = DEFAULT_L
         host,
     ]
     try:
-        scan = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s + 1, check=False)
+        scan = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout_s + 1, check=False
+        )
     except FileNotFoundError:
         raise NotSupported("This server has no SSH client; install the package openssh-client.") from None
     except subprocess.TimeoutExpired:
@@ -80,6 +81,6 @@ def fingerprint_of(data: str) -> str:
     """OpenSSH's SHA256:… form; empty for what is no base64."""
     try:
         digest = hashlib.sha256(base64.b64decode(data, validate=True)).digest()
-    except binascii.Error:
+    except ValueError:
         return ""
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -429,7 +429,7 @@ def _switch_kind(node: Node, bridge: str) -> SwitchKind:
 
 def _uplinks(node: Node, bridge_xml: str, taps: frozenset[str]) -> tuple[str, ...]:
     named = [node.get("dev", path="forward", limit=64)]
-    named += [interface.get("dev", limit=64) for interface in node.all("forward/interface")]
+    named += [device.get("dev", limit=64) for name in ("interface", "pf") for device in node.all(f"forward/{name}")]
     bridge = _try_xml(bridge_xml)
     if bridge:
         named += [port.get("name", limit=64) for port in bridge.all("bridge/interface")]

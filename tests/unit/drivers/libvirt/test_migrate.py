@@ -1,0 +1,88 @@
+"""Progress as jobStats told it, step by step, in one recorded migration of a 96 MiB guest."""
+
+import pytest
+
+from drivers.libvirt.jobs import JobReading
+from drivers.libvirt.migrate import MOST_REMEMBERED, Attempt, Attempts, _without_job, progress_of
+from drivers.types import MigrationPhase, MigrationProgress
+
+PREPARING = {"operation": 5, "time_elapsed": 25, "data_total": 0, "memory_total": 0, "memory_iteration": 0, "type": 2}
+COPYING = {
+    "operation": 5,
+    "time_elapsed": 2028,
+    "downtime": 300,
+    "data_total": 105717760,
+    "data_processed": 8404578,
+    "data_remaining": 80805888,
+    "memory_total": 105717760,
+    "memory_processed": 8404578,
+    "memory_remaining": 80805888,
+    "memory_bps": 5150294,
+    "memory_dirty_rate": 12,
+    "memory_iteration": 1,
+    "memory_page_size": 4096,
+    "type": 2,
+}
+SWITCHING = COPYING | {"data_remaining": 0, "downtime": 231, "memory_iteration": 3}
+
+
+def test_before_the_first_byte_it_prepares() -> None:
+    progress = progress_of(JobReading(active=True, outgoing=True, figures=PREPARING), paused_for_switch=False)
+    assert progress == MigrationProgress(MigrationPhase.PREPARING, elapsed_ms=25)
+
+
+def test_while_it_copies_the_downtime_is_a_guess() -> None:
+    progress = progress_of(JobReading(active=True, outgoing=True, figures=COPYING), paused_for_switch=False)
+    assert progress == MigrationProgress(
+        phase=MigrationPhase.COPYING,
+        bytes_total=105717760,
+        bytes_processed=8404578,
+        bytes_remaining=80805888,
+        rate_bytes_per_s=5150294,
+        dirty_rate_bytes_per_s=12 * 4096,
+        iteration=1,
+        expected_downtime_ms=300,
+        elapsed_ms=2028,
+    )
+
+
+def test_once_the_guest_stands_still_it_switches() -> None:
+    progress = progress_of(JobReading(active=True, outgoing=True, figures=SWITCHING), paused_for_switch=True)
+    assert (progress.phase, progress.downtime_ms, progress.expected_downtime_ms) == (
+        MigrationPhase.SWITCHING,
+        231,
+        None,
+    )
+    assert (progress.bytes_remaining, progress.iteration) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "ended", "phase"),
+    [
+        (False, False, MigrationPhase.PREPARING),
+        (True, False, MigrationPhase.SWITCHING),
+        (True, True, MigrationPhase.ENDED),
+        (False, True, MigrationPhase.ENDED),
+    ],
+)
+def test_no_job_to_be_seen(seen: bool, ended: bool, phase: MigrationPhase) -> None:
+    attempt = Attempt("uuid", "stamp", seen_running=seen, error="Why.")
+    attempt.last = MigrationProgress(MigrationPhase.COPYING, bytes_total=10, bytes_processed=4, downtime_ms=5)
+    if ended:
+        attempt.ended.set()
+    progress = _without_job(attempt)
+    assert (progress.phase, progress.bytes_total, progress.downtime_ms) == (phase, 10, 5)
+    assert progress.error == "Why."
+
+
+def test_old_attempts_are_forgotten_running_ones_never() -> None:
+    attempts = Attempts()
+    running = Attempt("guest", "running")
+    attempts.add(running)
+    for number in range(MOST_REMEMBERED + 20):
+        ended = Attempt("guest", str(number))
+        ended.ended.set()
+        attempts.add(ended)
+    assert attempts.find("guest", "running") is running
+    assert attempts.find("guest", "0") is None
+    assert attempts.find("guest", str(MOST_REMEMBERED + 19)) is not None
