@@ -6,7 +6,10 @@ class InventoryConfig(AppConfig):
     label = "inventory"
 
     def ready(self) -> None:
+        from hosts.signals import source_removing
         from inventory.power import KIND, title
+        from inventory.removal import on_source_removing
         from operations.kinds import JobKind, register
 
         register(JobKind(name=KIND, title=title, runner="inventory.power:run"))
+        source_removing.connect(on_source_removing)

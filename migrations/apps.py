@@ -15,7 +15,10 @@ class MigrationsConfig(AppConfig):
     label = "guest_migrations"
 
     def ready(self) -> None:
+        from hosts.signals import source_removing
         from migrations.machine import MIGRATION
+        from migrations.removal import on_source_removing
         from operations.kinds import JobKind, register
 
         register(JobKind(name="migration", title=title, runner="migrations.runner:run", machine=MIGRATION))
+        source_removing.connect(on_source_removing)

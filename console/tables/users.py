@@ -35,7 +35,9 @@ USERS: ListSpec[User] = ListSpec(
     name="user",
     columns=(
         Column("name", _("Name"), name_cell, lambda user: user.username, (by_name("username"),)),
-        Column("role", _("Role"), lambda user: Role(user.role).label, lambda user: user.role, ("role", "username")),
+        Column(
+            "role", _("Role"), lambda user: str(Role(user.role).label), lambda user: user.role, ("role", "username")
+        ),
         Column("state", _("State"), state_cell, lambda user: "active" if user.is_active else "disabled"),
         Column("signed_in", _("Last sign-in"), lambda user: age(user.last_login), lambda user: user.last_login),
         Column(

@@ -1,0 +1,18 @@
+"""What goes with a source: its mounts, and the datastores nobody else sees."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from hosts.models import Source
+from storage.models import Datastore, DatastoreMount
+from storage.sync import summarize
+
+
+def on_source_removing(*, source: Source, **kwargs: Any) -> None:
+    """Transaction: the one that removes the source."""
+    mounts = DatastoreMount.objects.filter(host__source=source)
+    seen = set(mounts.values_list("datastore_id", flat=True))
+    mounts.delete()
+    Datastore.objects.filter(pk__in=seen, mounts=None).delete()
+    summarize(seen, timezone.now())
