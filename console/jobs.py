@@ -74,9 +74,9 @@ def format_seconds(seconds: float | None) -> str:
     """A length of time as a stopwatch shows it: 0.4 s, 12.3 s, 2 min 05 s, 1 h 02 min. `migration.js` does the same."""
     if seconds is None:
         return ""
-    if seconds < MINUTE:
+    if round(seconds, 1) < MINUTE:
         return _("%(n).1f s") % {"n": seconds}
-    minutes, rest = divmod(int(seconds), MINUTE)
+    minutes, rest = divmod(round(seconds), MINUTE)
     if minutes < MINUTE:
         return _("%(m)d min %(s)02d s") % {"m": minutes, "s": rest}
     return _("%(h)d h %(m)02d min") % {"h": minutes // MINUTE, "m": minutes % MINUTE}

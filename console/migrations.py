@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -20,7 +21,6 @@ from django.views.decorators.http import require_http_methods, require_safe
 from access.models import may, require
 from access.roles import Action
 from console.jobs import (
-    MIGRATION,
     NOTICES,
     cancel_offer,
     format_seconds,
@@ -33,8 +33,9 @@ from console.listing import list_response
 from console.power import visible_guest
 from console.tables.migrations import MIGRATIONS
 from core.errors import Forbidden, Refused
-from core.units import format_bytes, format_duration_ms, format_rate, share
+from core.units import format_bytes, format_duration_ms, format_rate, format_span, share
 from drivers.types import Severity
+from inventory.holds import exclusive_key
 from inventory.models import Guest, GuestState
 from migrations.models import GuestMigration
 from migrations.planner import Target
@@ -43,6 +44,8 @@ from migrations.selectors import migration_list as visible_migrations
 from migrations.services import submit_migration
 from operations.errors import AlreadyOpen
 from operations.models import Job, JobState, JobStep
+from operations.selectors import open_job_for
+from operations.services import sentence_busy
 
 # -- the dialog: where to
 
@@ -147,10 +150,13 @@ def _submit(request: HttpRequest, guest: Guest) -> GuestMigration | Refusal:
     target = _chosen_target(request, guest)
     if target is None:
         return Refusal(_("Choose a host to move the guest to."))
+    holder = open_job_for(exclusive=exclusive_key(guest.pk))
+    if holder is not None:
+        return _answer_busy(holder, target, request.user)
     try:
         return submit_migration(guest=guest, target_host=target.host, live=True, by=request.user)
-    except AlreadyOpen as error:
-        return _same_migration(error.job, target, request.user) or Refusal(error.message, _job_url(error.job))
+    except AlreadyOpen as error:  # somebody was faster by a moment
+        return _answer_busy(error.job, target, request.user) if error.job else Refusal(error.message)
     except Forbidden:
         raise
     except Refused as error:
@@ -164,14 +170,12 @@ def _chosen_target(request: HttpRequest, guest: Guest) -> Target | None:
     return next((target for target in offered if str(target.host.pk) == wanted), None)
 
 
-def _same_migration(job: Job | None, target: Target, user: Any) -> GuestMigration | None:
-    if job is None or job.kind != MIGRATION or job.submitted_by_id != str(user.pk):
-        return None
-    return visible_migrations(user=user).filter(pk=job.pk, target_host=target.host).first()
-
-
-def _job_url(job: Job | None) -> str:
-    return reverse("task_page", args=[job.pk]) if job is not None else ""
+def _answer_busy(job: Job, target: Target, user: Any) -> GuestMigration | Refusal:
+    """One's own migration to the same host is what was asked for; any other task stands in the way."""
+    mine = visible_migrations(user=user).filter(pk=job.pk, target_host=target.host).first()
+    if mine is not None and job.submitted_by_id == str(user.pk):
+        return mine
+    return Refusal(sentence_busy(job), reverse("task_page", args=[job.pk]))
 
 
 def _ask(request: HttpRequest, guest: Guest, *, chosen: str = "", refusal: Refusal | None = None) -> HttpResponseBase:
@@ -342,7 +346,12 @@ def _left_figure(job: Job, shown: dict[str, Any]) -> Figure:
         return Figure("eta", _("Total time"), format_seconds(seconds_taken(job)), _("From start to end."))
     seconds = shown.get("seconds_left")
     hint = _("What is left, at the present rate less the dirty rate.")
-    return Figure("eta", _("Time left"), "" if seconds is None else format_seconds(float(seconds)), hint)
+    return Figure("eta", _("Time left"), format_estimate(seconds), hint)
+
+
+def format_estimate(seconds: int | None) -> str:
+    """An estimate has no tenths. Units: seconds."""
+    return "" if seconds is None else _("about %(span)s") % {"span": format_span(timedelta(seconds=seconds))}
 
 
 def _downtime_figure(migration: GuestMigration) -> Figure:

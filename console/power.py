@@ -123,7 +123,7 @@ def _submit(request: HttpRequest, guest: Guest, action: PowerAction) -> None:
         return
     choice = next(one for one in power_choices(guest, user=request.user) if one.action == action)
     messages.success(
-        request, _("%(action)s of %(guest)s is under way.") % {"action": choice.label, "guest": guest.name}
+        request, _("%(action)s of %(guest)s was asked for.") % {"action": choice.label, "guest": guest.name}
     )
 
 

@@ -90,12 +90,17 @@ def task_context(job: Job, *, user: Any) -> dict[str, Any]:
 def readable_parameters(job: Job) -> list[tuple[str, str]]:
     """What was asked, for a person: ids are left out where a name stands beside them."""
     labels = {"action": _("Action"), "target_host_name": _("To host"), "live": _("Live")}
-    words = {True: _("yes"), False: _("no")}
     return [
-        (labels.get(name, name), words.get(value, str(value)) if isinstance(value, bool) else str(value))
+        (labels.get(name, name), _readable(job, name, value))
         for name, value in job.parameters.items()
         if f"{name}_name" not in job.parameters
     ]
+
+
+def _readable(job: Job, name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return title(job) if name == "action" else str(value)
 
 
 # -- cancel

@@ -85,10 +85,15 @@
     await loadLibrary(node.dataset.uplot);
     if (!node.isConnected || text !== drawn) return;
     const data = columns(samples);
-    if (plot) { plot.setData(data); return; }
+    if (plot) { plot.setData(data); showLast(); return; }
     node.replaceChildren();
     plot = new window.uPlot(options(node), data, node);
+    plot.over.addEventListener("mouseleave", showLast);
+    showLast();
   }
+
+  // The legend tells of the moment under the pointer, else of the last reading.
+  function showLast() { if (plot && plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 }); }
 
   function redraw() { drawn = ""; plot?.destroy(); plot = null; draw(); }
 
