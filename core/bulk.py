@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -154,14 +154,10 @@ def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Value
     converters = _converters(model, tuple(columns))
     if not converters:
         return rows
-    return [_convert(row, converters) for row in rows]
-
-
-def _convert(row: Values, converters: tuple[tuple[int, Converter], ...]) -> Values:
-    values = list(row)
+    by_column = list(zip(*rows, strict=True))
     for position, converter in converters:
-        values[position] = converter(values[position])
-    return values
+        by_column[position] = tuple(map(converter, by_column[position]))
+    return list(zip(*by_column, strict=True))
 
 
 @cache
@@ -182,10 +178,13 @@ def _hexadecimal(value: Any) -> Any:
 
 
 def _utc_text(value: datetime | str | None) -> str | None:
-    """As Django writes it, so that texts sort as times do."""
-    if isinstance(value, datetime):
-        return str(value.astimezone(UTC).replace(tzinfo=None))
-    return value
+    return _text_of(value) if isinstance(value, datetime) else value
+
+
+@lru_cache(maxsize=16)
+def _text_of(value: datetime) -> str:
+    """As Django writes it, so that texts sort as times do. The rows of one read mostly have one time."""
+    return str(value.astimezone(UTC).replace(tzinfo=None))
 
 
 def _json_text(value: Any) -> str:

@@ -5,6 +5,7 @@ Also the digest by which a poll sees that nothing changed.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ BIGGEST_SMALL = 2**15 - 1
 LONGEST_NOTES = 65_536
 MOST_FINDINGS = 50
 ZERO = "00000000-0000-0000-0000-000000000000"
+_USUAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _NAMESPACE = uuid.UUID("6d9e6c1b-3f0e-5b0a-9c55-5a3c0f3a6a10")
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
@@ -61,6 +63,8 @@ def number(value: int, biggest: int = BIGGEST) -> int:
 
 def identity(value: str, *parts: object) -> str:
     """A UUID in its usual form; one made from `parts` when a source reports none that means something."""
+    if _USUAL(value) and value != ZERO:
+        return value
     try:
         normal = str(uuid.UUID(value))
     except ValueError:
@@ -69,6 +73,8 @@ def identity(value: str, *parts: object) -> str:
 
 
 def is_identity(value: str) -> bool:
+    if _USUAL(value):
+        return value != ZERO
     try:
         return uuid.UUID(value).int != 0
     except ValueError:

@@ -15,7 +15,7 @@ from core.db import write_transaction
 from core.events import Change, publish
 from core.ids import new_id
 from drivers.types import HostFact, Snapshot
-from hosts.diff import Diff, compare, load_known
+from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_hosts
 from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity, key_text, number, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, HostState, Source, SourceState
@@ -43,10 +43,7 @@ STATUS = ("state", "fact_hash", "evidence_at", "missing_since")
 class HostRows:
     """The hosts of one source by their reference in its snapshot."""
 
-    ids: dict[str, UUID]
-
-    def id_of(self, ref: str) -> UUID | None:
-        return self.ids.get(ref)
+    ids: dict[str, DatabaseId]
 
 
 def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings) -> HostRows:
@@ -56,9 +53,9 @@ def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Find
     Transaction: its own, and only when something changed.
     """
     facts = {key_text(fact.ref, 255): (fact, digest(fact)) for fact in _own(source, snapshot.hosts, findings)}
-    known = load_known(Host.objects.filter(source=source), "ref")
-    diff = compare(known, facts, read_at=snapshot.read_started_at, complete=snapshot.complete)
-    added = {ref: new_id() for ref, _fact, _hash in diff.new}
+    known = load_known_hosts(source, Host, snapshot.read_started_at)
+    diff = compare(known, facts, complete=snapshot.complete)
+    added = {ref: database_id(new_id()) for ref, _fact, _hash in diff.new}
     if diff:
         _write(source, diff, added, snapshot.read_started_at, lease, findings)
     ids = {ref: row.id for ref, row in known.items()} | added
@@ -68,29 +65,25 @@ def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Find
 def _write(
     source: Source,
     diff: Diff[str, HostFact],
-    added: dict[str, UUID],
+    added: dict[str, DatabaseId],
     read_at: datetime,
     lease: Lease,
     findings: Findings,
 ) -> None:
+    head = (source.pk, source.datacenter_id)
     new = [
-        (added[ref], source.pk, source.datacenter_id, ref, False, "", *_row(source, fact, findings), *_status(h, read_at))
+        (added[ref], *head, ref, False, "", *_row(source, fact, findings), *_status(h, read_at))
         for ref, fact, h in diff.new
     ]
-    changed = [(row.id, *_row(source, fact, findings), *_status(h, read_at)) for row, _ref, fact, h in diff.changed]
+    changed = [(row_id, *_row(source, fact, findings), *_status(h, read_at)) for row_id, _ref, fact, h in diff.changed]
+    gone = [(row_id, HostState.MISSING.value, read_at, read_at) for row_id, _ref in diff.gone]
     with write_transaction():
         renew(lease)
         bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", "links_hash", *COLUMNS, *STATUS), new)
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
-        Host.objects.filter(pk__in=diff.gone).update(
-            state=HostState.MISSING, missing_since=read_at, evidence_at=read_at
-        )
-        publish(*_changes(added.values(), "added"), *_changes((row[0] for row in changed), "changed"))
-        publish(*_changes(diff.gone, "changed"))
-
-
-def _changes(ids: Iterable[UUID], what: str) -> list[Change]:
-    return [Change("host", str(one), what) for one in ids]
+        bulk.update(Host, ("id", "state", "missing_since", "evidence_at"), gone)
+        publish(*(Change("host", str(UUID(row_id)), "added") for row_id in added.values()))
+        publish(*(Change("host", str(UUID(row[0]))) for row in (*changed, *gone)))
 
 
 def _status(fact_hash: str, read_at: datetime) -> tuple[Any, ...]:
@@ -155,3 +148,13 @@ def _owners_elsewhere(source: Source, facts: Iterable[HostFact]) -> dict[tuple[s
         .filter(source__created_at__lt=source.created_at)
     )
     return {(uuid, name): owner for uuid, name, owner in rows.values_list("uuid", "name", "source__name")}
+
+
+def unlink(diff: Diff[tuple[DatabaseId, str], Any]) -> None:
+    """Have these hosts' guests linked anew: what their disks and NICs may stand on changed.
+
+    Transaction: the one that writes the change, so that a crash in between forgets nothing.
+    """
+    hosts = {key[0] for key, *_rest in diff.new} | {key[0] for _id, key, *_rest in diff.changed}
+    hosts |= {key[0] for _id, key in diff.gone}
+    bulk.update(Host, ("id", "links_hash"), [(host, "") for host in sorted(hosts)])

@@ -6,8 +6,8 @@ Everything else (new, vanished, seen on two hosts, moving) is settled group by g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,15 +17,16 @@ from django.db.models import QuerySet
 
 from core import bulk
 from core.db import write_transaction
-from core.events import Change, publish
+from core.events import MANY, Change, publish
 from drivers.types import GuestFact
+from hosts.diff import DatabaseId, database_id, id_column, time_value
 from hosts.facts import Findings, identity
 from hosts.lease import Lease, renew
 from hosts.models import Source, SourceState
 from hosts.polling import hurry, hurry_datacenter
 from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
-from inventory.links import HostLinks
+from inventory.links import HostLinks, Links
 from inventory.models import Disk, Guest, Nic, Placement
 from inventory.values import CONTENT, DISK, NIC, content_row, devices_digest, disk_rows, nic_rows
 
@@ -37,18 +38,12 @@ GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", 
 PLAIN = ("id", "state", "state_reason", "fact_hash", "evidence_at", "devices_hash", *CONTENT)
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
 
-DatabaseId = str  # as `database_id` writes it: what raw queries give and take, without making objects
-
-
-def database_id(value: UUID) -> DatabaseId:
-    return value.hex if connection.vendor == "sqlite" else str(value)
-
 
 @dataclass(slots=True, eq=False)
 class Item:
     """One thing a read said. Without a fact only the state is known; `gone` says that it was not there."""
 
-    host_id: UUID
+    host_id: DatabaseId
     ref: str
     state: str = "unknown"
     state_reason: str = ""
@@ -70,8 +65,8 @@ class Reading:
     lease: Lease
     read_at: datetime
     findings: Findings
-    links: Mapping[UUID, HostLinks] = field(default_factory=dict)
-    listed: Mapping[UUID, set[str]] | None = None
+    links: Links
+    listed: Mapping[DatabaseId, Container[str]] | None = None
 
 
 def apply_items(reading: Reading, items: list[Item]) -> None:
@@ -162,7 +157,7 @@ class _Batch:
                 states.append((*guest, at))
                 said.append(word)
                 continue
-            links = self.reading.links.get(item.host_id) or HostLinks()
+            links = self.reading.links.of(item.host_id)
             after = devices_digest(item.fact, links)
             guests.append((*guest, item.fact_hash, at, after, *content_row(item.fact, findings)))
             words.append((*word, item.fact_hash))
@@ -173,11 +168,12 @@ class _Batch:
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words)
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said)
         write_devices(devices)
-        self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain]
+        # So many only mean "any of them": see core.events.
+        self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain[: MANY + 1]]
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
         groups = _load_groups(self.reading, uuids)
-        by_place = {(word.host_id, word.ref): (g, word) for g in groups.values() for word in g.words}
+        by_place = {(database_id(w.host_id), w.ref): (g, w) for g in groups.values() for w in g.words}
         for item in items:
             self._hear(groups, by_place.get((item.host_id, item.ref)), item)
         for group in groups.values():
@@ -213,14 +209,13 @@ class _Batch:
         self._write_group_devices([row for group in groups for row in group.guests])
         self.changes += _changes(groups)
 
-
     def _write_group_devices(self, rows: list[GuestRow]) -> None:
         devices: list[Devices] = []
         digests = []
         for row in rows:
             if row.fact is None:
                 continue
-            links = self.reading.links.get(row.host_id) or HostLinks()
+            links = self.reading.links.of(database_id(row.host_id))
             after = devices_digest(row.fact, links)
             if after != row.devices_hash:
                 devices.append((database_id(row.id), row.fact, links))
@@ -239,7 +234,7 @@ class _Plain:
 
 # `simple`: the guest has one row and one word, stands where that word is from, and nothing newer is known.
 _PLAIN_QUERY = """
-    SELECT p.id{text}, g.id{text}, g.uuid, g.devices_hash,
+    SELECT {word}, {guest}, g.uuid, g.devices_hash,
            g.host_id = p.host_id AND g.ref = p.ref AND g.twin = 0 AND g.conflict = '' AND g.missing_since IS NULL
            AND NOT p.contested AND p.evidence_at <= %s AND g.evidence_at <= %s
            AND (g.placed_at IS NULL OR g.placed_at < %s)
@@ -263,12 +258,13 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
 
 
 def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:
+    columns = {"word": id_column("p.id"), "guest": id_column("g.id")}
+    times = [time_value(read_at)] * 3
     if connection.vendor == "sqlite":
         marks = f"IN ({', '.join(['%s'] * len(ids))})"
-        at = str(read_at.replace(tzinfo=None))
-        return _PLAIN_QUERY.format(text="", among=marks, lock=""), [at, at, at, *ids]
-    query = _PLAIN_QUERY.format(text="::text", among="= ANY(%s::uuid[])", lock="FOR UPDATE OF g")
-    return query, [read_at, read_at, read_at, ids]
+        return _PLAIN_QUERY.format(among=marks, lock="", **columns), [*times, *ids]
+    query = _PLAIN_QUERY.format(among="= ANY(%s::uuid[])", lock="FOR UPDATE OF g", **columns)
+    return query, [*times, ids]
 
 
 def _locked(rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -354,7 +350,11 @@ def _load_words(reading: Reading, guests: Iterable[UUID]) -> Iterator[PlacementW
 def _heard_at(reading: Reading, host: UUID, ref: str, said_at: datetime, source: list[Any]) -> datetime:
     """The newest read that confirms a word: this one if it lists it, else its source's last complete ones."""
     reads = [said_at, *(at for at in source[2:4] if at)]
-    if source[0] == reading.source.pk and reading.listed is not None and ref in reading.listed.get(host, ()):
+    if (
+        source[0] == reading.source.pk
+        and reading.listed is not None
+        and ref in reading.listed.get(database_id(host), ())
+    ):
         reads.append(reading.read_at)
     return max(reads)
 
@@ -376,7 +376,7 @@ def _say(group: Group, word: PlacementWord, item: Item, at: datetime) -> None:
 
 def _new_word(reading: Reading, item: Item) -> PlacementWord:
     return PlacementWord(
-        host_id=item.host_id,
+        host_id=UUID(item.host_id),
         source_id=reading.source.pk,
         ref=item.ref,
         state=item.state,
@@ -397,7 +397,7 @@ def _forget_unlisted(group: Group, reading: Reading) -> None:
     for word in list(group.words):
         if word.source_id != reading.source.pk or word.said_at >= reading.read_at:
             continue
-        if word.ref not in reading.listed.get(word.host_id, ()):
+        if word.ref not in reading.listed.get(database_id(word.host_id), ()):
             group.drop(word)
 
 

@@ -7,10 +7,9 @@ applied, and only a complete read marks anything missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import UUID
 
 from django.db import connection
 from django.utils.translation import gettext as _
@@ -19,12 +18,14 @@ from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
 from drivers.types import GuestFact, GuestStateFact, Snapshot, StateReading
+from hosts.diff import DatabaseId, database_id, id_column
 from hosts.facts import Findings, digest, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, Source
 from hosts.sync import HostRows, apply_hosts
-from inventory.links import HostLinks, load_links
-from inventory.store import DatabaseId, Item, Reading, apply_items, database_id, settle_contested
+from inventory.links import Links
+from inventory.resolve import UNKNOWN
+from inventory.store import Item, Reading, apply_items, settle_contested
 from inventory.values import guest_digest
 from metrics.services import GuestReading, forget_guest_loads, record_guest_loads, record_host_loads
 from networks.sync import apply_switches
@@ -52,12 +53,11 @@ def apply_snapshot(source: Source, snapshot: Snapshot, token: int) -> None:
     hosts = apply_hosts(source, snapshot, lease, findings)
     apply_switches(source, snapshot, hosts, lease, findings)
     apply_datastores(source, snapshot, hosts, lease, findings)
-    links = load_links(source)
-    listed: dict[UUID, set[str]] = {}
-    reading = Reading(source, lease, read_at, findings, links, listed if snapshot.complete else None)
-    items = list(_changed_guests(source, snapshot, hosts, links, listed, findings))
-    apply_items(reading, items)
-    _finish_snapshot(reading, snapshot, _relinked(hosts, links))
+    comparison = _compare(source, snapshot, hosts, findings)
+    listed = comparison.listed if snapshot.complete else None
+    reading = Reading(source, lease, read_at, findings, Links(source), listed)
+    apply_items(reading, comparison.items)
+    _finish_snapshot(reading, snapshot, comparison.relinked)
     settle_contested(reading)
 
 
@@ -77,16 +77,16 @@ def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
     source.refresh_from_db()
     read_at = states.read_started_at.astimezone(UTC)
     lease = Lease(source.pk, token)
-    host_ids = dict(Host.objects.filter(source=source).values_list("ref", "pk"))
-    known = _load_words(source)
+    hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
+    known = _load_state_words(source)
     outcome = Outcome(needs_inventory=False)
     if not _is_stale(source, read_at):
-        reading = Reading(source, lease, read_at, Findings.load(source.findings))
-        items, outcome = _changed_states(states, host_ids, known)
+        reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source))
+        items, outcome = _compare_states(states, hosts, known)
         apply_items(reading, items)
         _finish_states(reading, complete=states.complete and not outcome.needs_inventory)
         settle_contested(reading)
-    _record_loads(source, states, host_ids, known, read_at)
+    _record_loads(source, states, hosts, known, read_at)
     return outcome
 
 
@@ -98,121 +98,108 @@ def _is_stale(source: Source, read_at: datetime) -> bool:
 # -- guests of a full read
 
 
-@dataclass(slots=True)
-class _Word:
-    """A placement as the comparison needs it."""
-
-    id: DatabaseId
-    fact_hash: str
-    state: str
-    state_reason: str
-    guest_id: DatabaseId
-    vcpus: int
-
-
 _WORDS_QUERY = """
-    SELECT p.host_id{text}, p.ref, p.id{text}, p.fact_hash, p.state, p.state_reason
+    SELECT {host}, p.ref, {word}, p.fact_hash, p.state, p.state_reason
     FROM inventory_placement p JOIN hosts_host h ON h.id = p.host_id WHERE h.source_id = %s
 """
-Words = dict[DatabaseId, dict[str, tuple[str, str, str, str]]]
+# By reference: (reference, id, digest, state, reason), as the database gives it.
+Words = dict[str, tuple[str, str, str, str, str]]
 
 
-def _load_placements(source: Source) -> Words:
-    """By host and reference: (id, digest, state, reason). One query, and as few objects as can be: it may be 50,000."""
-    words: Words = {}
+@dataclass(slots=True)
+class _Comparison:
+    """What differs from the words we have. `listed`: what each host's read shows; `relinked`: hosts to link anew."""
+
+    known: dict[DatabaseId, Words]
+    relinked: frozenset[DatabaseId]
+    items: list[Item] = field(default_factory=list)
+    listed: dict[DatabaseId, Container[str]] = field(default_factory=dict)
+
+    def add_host(self, host: DatabaseId, facts: dict[str, GuestFact]) -> None:
+        """Compare one host's guests. Runs for every guest at every full read."""
+        words = self.known.get(host, {})
+        force = host in self.relinked
+        self.listed[host] = facts
+        for ref, fact in facts.items():
+            fact_hash = guest_digest(fact)
+            word = words.get(ref)
+            if word is None:
+                self.items.append(Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash))
+            elif word[2] != fact_hash or word[3] != fact.state or word[4] != _reason(fact) or force:
+                self.items.append(Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash, word[1]))
+
+    def add_gone(self) -> None:
+        for host, words in self.known.items():
+            there = self.listed.get(host, ())
+            self.items += [
+                Item(host, ref, word_id=word[1], gone=True) for ref, word in words.items() if ref not in there
+            ]
+
+
+def _compare(source: Source, snapshot: Snapshot, hosts: HostRows, findings: Findings) -> _Comparison:
+    comparison = _Comparison(_load_words(source), _unlinked(source))
+    by_host: dict[str, list[GuestFact]] = {}
+    for fact in snapshot.guests:
+        by_host.setdefault(fact.host_ref, []).append(fact)
+    for host_ref, facts in by_host.items():
+        if host_ref in hosts.ids:
+            comparison.add_host(hosts.ids[host_ref], _once(facts, findings))
+    if snapshot.complete:
+        comparison.add_gone()
+    return comparison
+
+
+def _load_words(source: Source) -> dict[DatabaseId, Words]:
+    """By host and reference. One query, and as few objects as can be: it may be 50,000 rows."""
+    words: dict[DatabaseId, Words] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_query(_WORDS_QUERY), [database_id(source.pk)])
-        for host, ref, *rest in cursor.fetchall():
-            words.setdefault(host, {})[ref] = tuple(rest)
+        cursor.execute(
+            _WORDS_QUERY.format(host=id_column("p.host_id"), word=id_column("p.id")), [database_id(source.pk)]
+        )
+        for row in cursor.fetchall():
+            host = row[0]
+            if host not in words:
+                words[host] = {}
+            words[host][row[1]] = row[1:]
     return words
 
 
-def _query(template: str) -> str:
-    return template.format(text="" if connection.vendor == "sqlite" else "::text")
-
-
-def _changed_guests(
-    source: Source,
-    snapshot: Snapshot,
-    hosts: HostRows,
-    links: dict[UUID, HostLinks],
-    listed: dict[UUID, set[str]],
-    findings: Findings,
-) -> Iterator[Item]:
-    """What differs from the words we have: new, changed and, of a complete read, gone."""
-    known = _load_placements(source)
-    relinked = set(_relinked(hosts, links))
-    for host_ref, facts in _by_host(snapshot.guests).items():
-        host_id = hosts.id_of(host_ref)
-        if host_id is None:
-            continue
-        words = known.get(database_id(host_id), {})
-        once = _once(facts, findings)
-        listed[host_id] = set(once)
-        yield from _changed_on_host(host_id, once, words, force=host_id in relinked)
-    if snapshot.complete:
-        yield from _gone(known, listed)
-
-
-def _by_host(facts: Iterable[GuestFact]) -> dict[str, list[GuestFact]]:
-    by_host: dict[str, list[GuestFact]] = {}
-    for fact in facts:
-        by_host.setdefault(fact.host_ref, []).append(fact)
-    return by_host
+def _unlinked(source: Source) -> frozenset[DatabaseId]:
+    """Hosts whose datastores or switches changed since their guests were linked."""
+    return frozenset(
+        database_id(pk) for pk in Host.objects.filter(source=source, links_hash="").values_list("pk", flat=True)
+    )
 
 
 def _once(facts: list[GuestFact], findings: Findings) -> dict[str, GuestFact]:
     """By reference. A host that lists one twice is told about, and its first word counts."""
-    once: dict[str, GuestFact] = {}
-    for fact in facts:
-        ref = fact.ref if fact.ref.isascii() and len(fact.ref) < LONGEST_REF else key_text(fact.ref, LONGEST_REF)
-        if once.setdefault(ref, fact) is not fact:
-            message = _("The host lists the guest %(name)s twice; only the first counts.")
-            findings.add(f"guest-twice:{digest(ref)}", message % {"name": text(fact.name, 255)})
+    once = {_ref(fact.ref): fact for fact in reversed(facts)}
+    if len(once) < len(facts):
+        _tell_doubles(facts, once, findings)
     return once
 
 
-def _changed_on_host(
-    host_id: UUID, facts: dict[str, GuestFact], words: dict[str, tuple[str, str, str, str]], *, force: bool
-) -> Iterator[Item]:
-    for ref, fact in facts.items():
-        fact_hash = guest_digest(fact)
-        word = words.get(ref)
-        if word is None:
-            yield Item(host_id, ref, fact.state.value, _reason(fact), fact, fact_hash)
-        elif force or word[1] != fact_hash or word[2] != fact.state.value or word[3] != _reason(fact):
-            yield Item(host_id, ref, fact.state.value, _reason(fact), fact, fact_hash, word[0])
+def _tell_doubles(facts: list[GuestFact], once: dict[str, GuestFact], findings: Findings) -> None:
+    for fact in facts:
+        if once[_ref(fact.ref)] is not fact:
+            message = _("The host lists the guest %(name)s twice; only the first counts.")
+            findings.add(f"guest-twice:{digest(fact.ref)}", message % {"name": text(fact.name, 255)})
+
+
+def _ref(ref: str) -> str:
+    return key_text(ref, LONGEST_REF)
 
 
 def _reason(fact: GuestFact | GuestStateFact) -> str:
     return text(fact.state_reason, LONGEST_REASON)
 
 
-def _gone(known: Words, listed: dict[UUID, set[str]]) -> Iterator[Item]:
-    by_id = {database_id(host): refs for host, refs in listed.items()}
-    for host, words in known.items():
-        there = by_id.get(host, set())
-        for ref, word in words.items():
-            if ref not in there:
-                yield Item(UUID(host), ref, word_id=word[0], gone=True)
-
-
-def _relinked(hosts: HostRows, links: dict[UUID, HostLinks]) -> dict[UUID, str]:
-    """Hosts whose datastores or switches got other names since their guests were linked, with the new digest."""
-    before = dict(Host.objects.filter(pk__in=list(hosts.ids.values())).values_list("pk", "links_hash"))
-    return {
-        host: links[host].digest
-        for host in hosts.ids.values()
-        if host in links and links[host].digest != before.get(host, "")
-    }
-
-
-def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: dict[UUID, str]) -> None:
+def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: Iterable[DatabaseId]) -> None:
     """Say that this read was applied: from now on nothing older counts."""
     source, findings = reading.source, reading.findings.dump()
     with write_transaction():
         renew(reading.lease)
-        bulk.update(Host, ("id", "links_hash"), list(relinked.items()))
+        bulk.update(Host, ("id", "links_hash"), [(host, reading.links.of(host).digest) for host in relinked])
         values = {"findings": findings} if findings != source.findings else {}
         if snapshot.complete:
             values["inventory_read_at"] = reading.read_at
@@ -225,39 +212,57 @@ def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: dict[UUID, 
 # -- the quick read
 
 
+@dataclass(slots=True)
+class _Word:
+    """A placement as the quick read needs it."""
+
+    id: DatabaseId
+    state: str
+    state_reason: str
+    guest_id: DatabaseId
+    vcpus: int
+
+
 _STATES_QUERY = """
-    SELECT p.host_id{text}, p.ref, p.id{text}, p.fact_hash, p.state, p.state_reason, g.id{text}, g.vcpus
+    SELECT {host}, p.ref, {word}, p.state, p.state_reason, {guest}, g.vcpus
     FROM inventory_placement p
     JOIN hosts_host h ON h.id = p.host_id JOIN inventory_guest g ON g.id = p.guest_id
     WHERE h.source_id = %s
 """
+Place = tuple[DatabaseId, str]
 
 
-def _load_words(source: Source) -> dict[tuple[DatabaseId, str], _Word]:
+def _load_state_words(source: Source) -> dict[Place, _Word]:
+    columns = {"host": id_column("p.host_id"), "word": id_column("p.id"), "guest": id_column("g.id")}
     with connection.cursor() as cursor:
-        cursor.execute(_query(_STATES_QUERY), [database_id(source.pk)])
+        cursor.execute(_STATES_QUERY.format(**columns), [database_id(source.pk)])
         return {(row[0], row[1]): _Word(*row[2:]) for row in cursor.fetchall()}
 
 
-def _changed_states(
-    states: StateReading, host_ids: dict[str, UUID], known: dict[tuple[DatabaseId, str], _Word]
+def _compare_states(
+    states: StateReading, hosts: dict[str, DatabaseId], known: dict[Place, _Word]
 ) -> tuple[list[Item], Outcome]:
     items: list[Item] = []
     unknown = False
-    seen: set[tuple[DatabaseId, str]] = set()
+    seen: set[Place] = set()
     for fact in states.guests:
-        host_id, ref = host_ids.get(key_text(fact.host_ref, LONGEST_REF)), key_text(fact.ref, LONGEST_REF)
-        word = known.get((database_id(host_id), ref)) if host_id else None
-        if host_id is None or word is None:
+        place = _place(fact, hosts)
+        word = known.get(place) if place else None
+        if place is None or word is None:
             unknown = True
             continue
-        seen.add((database_id(host_id), ref))
-        if (word.state, word.state_reason) != (fact.state.value, _reason(fact)):
-            items.append(Item(host_id, ref, fact.state.value, _reason(fact), word_id=word.id))
-    vanished = {key: word for key, word in known.items() if key not in seen} if states.complete else {}
+        seen.add(place)
+        if word.state != fact.state or word.state_reason != _reason(fact):
+            items.append(Item(*place, fact.state.value, _reason(fact), word_id=word.id))
+    vanished = [(place, word) for place, word in known.items() if place not in seen] if states.complete else []
     # Only a full read takes a word back; until then the host is not sure of it.
-    items += [Item(UUID(host), ref, word_id=word.id) for (host, ref), word in vanished.items()]
+    items += [Item(*place, word_id=word.id) for place, word in vanished if word.state != UNKNOWN]
     return items, Outcome(needs_inventory=unknown or bool(vanished))
+
+
+def _place(fact: GuestStateFact, hosts: dict[str, DatabaseId]) -> Place | None:
+    host = hosts.get(_ref(fact.host_ref))
+    return (host, _ref(fact.ref)) if host else None
 
 
 def _finish_states(reading: Reading, *, complete: bool) -> None:
@@ -268,23 +273,19 @@ def _finish_states(reading: Reading, *, complete: bool) -> None:
 
 
 def _record_loads(
-    source: Source,
-    states: StateReading,
-    host_ids: dict[str, UUID],
-    known: dict[tuple[DatabaseId, str], _Word],
-    read_at: datetime,
+    source: Source, states: StateReading, hosts: dict[str, DatabaseId], known: dict[Place, _Word], read_at: datetime
 ) -> None:
     readings: list[GuestReading] = []
     ended: list[DatabaseId] = []
     for fact in states.guests:
-        host_id = host_ids.get(fact.host_ref)
-        word = known.get((database_id(host_id), fact.ref)) if host_id else None
+        place = _place(fact, hosts)
+        word = known.get(place) if place else None
         if word is not None and fact.load is not None:
             readings.append(GuestReading(word.guest_id, word.vcpus, fact.load))
         elif word is not None and word.state == "running":
             ended.append(word.guest_id)
     record_guest_loads(readings, read_at=read_at)
     forget_guest_loads(ended)
-    record_host_loads([(host_ids[one.ref], one) for one in states.hosts if one.ref in host_ids], read_at=read_at)
-    with write_transaction():
-        publish(Change("load", str(source.pk)))
+    of_hosts = [(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
+    record_host_loads(of_hosts, read_at=read_at)
+    publish(Change("load", str(source.pk)))

@@ -123,12 +123,16 @@ def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
 
 
 def _note_changes(fact: GuestFact, row: tuple[Any, ...], findings: Findings) -> None:
-    about = f"guest:{fact.host_ref}/{fact.ref}" if len(fact.ref) <= 64 else f"guest:{digest(fact.ref)}"  # noqa: PLR2004
-    findings.look_at(about)
     said = (fact.name, fact.title, fact.notes, fact.vcpus, fact.memory_bytes)
-    if not is_identity(fact.uuid):
+    cut = row[:5] != said or max(len(fact.disks), len(fact.nics)) > MOST_DEVICES
+    nameless = not is_identity(fact.uuid)
+    if not (cut or nameless or findings.kept):
+        return
+    about = f"guest:{digest((fact.host_ref, fact.ref))}"
+    findings.look_at(about)
+    if nameless:
         findings.add(about, _("The guest %(name)s has no usable UUID; it is told by its place.") % {"name": row[0]})
-    elif row[:5] != said or max(len(fact.disks), len(fact.nics)) > MOST_DEVICES:
+    elif cut:
         findings.add(about, cut_finding(row[0]))
 
 

@@ -9,13 +9,13 @@ from uuid import UUID
 from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
-from core.ids import new_id
+from core.ids import new_ids
 from drivers.types import Snapshot, SwitchFact
-from hosts.diff import Diff, compare, load_known
+from hosts.diff import DatabaseId, Diff, compare, load_known_parts
 from hosts.facts import Findings, cut_finding, digest, identity, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Source
-from hosts.sync import HostRows
+from hosts.sync import HostRows, unlink
 from networks.models import VirtualSwitch
 
 COLUMNS = (
@@ -33,7 +33,7 @@ COLUMNS = (
 LONGEST_UPLINK = 64
 MOST_UPLINKS = 64
 
-Key = tuple[UUID, str]
+Key = tuple[DatabaseId, str]
 
 
 def apply_switches(source: Source, snapshot: Snapshot, hosts: HostRows, lease: Lease, findings: Findings) -> None:
@@ -44,25 +44,30 @@ def apply_switches(source: Source, snapshot: Snapshot, hosts: HostRows, lease: L
     """
     facts: dict[Key, tuple[SwitchFact, str]] = {}
     for fact in snapshot.switches:
-        host_id = hosts.id_of(fact.host_ref)
+        host_id = hosts.ids.get(fact.host_ref)
         if host_id is not None:
             facts[host_id, key_text(fact.ref, 255)] = (fact, digest(fact))
-    known = load_known(VirtualSwitch.objects.filter(host__source=source), "host_id", "ref")
-    diff = compare(known, facts, read_at=snapshot.read_started_at, complete=snapshot.complete)
+    known = load_known_parts(source, VirtualSwitch, snapshot.read_started_at)
+    diff = compare(known, facts, complete=snapshot.complete)
     if diff:
         _write(diff, snapshot.read_started_at, lease, findings)
 
 
 def _write(diff: Diff[Key, SwitchFact], read_at: datetime, lease: Lease, findings: Findings) -> None:
-    new = [(new_id(), *key, *_row(fact, h, read_at, findings)) for key, fact, h in diff.new]
-    changed = [(row.id, *_row(fact, h, read_at, findings)) for row, _key, fact, h in diff.changed]
+    ids = new_ids(len(diff.new))
+    added = [
+        (row_id, *key, *_row(fact, h, read_at, findings)) for row_id, (key, fact, h) in zip(ids, diff.new, strict=True)
+    ]
+    changed = [(row_id, *_row(fact, h, read_at, findings)) for row_id, _key, fact, h in diff.changed]
+    gone = [(row_id, read_at, read_at) for row_id, _key in diff.gone]
     with write_transaction():
         renew(lease)
-        bulk.insert(VirtualSwitch, ("id", "host", "ref", *COLUMNS), new)
+        bulk.insert(VirtualSwitch, ("id", "host", "ref", *COLUMNS), added)
         bulk.update(VirtualSwitch, ("id", *COLUMNS), changed)
-        bulk.update(VirtualSwitch, ("id", "missing_since", "evidence_at"), [(i, read_at, read_at) for i in diff.gone])
-        publish(*(Change("switch", str(row[0]), "added") for row in new))
-        publish(*(Change("switch", str(row[0])) for row in changed), *(Change("switch", str(i)) for i in diff.gone))
+        bulk.update(VirtualSwitch, ("id", "missing_since", "evidence_at"), gone)
+        unlink(diff)
+        publish(*(Change("switch", str(UUID(row[0])), "added") for row in added))
+        publish(*(Change("switch", str(UUID(row[0]))) for row in (*changed, *gone)))
 
 
 def _row(fact: SwitchFact, fact_hash: str, read_at: datetime, findings: Findings) -> tuple[Any, ...]:

@@ -10,8 +10,6 @@ The trust domain always counts: a source never joins another domain's datastore.
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from drivers.types import DatastoreFact, Technology
 from hosts.facts import digest, is_identity
 
@@ -29,10 +27,10 @@ BY_SOURCE = frozenset(
 BY_DEFINITION = frozenset({Technology.LOCAL, Technology.OTHER})
 
 
-def datastore_identity(fact: DatastoreFact, host_id: UUID) -> str:
+def datastore_identity(fact: DatastoreFact, host_id: str) -> str:
     """Equal for mounts of one datastore within a trust domain."""
     if fact.technology in BY_SOURCE and fact.source:
         return f"source:{digest((fact.technology.value, fact.source))}"
     if fact.technology in BY_DEFINITION and fact.path and fact.capacity_bytes > 0 and is_identity(fact.uuid):
         return f"definition:{digest((fact.uuid.lower(), fact.path, fact.capacity_bytes))}"
-    return f"host:{host_id}:{digest(fact.ref)}"
+    return f"host:{host_id.replace('-', '')}:{digest(fact.ref)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +14,13 @@ from django.db.models import Count
 from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
-from core.ids import new_id
+from core.ids import new_ids
 from drivers.types import DatastoreFact, Snapshot
-from hosts.diff import Diff, compare, load_known
+from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_parts
 from hosts.facts import Findings, cut_finding, digest, key_text, number, text
 from hosts.lease import Lease, renew
 from hosts.models import Source
-from hosts.sync import HostRows
+from hosts.sync import HostRows, unlink
 from storage.identity import datastore_identity
 from storage.models import Datastore, DatastoreMount
 
@@ -31,14 +32,19 @@ NOISE_AGE = timedelta(minutes=5)
 MOUNT = ("datastore", "name", "path", "active", "fact_hash", "evidence_at", "missing_since")
 STORE = ("name", "technology", "storage_class", "path", "source", "capacity_bytes", "available_bytes", "evidence_at")
 
-Key = tuple[UUID, str]
+Key = tuple[DatabaseId, str]
+
+# Everything but the free space.
+_identity_of = attrgetter(
+    "ref", "host_ref", "uuid", "name", "technology", "storage_class", "path", "source", "active", "capacity_bytes"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
     """A datastore row as far as a sync needs it."""
 
-    id: UUID
+    id: DatabaseId
     available_bytes: int
     evidence_at: datetime
 
@@ -51,8 +57,8 @@ def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease:
     """
     read_at = snapshot.read_started_at
     facts = _by_key(snapshot.datastores, hosts)
-    known = load_known(DatastoreMount.objects.filter(host__source=source), "host_id", "ref")
-    diff = compare(known, facts, read_at=read_at, complete=snapshot.complete)
+    known = load_known_parts(source, DatastoreMount, read_at)
+    diff = compare(known, facts, complete=snapshot.complete)
     identities = {key: datastore_identity(fact, key[0]) for key, (fact, _hash) in facts.items()}
     stores = _load_stores(source, set(identities.values()))
     levels = [
@@ -68,16 +74,16 @@ def _by_key(stores: Iterable[DatastoreFact], hosts: HostRows) -> dict[Key, tuple
     """Facts by host and reference. The digest leaves the free space out."""
     facts: dict[Key, tuple[DatastoreFact, str]] = {}
     for fact in stores:
-        host_id = hosts.id_of(fact.host_ref)
+        host_id = hosts.ids.get(fact.host_ref)
         if host_id is not None:
-            facts[host_id, key_text(fact.ref, 255)] = (fact, digest(replace(fact, available_bytes=0)))
+            facts[host_id, key_text(fact.ref, 255)] = (fact, digest(_identity_of(fact)))
     return facts
 
 
 def _load_stores(source: Source, identities: set[str]) -> dict[str, Store]:
     rows = Datastore.objects.filter(datacenter=source.datacenter_id, identity__in=identities)
     found = rows.values_list("identity", "pk", "available_bytes", "evidence_at")
-    return {identity: Store(*rest) for identity, *rest in found}
+    return {identity: Store(database_id(pk), available, at) for identity, pk, available, at in found}
 
 
 def _latest(identities: dict[Key, str], facts: dict[Key, tuple[DatastoreFact, str]]) -> dict[str, DatastoreFact]:
@@ -122,11 +128,16 @@ class _Write:
         touched = {self.identities[key]: fact for key, fact in _written(diff)}
         renamed = self._renamed(diff)
         self.ids |= renamed
-        new = {identity: new_id() for identity in touched if identity not in self.ids}
+        unknown = [identity for identity in touched if identity not in self.ids]
+        new = dict(zip(unknown, new_ids(len(unknown)), strict=True))
         self.ids |= new
         store_rows = [self._store_row(identity, fact) for identity, fact in touched.items()]
-        new_mounts = [(new_id(), *key, *self._mount_row(key, fact, h)) for key, fact, h in diff.new]
-        changed = [(row.id, *self._mount_row(key, fact, h)) for row, key, fact, h in diff.changed]
+        mount_ids = new_ids(len(diff.new))
+        new_mounts = [
+            (row_id, *key, *self._mount_row(key, fact, h))
+            for row_id, (key, fact, h) in zip(mount_ids, diff.new, strict=True)
+        ]
+        changed = [(row_id, *self._mount_row(key, fact, h)) for row_id, key, fact, h in diff.changed]
         with write_transaction():
             renew(lease)
             left = self._left_behind(diff)
@@ -137,37 +148,38 @@ class _Write:
             bulk.update(Datastore, ("id", "available_bytes", "evidence_at"), levelled)
             bulk.insert(DatastoreMount, ("id", "host", "ref", *MOUNT), self._linked(new_mounts, 3))
             bulk.update(DatastoreMount, ("id", *MOUNT), self._linked(changed, 1))
-            gone = [(mount, False, self.read_at, self.read_at) for mount in diff.gone]
+            gone = [(mount, False, self.read_at, self.read_at) for mount, _key in diff.gone]
             bulk.update(DatastoreMount, ("id", "active", "missing_since", "evidence_at"), gone)
-            summarize(left | {self.ids[identity] for identity in touched}, self.read_at)
+            unlink(diff)
+            summarize({UUID(one) for one in left | {self.ids[i] for i in touched}}, self.read_at)
             self._publish(new, touched, levelled, left)
 
-    def _renamed(self, diff: Diff[Key, DatastoreFact]) -> dict[str, UUID]:
+    def _renamed(self, diff: Diff[Key, DatastoreFact]) -> dict[str, DatabaseId]:
         """Datastores to keep under a new identity: seen by one host only, at the same place, with another capacity.
 
         A directory on ZFS gets another capacity whenever its neighbors grow.
         """
-        changed = {row.id: (self.identities[key], fact) for row, key, fact, _hash in diff.changed}
+        changed = {UUID(row_id): (self.identities[key], fact) for row_id, key, fact, _hash in diff.changed}
         stores = Datastore.objects.annotate(count=Count("mounts")).filter(mounts__in=changed, count=1)
         renamed = {}
         for store, mount, technology, path in stores.values_list("pk", "mounts__pk", "technology", "path"):
             identity, fact = changed[mount]
             if identity not in self.ids and (technology, path) == (fact.technology.value, text(fact.path, 1000)):
-                renamed[identity] = store
+                renamed[identity] = database_id(store)
         return renamed
 
-    def _left_behind(self, diff: Diff[Key, DatastoreFact]) -> set[UUID]:
+    def _left_behind(self, diff: Diff[Key, DatastoreFact]) -> set[DatabaseId]:
         """Datastores that lose a mount, or whose mount may turn out to be another datastore."""
-        mounts = [*diff.gone, *(row.id for row, *_rest in diff.changed)]
+        mounts = [row_id for row_id, *_rest in (*diff.gone, *diff.changed)]
         found = DatastoreMount.objects.filter(pk__in=mounts).values_list("datastore_id", flat=True)
-        return set(found)
+        return {database_id(store) for store in found}
 
     def _write_stores(self, rows: list[tuple[Any, ...]]) -> None:
         columns = ("id", "datacenter", "identity", *STORE, "shared", "active")
         keep = ("id", "shared", "active")
         bulk.upsert(Datastore, columns, rows, key=("datacenter", "identity"), keep=keep, newer="evidence_at")
 
-    def _take_ids(self, new: dict[str, UUID]) -> None:
+    def _take_ids(self, new: dict[str, DatabaseId]) -> None:
         """Another source may have written one of the new datastores a moment ago: then its id counts."""
         if new:
             self.ids |= {identity: store.id for identity, store in _load_stores(self.source, set(new)).items()}
@@ -192,17 +204,17 @@ class _Write:
         return (self.identities[key], *shown, fact_hash, self.read_at, None)
 
     def _publish(
-        self, new: dict[str, UUID], touched: Iterable[str], levelled: list[tuple[Any, ...]], left: set[UUID]
+        self, new: dict[str, DatabaseId], touched: Iterable[str], levelled: list[tuple[Any, ...]], left: set[DatabaseId]
     ) -> None:
         changed = left | {self.ids[identity] for identity in touched} | {row[0] for row in levelled}
         added = {self.ids[identity] for identity in new}
-        publish(*(Change("datastore", str(i), "added" if i in added else "changed") for i in changed))
+        publish(*(Change("datastore", str(UUID(i)), "added" if i in added else "changed") for i in changed))
 
 
 def _written(diff: Diff[Key, DatastoreFact]) -> Iterator[tuple[Key, DatastoreFact]]:
     for key, fact, _hash in diff.new:
         yield key, fact
-    for _row, key, fact, _hash in diff.changed:
+    for _id, key, fact, _hash in diff.changed:
         yield key, fact
 
 

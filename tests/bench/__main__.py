@@ -30,15 +30,20 @@ def main(arguments: Sequence[str]) -> int:
             results.append(result)
             _show(result, as_lines=options.json)
     if not options.json:
-        print(as_table(results))
+        _say(as_table(results))
     return 0 if all(result.ok for result in results) else 1
 
 
 def _show(result: Result, *, as_lines: bool) -> None:
     if as_lines:
-        print(as_json(result), flush=True)
+        _say(as_json(result))
     else:
         sys.stderr.write(f"{result.name} done\n")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _list() -> None:
@@ -47,7 +52,7 @@ def _list() -> None:
             text = import_module(module).__doc__ or ""
         except ModuleNotFoundError:
             continue
-        print(f"{name:12} {text.strip().splitlines()[0]}")
+        _say(f"{name:12} {text.strip().splitlines()[0]}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,8 +64,8 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    reference = "–" if result.reference is None else f"{result.reference:g}"
-    ratio = "–" if result.ratio is None else f"{result.ratio:g}"
+    reference = "-" if result.reference is None else f"{result.reference:g}"
+    ratio = "-" if result.ratio is None else f"{result.ratio:g}"
     return (
         result.name,
         result.unit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from drivers.types import GuestFact, GuestState, Snapshot  # noqa: E402
+from drivers.types import GuestFact, GuestState  # noqa: E402
 from hosts.models import Datacenter, Source  # noqa: E402
 from inventory.models import Disk, Guest, Nic  # noqa: E402
 from inventory.sync import apply_snapshot  # noqa: E402
@@ -30,7 +31,9 @@ PAIRS = 5
 SAMPLE = 1000
 CHANGED_EVERY = 50  # 2 %
 GOALS = {"sqlite": (100, 40), "postgresql": (200, 40)}
-IDENTITY_TABLES = ("inventory_", "hosts_host", "hosts_datacenter", "storage_", "networks_")
+WRITES = re.compile(
+    r"(INSERT INTO|UPDATE|DELETE FROM) (inventory_|hosts_host|hosts_datacenter|storage_|networks_)", re.IGNORECASE
+)
 
 
 def main(guests: int) -> Iterator[Result]:
@@ -166,9 +169,8 @@ def counted_writes() -> Iterator[list[str]]:
     writes: list[str] = []
 
     def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        statement = sql.replace('"', "")
-        verb = statement.split(None, 1)[0].upper()
-        if verb in {"INSERT", "UPDATE", "DELETE"} and any(f" {table}" in statement for table in IDENTITY_TABLES):
+        statement = sql.replace('"', "").strip()
+        if WRITES.match(statement):
             writes.append(statement[:100])
         return execute(sql, params, many, context)
 
@@ -207,7 +209,8 @@ def _guest_values(fact: GuestFact, host_id: Any, now: datetime) -> dict[str, Any
 
 def _disk_values(disk: Any) -> dict[str, Any]:
     names = (
-        "target", "device", "bus", "source", "source_type", "format", "cache", "read_only", "shareable", "capacity_bytes"
+        "target", "device", "bus", "source", "source_type", "format", "cache", "read_only", "shareable",
+        "capacity_bytes",
     )  # fmt: skip
     return {name: getattr(disk, name) for name in names}
 
@@ -219,4 +222,5 @@ def _nic_values(nic: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for line in main(int(sys.argv[1])):
-        print(as_json(line), flush=True)
+        sys.stdout.write(as_json(line) + "\n")
+        sys.stdout.flush()
