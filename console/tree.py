@@ -88,7 +88,7 @@ def _datacenters(user: Any, asked: list[str], counted: str) -> tuple[list[Node],
     nodes = []
     for row in rows.order_by("name", "id"):
         key = f"datacenter:{row.pk}"
-        is_open = asked == ["first"] or key in asked
+        is_open = "first" in asked or key in asked
         nodes.append(Node(key, row.name, "", "building", count=row.number, open=is_open, children=[]))
     branches = Branches([node.key for node in nodes if node.open] + [one for one in asked if one != "first"])
     return nodes, branches

@@ -310,6 +310,8 @@ def _syntax_sentence(rest: str) -> str:
 def _term(match: re.Match[str], known: Sequence[str]) -> Term:
     field = (match["field"] or "").lower()
     value = match["quoted"] if match["quoted"] is not None else match["plain"]
+    if not field and value.endswith(":") and value[:-1].lower() in known:
+        raise ListError(_("“%(field)s” needs a value right after it.") % {"field": value})
     if not field or field in known:
         return Term(field, value)
     whole = match[0].strip()

@@ -1,0 +1,147 @@
+"""Lists as files: what is filtered, all of it, and nothing that runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.http import StreamingHttpResponse
+from lxml import etree
+
+from access.roles import Role
+from audit.models import AuditRow
+from tests.factories import Inventory, make_guest
+from tests.web.conftest import ClientAs
+
+FORMULAS = ['=HYPERLINK("http://x.example","y")', "+1", "-2+3", "@SUM(1)", "\t=1", "=cmd|' /C calc'!A0"]
+LISTS = ["/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"]
+SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+
+
+def _body(answer: Any) -> bytes:
+    assert answer.status_code == 200
+    return b"".join(answer.streaming_content) if isinstance(answer, StreamingHttpResponse) else answer.content
+
+
+def _csv(client_as: ClientAs, path: str, **query: str) -> list[dict[str, str]]:
+    text = _body(client_as(Role.OPERATOR).get(path, {"export": "csv", **query})).decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _sheet(client_as: ClientAs, path: str, **query: str) -> tuple[list[list[str]], bytes]:
+    """The texts of each row, and the sheet as it is."""
+    data = _body(client_as(Role.OPERATOR).get(path, {"export": "xlsx", **query}))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        raw = archive.read("xl/worksheets/sheet1.xml")
+        assert not [name for name in archive.namelist() if "sheet1.xml.rels" in name], "a sheet with links"
+    rows = etree.fromstring(raw).iter(f"{SHEET}row")
+    return [list(_texts(row)) for row in rows], raw
+
+
+def _texts(row: Any) -> Iterator[str]:
+    for cell in row.iter(f"{SHEET}c"):
+        yield "".join(cell.itertext())
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("format_name", ["csv", "xlsx"])
+def test_every_list_is_exported(client_as: ClientAs, inventory: Inventory, path: str, format_name: str) -> None:
+    answer = client_as(Role.AUDITOR).get(path, {"export": format_name})
+    assert _body(answer)
+    assert f'.{format_name}"' in answer["Content-Disposition"]
+    assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [
+        (Role.VIEWER, 403),
+        (Role.OPERATOR, 200),
+        (Role.MIGRATION_ADMIN, 200),
+        (Role.AUDITOR, 200),
+        (Role.ADMIN, 200),
+        ("anonymous", 302),
+    ],
+)
+def test_who_may_export(client_as: ClientAs, inventory: Inventory, role: str, status: int) -> None:
+    assert client_as(role).get("/guests/", {"export": "csv"}).status_code == status
+    shown = client_as(role).get("/guests/").content
+    assert (b"export=csv" in shown) == (status == 200)
+
+
+def test_an_export_is_audited(client_as: ClientAs, inventory: Inventory) -> None:
+    _csv(client_as, "/guests/", q="state:running")
+    row = AuditRow.objects.get(action="list.exported")
+    assert (row.target_name, row.detail) == ("guest", {"format": "csv", "filter": "state:running"})
+
+
+def test_the_file_holds_what_is_filtered_in_its_order(client_as: ClientAs, inventory: Inventory) -> None:
+    for number in range(130):
+        make_guest(f"file-{number:03d}", inventory.hosts[0])
+    rows = _csv(client_as, "/guests/", q="file", sort="-name")
+    assert [row["Name"] for row in rows] == [f"file-{number:03d}" for number in reversed(range(130))]
+    sheet, _raw = _sheet(client_as, "/guests/", q="file", sort="-name")
+    assert [row[0] for row in sheet] == ["Name", *(row["Name"] for row in rows)]
+
+
+def test_a_related_list_exports_only_its_rows(client_as: ClientAs, inventory: Inventory) -> None:
+    host = inventory.hosts[0]
+    assert {row["Host"] for row in _csv(client_as, f"/hosts/{host.pk}/guests/")} == {host.name}
+
+
+def test_csv_holds_no_formula(client_as: ClientAs, inventory: Inventory) -> None:
+    for number, name in enumerate(FORMULAS):
+        make_guest(name, inventory.hosts[0], uuid=f"formula-{number}", notes=name, title=name)
+    rows = [row for row in _csv(client_as, "/guests/") if row["UUID"].startswith("formula-")]
+    assert sorted(row["Name"] for row in rows) == sorted(f"'{name}" for name in FORMULAS)
+    for row in rows:
+        assert not [value for value in row.values() if value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n")]
+
+
+def test_a_workbook_holds_texts_only(client_as: ClientAs, inventory: Inventory) -> None:
+    names = [*FORMULAS, "http://x.example/", "mailto:a@x.example", "internal:Sheet1!A1", "{=1+1}", "<f>1</f>", "a\x01b"]
+    for number, name in enumerate(names):
+        make_guest(name, inventory.hosts[0], uuid=f"text-{number}")
+    sheet, raw = _sheet(client_as, "/guests/")
+    found = {row[0] for row in sheet}
+    assert set(FORMULAS) <= found
+    assert "http://x.example/" in found
+    assert not list(etree.fromstring(raw).iter(f"{SHEET}f"))
+    assert not list(etree.fromstring(raw).iter(f"{SHEET}hyperlink"))
+
+
+def test_numbers_and_moments_are_typed(client_as: ClientAs, inventory: Inventory) -> None:
+    make_guest("typed", inventory.hosts[0], vcpus=12)
+    _rows, raw = _sheet(client_as, "/guests/", q="typed")
+    row = list(etree.fromstring(raw).iter(f"{SHEET}row"))[1]
+    cells = {cell.get("r", "").rstrip("0123456789"): cell for cell in row.iter(f"{SHEET}c")}
+    assert cells["E"].get("t") != "inlineStr"  # vCPU
+    assert float("".join(cells["E"].itertext())) == 12
+    assert cells["A"].get("t") == "inlineStr"
+
+
+def test_an_empty_list_still_names_its_columns(client_as: ClientAs, db: None) -> None:
+    sheet, _raw = _sheet(client_as, "/guests/")
+    assert sheet[0][0] == "Name"
+    text = _body(client_as(Role.OPERATOR).get("/guests/", {"export": "csv"})).decode("utf-8-sig")
+    assert text.startswith("Name,State,Host")
+
+
+def test_texts_longer_than_a_cell_are_cut(client_as: ClientAs, inventory: Inventory) -> None:
+    make_guest("long", inventory.hosts[0], notes="n" * 40_000)
+    sheet, _raw = _sheet(client_as, "/guests/", q="long")
+    assert max(len(text) for text in sheet[1]) == 32_767
+
+
+@pytest.mark.parametrize(
+    "query", [{"export": "pdf"}, {"export": "csv", "q": "flavor:x"}, {"export": "csv", "sort": "pk"}]
+)
+def test_a_mistake_is_one_sentence(client_as: ClientAs, inventory: Inventory, query: dict[str, str]) -> None:
+    answer = client_as(Role.OPERATOR).get("/guests/", query)
+    assert answer.status_code == 400
+    assert answer["Content-Type"].startswith("text/plain")
+    assert answer.content.decode().strip().endswith(".")

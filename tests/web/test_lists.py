@@ -1,0 +1,133 @@
+"""Lists as a person uses them: sort, filter, pages, and what the URL may hold."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from access.roles import Role
+from tests.factories import Inventory, make_guest
+from tests.web.conftest import ClientAs
+
+LISTS = ["/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"]
+
+
+def _rows(html: str) -> list[str]:
+    body = html.split("<tbody>")[1].split("</tbody>", maxsplit=1)[0]
+    return re.findall(r'<a class="name"[^>]*>([^<]*)</a>', body)
+
+
+def _get(client_as: ClientAs, path: str, **query: str) -> str:
+    answer = client_as(Role.OPERATOR).get(path, query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def _head(html: str) -> str:
+    return html.split("<thead>")[1].split("</thead>", maxsplit=1)[0]
+
+
+def _sorts(html: str) -> list[str]:
+    return re.findall(r"[?&;]sort=(-?\w+)", _head(html))
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_offered_order_works_both_ways(client_as: ClientAs, inventory: Inventory, path: str) -> None:
+    for sort in _sorts(_get(client_as, path)):
+        for text in (sort, f"-{sort.removeprefix('-')}", sort.removeprefix("-")):
+            assert 'aria-sort="' in _get(client_as, path, sort=text)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_offered_filter_works(client_as: ClientAs, inventory: Inventory, path: str) -> None:
+    html = _get(client_as, path)
+    for query in re.findall(r'class="dropdown-item" href="[^"]*[?;&]q=(\w+)%3A(\w+)', html):
+        _get(client_as, path, q=":".join(query))
+
+
+def test_sort_by_memory_shows_the_largest_first(client_as: ClientAs, inventory: Inventory) -> None:
+    largest = make_guest("largest", inventory.hosts[0], memory_bytes=2**45)
+    assert _rows(_get(client_as, "/guests/", sort="-memory"))[0] == largest.name
+
+
+def test_sort_by_load_puts_the_unknown_last(client_as: ClientAs, inventory: Inventory) -> None:
+    unknown = make_guest("0-unknown", inventory.hosts[0])
+    rows = _rows(_get(client_as, "/guests/", sort="-cpu"))
+    assert unknown.name in rows[-8:]
+
+
+def test_filter_by_words_and_fields(client_as: ClientAs, inventory: Inventory) -> None:
+    make_guest("needle-1", inventory.hosts[0], addresses="198.51.100.77")
+    make_guest("needle-2", inventory.hosts[1], state="off", addresses="")
+    assert _rows(_get(client_as, "/guests/", q="needle state:off"))[:1] == ["needle-2"]
+    assert _rows(_get(client_as, "/guests/", q="198.51.100.77"))[:1] == ["needle-1"]
+    assert _rows(_get(client_as, "/guests/", q=f"needle host:{inventory.hosts[0].name}"))[:1] == ["needle-1"]
+    assert "Nothing matches this filter." in _get(client_as, "/guests/", q="no such guest")
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"q": "flavor:big"}, "There is no field"),
+        ({"q": 'host:"x'}, "not closed"),
+        ({"q": "state:asleep"}, "is one of"),
+        ({"sort": "password"}, "cannot be sorted"),
+        ({"sort": "-pk"}, "cannot be sorted"),
+        ({"sort": "name);drop table"}, "cannot be sorted"),
+        ({"at": "forged"}, "damaged"),
+        ({"q": "a\0b"}, "too long"),
+    ],
+)
+def test_a_mistake_in_the_url_is_one_sentence(
+    client_as: ClientAs, inventory: Inventory, query: dict[str, str], sentence: str
+) -> None:
+    answer = client_as(Role.VIEWER).get("/guests/", query)
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+    assert b"Show all" in answer.content
+
+
+def test_pages_follow_each_other(client_as: ClientAs, inventory: Inventory) -> None:
+    for number in range(230):
+        make_guest(f"page-{number:03d}", inventory.hosts[0])
+    seen: list[str] = []
+    path = "/guests/?q=page"
+    for _page in range(3):
+        html = client_as(Role.VIEWER).get(path).content.decode()
+        seen += [name for name in _rows(html) if name.startswith("page-")]
+        link = re.search(r'href="([^"]*)" title="Next page"', html)
+        path = link[1].replace("&amp;", "&") if link else ""
+    assert seen == [f"page-{number:03d}" for number in range(230)]
+    assert not path
+    assert "201–230 of 230" in html  # noqa: RUF001 - a dash
+    back = re.search(r'href="([^"]*)" title="Previous page"', html)
+    assert back
+    html = client_as(Role.VIEWER).get(back[1].replace("&amp;", "&")).content.decode()
+    assert "101–200 of 230" in html  # noqa: RUF001 - a dash
+
+
+def test_the_filter_stays_with_the_order(client_as: ClientAs, inventory: Inventory) -> None:
+    html = _get(client_as, "/guests/", q="state:running", sort="-memory")
+    assert 'value="state:running"' in html
+    assert '<input type="hidden" name="sort" value="-memory">' in html
+    assert all("q=state%3Arunning" in link for link in re.findall(r'<a href="([^"]*)"', _head(html)))
+
+
+def test_related_lists_hold_only_what_belongs_there(client_as: ClientAs, inventory: Inventory) -> None:
+    host, other = inventory.hosts[0], inventory.hosts[1]
+    make_guest("mine", host)
+    make_guest("theirs", other)
+    rows = _rows(_get(client_as, f"/hosts/{host.pk}/guests/"))
+    assert "mine" in rows
+    assert "theirs" not in rows
+    assert _rows(_get(client_as, f"/hosts/{host.pk}/datastores/")) == [inventory.local[0].name, inventory.shared.name]
+
+
+def test_a_guest_with_two_disks_on_a_datastore_is_one_row(client_as: ClientAs, inventory: Inventory) -> None:
+    from tests.factories import add_disk
+
+    guest = make_guest("two-disks", inventory.hosts[0])
+    add_disk(guest, inventory.shared)
+    add_disk(guest, inventory.shared)
+    assert _rows(_get(client_as, f"/datastores/{inventory.shared.pk}/guests/")).count("two-disks") == 1

@@ -1,0 +1,212 @@
+"""Each page of the inventory: for each role, within a budget of queries and bytes, in every state of its object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from access.roles import Role
+from hosts.models import HostState, Source, SourceState
+from inventory.models import Guest
+from tests.factories import Inventory, add_disk, add_nic, make_guest, make_job, make_user, set_load
+from tests.web.conftest import ANONYMOUS, ROLES, ClientAs
+
+# Session and user are two queries of each budget.
+PAGES: dict[str, tuple[Callable[[Inventory], str], int]] = {
+    "overview": (lambda i: "/", 18),
+    "hosts": (lambda i: "/hosts/", 8),
+    "guests": (lambda i: "/guests/", 7),
+    "datastores": (lambda i: "/datastores/", 9),
+    "switches": (lambda i: "/switches/", 6),
+    "recent tasks": (lambda i: "/tasks/recent/", 4),
+    "host": (lambda i: f"/hosts/{i.hosts[0].pk}/", 14),
+    "host's guests": (lambda i: f"/hosts/{i.hosts[0].pk}/guests/", 14),
+    "host's datastores": (lambda i: f"/hosts/{i.hosts[0].pk}/datastores/", 16),
+    "host's switches": (lambda i: f"/hosts/{i.hosts[0].pk}/switches/", 12),
+    "host's tasks": (lambda i: f"/hosts/{i.hosts[0].pk}/tasks/", 13),
+    "guest": (lambda i: f"/guests/{i.guests[0].pk}/", 12),
+    "guest's tasks": (lambda i: f"/guests/{i.guests[0].pk}/tasks/", 10),
+    "datastore": (lambda i: f"/datastores/{i.shared.pk}/", 10),
+    "datastore's guests": (lambda i: f"/datastores/{i.shared.pk}/guests/", 13),
+    "datastore's hosts": (lambda i: f"/datastores/{i.shared.pk}/hosts/", 14),
+    "switch": (lambda i: f"/switches/{i.switches[0].pk}/", 7),
+    "switch's guests": (lambda i: f"/switches/{i.switches[0].pk}/guests/", 9),
+    "tree of hosts": (lambda i: f"/tree/hosts/?open=first&open=host:{i.hosts[0].pk}", 8),
+    "tree of guests": (lambda i: "/tree/guests/?open=first", 6),
+    "tree of storage": (lambda i: "/tree/storage/?open=first", 6),
+    "tree of networks": (lambda i: f"/tree/networks/?open=first&open=host:{i.hosts[0].pk}", 8),
+}
+LARGEST_PAGE_BYTES = 300 * 1024
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def _queries(client: Client, path: str) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
+
+
+@each_page
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_sees_it(client_as: ClientAs, inventory: Inventory, page: str, role: str) -> None:
+    answer = client_as(role).get(PAGES[page][0](inventory))
+    assert answer.status_code == 200
+    assert answer["Cache-Control"] == "no-store"
+
+
+@each_page
+def test_who_is_not_signed_in_is_asked_to(client_as: ClientAs, inventory: Inventory, page: str) -> None:
+    answer = client_as(ANONYMOUS).get(PAGES[page][0](inventory))
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/?next=/")
+
+
+@each_page
+def test_only_reading_is_allowed(client_as: ClientAs, inventory: Inventory, page: str) -> None:
+    assert client_as(Role.ADMIN).post(PAGES[page][0](inventory)).status_code == 405
+
+
+@each_page
+def test_queries_and_bytes_do_not_grow_with_the_inventory(client_as: ClientAs, inventory: Inventory, page: str) -> None:
+    path, budget = PAGES[page]
+    client = client_as(Role.ADMIN)
+    before = _queries(client, path(inventory))
+    host = inventory.hosts[0]
+    for number in range(150):
+        guest = make_guest(f"more-{number:03d}", host)
+        add_disk(guest, inventory.shared)
+        add_nic(guest, inventory.switches[0])
+        set_load(guest)
+        make_job(guest)
+    assert _queries(client, path(inventory)) <= max(before, budget) <= budget
+    assert len(client.get(path(inventory)).content) <= LARGEST_PAGE_BYTES
+
+
+@pytest.mark.parametrize("path", ["/", "/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"])
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.ADMIN])
+def test_an_empty_installation_says_so(client_as: ClientAs, db: None, path: str, role: str) -> None:
+    html = client_as(role).get(path).content.decode()
+    assert 'class="empty"' in html
+
+
+@pytest.mark.parametrize("name", ["hosts", "guests", "storage", "networks"])
+def test_an_empty_tree_says_so(client_as: ClientAs, db: None, name: str) -> None:
+    assert "Nothing here yet" in client_as(Role.VIEWER).get(f"/tree/{name}/?open=first").content.decode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hosts/{0}/",
+        "/guests/{0}/",
+        "/datastores/{0}/",
+        "/switches/{0}/",
+        "/tree/other/",
+        "/hosts/not-an-id/",
+        "/nowhere/",
+    ],
+)
+def test_what_is_not_there_is_not_found(client_as: ClientAs, inventory: Inventory, path: str) -> None:
+    missing = "00000000-0000-7000-8000-000000000000"
+    assert client_as(Role.ADMIN).get(path.format(missing)).status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["hosts", "guests", "datastores", "switches"])
+def test_an_unknown_tab_is_not_found(client_as: ClientAs, inventory: Inventory, kind: str) -> None:
+    rows = {"hosts": inventory.hosts, "guests": inventory.guests, "datastores": [inventory.shared]}
+    row = rows.get(kind, inventory.switches)[0]
+    assert client_as(Role.ADMIN).get(f"/{kind}/{row.pk}/secrets/").status_code == 404
+
+
+class TestAges:
+    """What we cannot see now reads as the last known state, never as off."""
+
+    def _page(self, client_as: ClientAs, guest: Guest) -> str:
+        return client_as(Role.VIEWER).get(f"/guests/{guest.pk}/").content.decode()
+
+    def test_a_guest_we_see(self, client_as: ClientAs, inventory: Inventory) -> None:
+        guest = make_guest("seen", inventory.hosts[0])
+        set_load(guest, 42.0)
+        html = self._page(client_as, guest)
+        assert "running" in html
+        assert "last known" not in html
+        assert "42 %" in html
+
+    @pytest.mark.parametrize(
+        ("state", "sentence"),
+        [
+            (SourceState.UNREACHABLE, "is not reachable"),
+            (SourceState.AUTH_FAILED, "refuses our sign-in"),
+            (SourceState.FAILING, "fails"),
+            (SourceState.PAUSED, "is paused"),
+        ],
+    )
+    def test_a_silent_source(
+        self, client_as: ClientAs, inventory: Inventory, state: SourceState, sentence: str
+    ) -> None:
+        guest = make_guest("silent", inventory.hosts[0])
+        set_load(guest, 42.0)
+        since = timezone.now() - timedelta(minutes=47)
+        Source.objects.filter(pk=inventory.hosts[0].source_id).update(state=state, state_since=since)
+        html = self._page(client_as, guest)
+        assert "last known: running" in html
+        assert sentence in html
+        assert "47 min ago" in html
+        assert "42 %" not in html, "a load from before is not shown as one from now"
+
+    def test_a_silent_host(self, client_as: ClientAs, inventory: Inventory) -> None:
+        host = inventory.hosts[0]
+        host.state = HostState.NOT_RESPONDING
+        host.save()
+        assert "last known: running" in self._page(client_as, make_guest("silent", host))
+        assert "not responding" in client_as(Role.VIEWER).get(f"/hosts/{host.pk}/").content.decode()
+
+    def test_a_missing_guest(self, client_as: ClientAs, inventory: Inventory) -> None:
+        guest = make_guest("gone", inventory.hosts[0], missing_since=timezone.now() - timedelta(hours=3))
+        html = self._page(client_as, guest)
+        assert "missing" in html
+        assert "No host reports this guest any more." in html
+
+    def test_a_host_of_a_paused_source_is_paused(self, client_as: ClientAs, inventory: Inventory) -> None:
+        host = inventory.hosts[0]
+        Source.objects.filter(pk=host.source_id).update(state=SourceState.PAUSED)
+        html = client_as(Role.VIEWER).get("/hosts/?q=state:paused").content.decode()
+        assert host.name in html
+        assert "not responding" not in html.split("<tbody>")[1].split("</tbody>")[0]
+
+    def test_a_datastore_is_known_while_one_host_that_sees_it_answers(
+        self, client_as: ClientAs, inventory: Inventory
+    ) -> None:
+        path = f"/datastores/{inventory.shared.pk}/"
+        Source.objects.filter(pk=inventory.hosts[0].source_id).update(state=SourceState.UNREACHABLE)
+        assert "last known: active" not in client_as(Role.VIEWER).get(path).content.decode()
+        Source.objects.update(state=SourceState.UNREACHABLE)
+        assert "last known: active" in client_as(Role.VIEWER).get(path).content.decode()
+
+
+def test_the_overview_names_what_needs_a_person(client_as: ClientAs, inventory: Inventory) -> None:
+    Source.objects.filter(pk=inventory.sources[0].pk).update(
+        state=SourceState.UNREACHABLE, state_message="Nobody answers at that address."
+    )
+    make_guest("twin", inventory.hosts[1], conflict="Another guest has the same UUID.")
+    html = client_as(Role.VIEWER).get("/").content.decode()
+    assert "Nobody answers at that address." in html
+    assert "Another guest has the same UUID." in html
+
+
+def test_a_deactivated_user_sees_nothing_more(client_as: ClientAs, inventory: Inventory) -> None:
+    user = make_user(Role.ADMIN, "leaver")
+    client = Client()
+    client.force_login(user)
+    assert client.get("/guests/").status_code == 200
+    user.is_active = False
+    user.save()
+    assert client.get("/guests/").status_code == 302
