@@ -288,14 +288,24 @@ class Supervisor:
         self._learn_lab_network()
         self.launch(web_program(self.taken))
         self._await_pages()
+        if self.options.command == "up":
+            self._launch_workers()
+            self._say_ready()
+            return
+        self._say_ready()
+        self._await_lab()
+        # Only now: they would find the sources of an earlier demo silent, and back off from them.
+        self._launch_workers()
+        if "lab" in self.children:
+            self._add_lab_sources()
+
+    def _say_ready(self) -> None:
         say(f"\n  Guesthouse is ready: {self.url}\n")
-        if self.options.command == "demo":
-            self._await_lab()
+
+    def _launch_workers(self) -> None:
         self.launch(beat_program())
         for name, queues in WORKERS.items():
             self.launch(worker_program(name, queues))
-        if "lab" in self.children:
-            self._add_lab_sources()
 
     def launch(self, program: Program) -> Child:
         child = processes.start(program, log_dir=self.instance.log_dir, cwd=HOME)
