@@ -119,6 +119,9 @@ class Stack:
 
     def start_web(self) -> str:
         """Serve pages on a free port; returns the address."""
+        done = self.manage("collectstatic", "--no-input", "-v", "0")
+        if done.returncode:
+            raise StackError(done.stderr)
         taken = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         self.launch(web_program(taken))
@@ -330,6 +333,7 @@ class Product:
 
     def add_sources(self) -> None:
         """Add the lab's hosts, and wait until every guest of theirs is in the inventory."""
+        from hosts.services import add_configured_source
         from inventory.models import Guest
 
         for host in self.lab.hosts:
