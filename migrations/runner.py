@@ -261,7 +261,7 @@ class Attempt:
     def take_in(self, reading: MigrationProgress) -> bool:
         """Show a reading; whether it was the last one."""
         if reading.phase is MigrationPhase.ENDED:
-            self.error = reading.error or self.error
+            self.error = reading.error or (_("Somebody cancelled it on the host itself.") if reading.cancelled else "")
             self.last = replace(self.last or reading, downtime_ms=reading.downtime_ms or None)
             return True
         self.error = ""
@@ -381,9 +381,16 @@ class Attempt:
         progress = dict(self.handle.job.progress)
         if end.state is JobState.SUCCEEDED:
             progress |= {"percent": 100, "bytes_remaining": 0, "rate_bytes_per_s": None, "seconds_left": None}
-            downtime = self.last.downtime_ms if self.last else None
-            GuestMigration.objects.filter(pk=self.migration.pk).update(downtime_ms=downtime)
+            self.save_figures()
         self.handle.switch(end.state, end.message, progress=progress)
+
+    def save_figures(self) -> None:
+        """What the whole move came to, as far as anybody read it."""
+        if self.last is None:
+            return
+        figures = {"downtime_ms": self.last.downtime_ms, "bytes_moved": self.last.bytes_processed}
+        known = {name: value for name, value in figures.items() if value is not None}
+        GuestMigration.objects.filter(pk=self.migration.pk).update(**known)
 
     def hosts(self) -> tuple[Host, Host]:
         """Source and target.

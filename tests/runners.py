@@ -8,5 +8,5 @@ steps: list[Callable[[JobHandle], None]] = []
 
 
 def run(handle: JobHandle) -> None:
-    for step in list(steps):
+    for step in steps:
         step(handle)

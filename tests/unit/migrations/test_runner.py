@@ -1,18 +1,67 @@
 """A move from its submission to its end, on simulated hosts with scripted faults."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
 import pytest
 
+from drivers.types import GuestState
+from hosts.models import SourceState
 from inventory.models import Guest
+from migrations import runner
+from migrations.models import GuestMigration
 from migrations.services import submit_migration
-from operations.models import Job
+from operations.models import Job, JobState
 from operations.runtime import run
-from tests.world import Fleet
+from operations.services import request_cancel
+from tests.world import Fleet, open_here
 
 
-def migrate(fleet: Fleet, guest: Guest, to: str = "beta") -> Job:
-    migration = submit_migration(guest=guest, target_host=fleet.hosts[to], by="test")
-    run(str(migration.pk))
-    return Job.objects.get(pk=migration.pk)
+def submit(fleet: Fleet, guest: Guest) -> Job:
+    return submit_migration(guest=guest, target_host=fleet.hosts["beta"], by="test").job
+
+
+def go(job: Job) -> Job:
+    run(str(job.pk))
+    return Job.objects.get(pk=job.pk)
+
+
+def migrate(fleet: Fleet, guest: Guest) -> Job:
+    return go(submit(fleet, guest))
+
+
+def host_name(guest: Guest) -> str:
+    return Guest.objects.select_related("host").get(pk=guest.pk).host.name
+
+
+def slow(fleet: Fleet, seconds: float) -> None:
+    with fleet.world.open() as state:
+        state.migration_seconds = seconds
+
+
+def at_call(monkeypatch: Any, method: str, act: Callable[[], Any], *, times: int = 1) -> None:
+    """Do something right before the runner calls this method of a session."""
+    left = [times]
+
+    def opened(*args: Any, **options: Any) -> AbstractContextManager[Any]:
+        @contextmanager
+        def proxied() -> Any:
+            with open_here(*args, **options) as session:
+                original = getattr(session, method)
+
+                def called(*arguments: Any) -> Any:
+                    if left[0]:
+                        left[0] -= 1
+                        act()
+                    return original(*arguments)
+
+                setattr(session, method, called)
+                yield session
+
+        return proxied()
+
+    monkeypatch.setattr(runner.Attempt.__init__, "__defaults__", (opened,))
 
 
 def test_a_guest_moves_and_its_row_with_it(fleet: Fleet) -> None:
@@ -20,14 +69,25 @@ def test_a_guest_moves_and_its_row_with_it(fleet: Fleet) -> None:
     job = migrate(fleet, guest)
     assert job.state == "succeeded", job.message
     assert fleet.world.running_on(guest.uuid) == ("beta",)
-    guest.refresh_from_db()
-    assert guest.host == fleet.hosts["beta"]
+    assert host_name(guest) == "beta"
     assert [step.state for step in job.steps.all()][:3] == ["queued", "checking", "preparing"]
     assert fleet.world.guests("beta")[guest.uuid].stamp == ""
 
 
-@pytest.mark.parametrize("fault", ["target_killed", "cable_cut"])
-def test_a_move_that_breaks_leaves_the_guest_where_it_was(fleet: Fleet, fault: str) -> None:
+def test_the_figures_are_kept(fleet: Fleet) -> None:
+    slow(fleet, 0.3)
+    job = migrate(fleet, fleet.guest("alpha"))
+    migration = GuestMigration.objects.get(pk=job.pk)
+    assert job.progress["percent"] == 100
+    assert migration.samples
+    assert migration.bytes_moved
+    assert "copying" in [step.state for step in job.steps.all()]
+
+
+@pytest.mark.parametrize("fault", ["target_killed", "source_killed", "cable_cut"])
+def test_a_move_that_breaks_leaves_the_guest_where_it_was(fleet: Fleet, monkeypatch: Any, fault: str) -> None:
+    monkeypatch.setattr(runner, "VERIFY_SECONDS", 5.0)
+    slow(fleet, 0.2)
     guest = fleet.guest("alpha")
     fleet.world.add_fault("alpha", at="migration", do=fault, seconds=0.05)
     job = migrate(fleet, guest)
@@ -35,3 +95,268 @@ def test_a_move_that_breaks_leaves_the_guest_where_it_was(fleet: Fleet, fault: s
     assert job.state == "failed", job.message
     assert "stayed on alpha" in job.message
     assert fleet.world.running_on(guest.uuid) == ("alpha",)
+    assert host_name(guest) == "alpha"
+
+
+def test_a_refusal_is_told_and_nothing_moved(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="migration", do="refused")
+    job = migrate(fleet, guest)
+    assert (job.state, job.message) == (
+        "failed",
+        "The target host does not accept this guest. The guest stayed on alpha.",
+    )
+
+
+def test_two_running_copies_are_shouted_about(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="migration", do="both_running")
+    job = migrate(fleet, guest)
+    assert job.state == "needs_attention"
+    assert "Both run it: power it off on one of them at once" in job.message
+
+
+def test_a_guest_that_stopped_on_arrival_is_told(fleet: Fleet) -> None:
+    fleet.world.add_fault("alpha", at="migration", do="lost")
+    job = migrate(fleet, fleet.guest("alpha"))
+    assert job.state == "needs_attention"
+    assert "beta has it powered off" in job.message
+
+
+def test_a_target_that_stays_silent_needs_a_person(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="migration", do="target_killed", seconds=60)
+    job = migrate(fleet, guest)
+    assert job.state == "needs_attention"
+    assert "beta does not answer" in job.message
+    assert fleet.world.running_on(guest.uuid) == ("alpha",)
+
+
+def test_a_start_that_does_not_answer_is_looked_at_not_repeated(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="start_migration", do="unreachable")
+    job = migrate(fleet, guest)
+    assert job.state == "failed", job.message
+    with fleet.world.open() as state:
+        assert state.hosts["alpha"].moves == [], "asked once, not taken, not asked again"
+
+
+def test_readings_that_fail_for_a_moment_are_no_end(fleet: Fleet, monkeypatch: Any) -> None:
+    monkeypatch.setattr(runner, "SILENCE_SECONDS", 5.0)
+    slow(fleet, 0.2)
+    fleet.world.add_fault("alpha", at="poll_migration", do="unreachable", times=3)
+    assert migrate(fleet, fleet.guest("alpha")).state == "succeeded"
+    assert fleet.world.fired("alpha", at="poll_migration") == 3
+
+
+def test_a_move_we_lost_sight_of_is_found_again(fleet: Fleet) -> None:
+    slow(fleet, 0.6)
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="poll_migration", do="broken", times=0)
+    fleet.world.add_fault("alpha", at="poll_migration", do="rejected")
+    job = migrate(fleet, guest)
+    assert fleet.world.fired("alpha", at="poll_migration") == 1
+    assert job.state == "succeeded", job.message
+    assert host_name(guest) == "beta"
+
+
+# -- checks in the worker
+
+
+def change_guest(fleet: Fleet, guest: Guest, host: str, **values: Any) -> None:
+    with fleet.world.open() as state:
+        for name, value in values.items():
+            setattr(state.hosts[host].guests[guest.uuid], name, value)
+
+
+def test_what_changed_since_the_click_is_seen(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    change_guest(fleet, guest, "alpha", state=GuestState.OFF)
+    assert go(job).message == "alpha has it powered off, so the guest cannot be moved now."
+
+
+def test_a_target_that_went_into_maintenance_is_refused(fleet: Fleet) -> None:
+    job = submit(fleet, fleet.guest("alpha"))
+    fleet.hosts["beta"].maintenance = True
+    fleet.hosts["beta"].save()
+    ended = go(job)
+    assert ended.state == "failed"
+    assert ended.message.startswith("beta is in maintenance.")
+    assert GuestMigration.objects.get(pk=job.pk).findings[0]["check"] == "maintenance"
+
+
+def test_a_finding_of_the_hypervisor_stops_it(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    change_guest(fleet, guest, "alpha", snapshot_count=1)
+    ended = go(job)
+    assert ended.state == "failed"
+    assert ended.message == "The guest has snapshots, which cannot move with it. Delete them."
+
+
+@pytest.mark.parametrize("at", ["sight_guest", "check_migration"])
+def test_a_host_that_does_not_answer_before_the_start(fleet: Fleet, at: str) -> None:
+    fleet.world.add_fault("alpha", at=at, do="unreachable")
+    job = migrate(fleet, fleet.guest("alpha"))
+    assert job.state == "failed", job.message
+    assert [step.state for step in job.steps.all()] == ["queued", "checking", "failed"]
+
+
+def test_a_removed_host_is_told(fleet: Fleet) -> None:
+    job = submit(fleet, fleet.guest("alpha"))
+    GuestMigration.objects.update(target_host=None)
+    assert "removed from the inventory" in go(job).message
+
+
+def test_a_guest_that_went_elsewhere_meanwhile(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    Guest.objects.filter(pk=guest.pk).update(host=fleet.hosts["beta"])
+    assert go(job).message == "The guest is not on alpha any more."
+
+
+def test_a_silent_source_row_is_no_target(fleet: Fleet) -> None:
+    job = submit(fleet, fleet.guest("alpha"))
+    fleet.hosts["beta"].source.state = SourceState.UNREACHABLE
+    fleet.hosts["beta"].source.save()
+    assert go(job).message.startswith("beta is not connected.")
+
+
+# -- cancel
+
+
+def test_a_cancel_while_it_copies_leaves_the_guest(fleet: Fleet, monkeypatch: Any) -> None:
+    slow(fleet, 20.0)
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", lambda: request_cancel(job=job, by="ada"))
+    ended = go(job)
+    assert (ended.state, ended.message) == ("cancelled", "Cancelled. The guest stayed on alpha.")
+    assert fleet.world.running_on(guest.uuid) == ("alpha",)
+
+
+@pytest.mark.parametrize("method", ["sight_guest", "check_migration"])
+def test_a_cancel_before_the_start_moves_nothing(fleet: Fleet, monkeypatch: Any, method: str) -> None:
+    job = submit(fleet, fleet.guest("alpha"))
+    at_call(monkeypatch, method, lambda: request_cancel(job=job, by="ada"))
+    ended = go(job)
+    assert (ended.state, ended.message) == ("cancelled", "Cancelled before anything was moved.")
+    with fleet.world.open() as state:
+        assert state.hosts["alpha"].moves == []
+
+
+def test_a_cancel_that_came_too_late_is_told(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", lambda: request_cancel(job=job, by="ada"))
+    ended = go(job)
+    assert (ended.state, ended.message) == ("succeeded", "The guest runs on beta. It was too late to cancel.")
+    assert host_name(guest) == "beta"
+
+
+def test_somebody_else_s_cancel_is_a_failure(fleet: Fleet, monkeypatch: Any) -> None:
+    slow(fleet, 20.0)
+    guest = fleet.guest("alpha")
+
+    def abort() -> None:
+        with fleet.world.open() as state:
+            state.hosts["alpha"].moves[0].cancelled = True
+
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", abort)
+    ended = go(job)
+    assert ended.state == "failed"
+    assert ended.message == "Somebody cancelled it on the host itself. The guest stayed on alpha."
+
+
+# -- take-over
+
+
+def test_a_move_that_runs_is_adopted(fleet: Fleet, monkeypatch: Any) -> None:
+    slow(fleet, 0.4)
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", kill)
+    die(job)
+    assert go(job).state == "succeeded"
+    with fleet.world.open() as state:
+        assert len(state.hosts["alpha"].moves) == 1
+
+
+def test_a_move_that_was_never_begun_is_begun(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "start_migration", kill)
+    die(job)
+    assert Job.objects.get(pk=job.pk).state == JobState.PREPARING
+    assert go(job).state == "succeeded"
+    assert host_name(guest) == "beta"
+
+
+def test_a_stamp_without_a_move_is_verified_not_begun_again(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "start_migration", kill)
+    die(job)
+    change_guest(fleet, guest, "alpha", stamp=GuestMigration.objects.get(pk=job.pk).stamp)
+    ended = go(job)
+    assert ended.state == "failed"
+    assert "stayed on alpha" in ended.message
+    with fleet.world.open() as state:
+        assert state.hosts["alpha"].moves == []
+
+
+def test_a_move_that_ended_meanwhile_is_verified(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", kill)
+    die(job)
+    assert fleet.world.running_on(guest.uuid) == ("beta",)
+    assert host_name(guest) == "alpha", "nobody told the row yet"
+    assert go(job).state == "succeeded"
+    assert host_name(guest) == "beta"
+
+
+def test_a_cancel_that_outlived_its_worker_is_done(fleet: Fleet, monkeypatch: Any) -> None:
+    slow(fleet, 20.0)
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "poll_migration", kill)
+    die(job)
+    request_cancel(job=job, by="ada")
+    assert go(job).state == "cancelled"
+    assert fleet.world.running_on(guest.uuid) == ("alpha",)
+
+
+def test_a_worker_that_woke_up_starts_nothing(fleet: Fleet, monkeypatch: Any) -> None:
+    """It was stopped right before its call; meanwhile another one finished the job."""
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+
+    def overtaken() -> None:
+        Job.objects.filter(pk=job.pk).update(lease_until=None)
+        monkeypatch.setattr(runner.Attempt.__init__, "__defaults__", (open_here,))
+        assert go(job).state == "succeeded"
+
+    at_call(monkeypatch, "check_migration", overtaken)
+    run(str(job.pk))
+    assert fleet.world.running_on(guest.uuid) == ("beta",)
+    assert Job.objects.get(pk=job.pk).state == "succeeded"
+    with fleet.world.open() as state:
+        assert sum(len(host.moves) for host in state.hosts.values()) == 1
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the worker runs any more."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def die(job: Job) -> None:
+    """Run until the scripted kill strikes, then let the lease lapse."""
+    with pytest.raises(Killed):
+        run(str(job.pk))
+    Job.objects.filter(pk=job.pk).update(lease_until=None)

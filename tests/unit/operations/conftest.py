@@ -6,7 +6,7 @@ import pytest
 from operations import kinds
 from operations.handle import JobHandle
 from operations.kinds import JobKind
-from operations.leases import claim_job
+from operations.leases import claim_job, heartbeat
 from operations.models import Job
 from operations.services import submit_job
 from tests import runners
@@ -48,3 +48,9 @@ def handle(job: Job) -> JobHandle:
     claimed = claim_job(job.pk)
     assert claimed is not None
     return JobHandle(*claimed)
+
+
+@pytest.fixture(autouse=True)
+def quiet_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's rows are in a transaction that the heartbeat's own connection does not see."""
+    monkeypatch.setattr(heartbeat, "_ensure_thread", lambda: None)

@@ -33,7 +33,9 @@ def test_a_submitted_job_is_queued_audited_and_sent(
 
 def test_a_second_job_on_the_same_object_names_the_first(submit: Callable[..., Job]) -> None:
     first = submit()
-    with pytest.raises(AlreadyOpen, match=r"db-07 already has an open task: Simple \(queued\), asked by test") as refusal:
+    with pytest.raises(
+        AlreadyOpen, match=r"db-07 already has an open task: Simple \(queued\), asked by test"
+    ) as refusal:
         submit()
     assert refusal.value.job == first
     assert Job.objects.count() == 1
@@ -76,7 +78,13 @@ def test_an_ended_job_cannot_be_cancelled(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("role", "allowed"),
-    [(Role.VIEWER, False), (Role.OPERATOR, False), (Role.MIGRATION_ADMIN, True), (Role.AUDITOR, False), (Role.ADMIN, True)],
+    [
+        (Role.VIEWER, False),
+        (Role.OPERATOR, False),
+        (Role.MIGRATION_ADMIN, True),
+        (Role.AUDITOR, False),
+        (Role.ADMIN, True),
+    ],
 )
 def test_who_may_cancel(job: Job, role: str, allowed: bool) -> None:
     user = User.objects.create(username=role, role=role)
