@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drivers.errors import NotFound, NotSupported, Rejected, Unreachable
+from drivers.errors import Busy, NotFound, NotSupported, Rejected, Unreachable
 from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
@@ -110,6 +110,8 @@ class FakeFleetSession:
         with self.acting("power") as (_state, host, _fault):
             guest = _find(host, guest_ref)
             needs, leaves, reason = _POWER[action]
+            if guest.state in needs and (active_move(host, guest.uuid) or not guest.persistent):
+                raise Busy("Another operation of this guest is under way, such as a migration; wait for its end.")
             if guest.state not in needs:
                 raise Rejected(f"The guest is {guest.state}; {action} is not possible now.")
             guest.state, guest.state_reason = leaves, reason

@@ -33,6 +33,9 @@ def read_job(connection: Connection, domain: Any) -> JobReading:
     """The guest's job on this host. Raises: NotFound when the guest is gone."""
     try:
         figures = connection.call(domain.jobStats)
+    except Rejected:
+        # "domain is not running": off, or just left by a migration and not yet forgotten.
+        return JobReading(active=False)
     except NotSupported:
         # Seen with libvirt 9.0: the target of a migration answers "available only on the source host".
         incoming = _is_qemu(connection)
