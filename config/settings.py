@@ -152,6 +152,7 @@ if os.environ.get("PYTEST_VERSION") or DEBUG:
     # Tests and development read static/ directly; no collected manifest is needed.
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     WHITENOISE_USE_FINDERS = True
+    WHITENOISE_AUTOREFRESH = True  # no scan of every file for each test client
 
 # TLS ends at a reverse proxy; plain HTTP on the loopback is the default.
 SECURE_COOKIES = os.environ.get("GUESTHOUSE_HTTPS") == "1"

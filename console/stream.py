@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.views.decorators.http import require_GET
 
 from access.models import may
 from access.roles import Action
@@ -32,6 +33,7 @@ BROKER_RETRY_SECONDS = 3.0
 RETRY_MS = 2000
 
 
+@require_GET
 async def events(request: HttpRequest) -> HttpResponseBase:
     """The stream, from the last event the browser got."""
     session_key = request.session.session_key or ""

@@ -2,7 +2,23 @@
 
 from django.urls import path
 
-from console import access, audit, guests, home, hosts, migrations, networks, power, recent, sources, storage, stream, tasks, tree
+from console import (
+    access,
+    audit,
+    guests,
+    home,
+    hosts,
+    maintenance,
+    migrations,
+    networks,
+    power,
+    recent,
+    sources,
+    storage,
+    stream,
+    tasks,
+    tree,
+)
 from console.health import healthz
 
 urlpatterns = [
@@ -14,6 +30,7 @@ urlpatterns = [
     path("events/", stream.events, name="events"),
     path("tree/<slug:name>/", tree.tree, name="tree"),
     path("hosts/", hosts.host_list, name="host_list"),
+    path("hosts/<uuid:host_id>/maintenance/", maintenance.host_maintenance, name="host_maintenance"),
     path("hosts/<uuid:pk>/", hosts.host_page, name="host_page"),
     path("hosts/<uuid:pk>/<slug:tab>/", hosts.host_page, name="host_tab"),
     path("guests/", guests.guest_list, name="guest_list"),

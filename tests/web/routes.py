@@ -1,0 +1,148 @@
+"""Every address of the console and the API: what it takes and who may.
+
+The table is written by hand and compared with the URL conf: a route that is not here fails the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from access.roles import ROLE_ACTIONS, Action, Role
+
+EVERYBODY = "everybody"  # signed in or not
+SIGNED_IN = "signed in"
+Need = Action | str
+
+
+@dataclass(frozen=True)
+class Route:
+    """`get` and `post` say who may; None where the method is not allowed. `kwargs` are named by their object."""
+
+    name: str
+    get: Need | None = None
+    post: Need | None = None
+    kwargs: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_api(self) -> bool:
+        return self.name.startswith("api:")
+
+    def need(self, method: str) -> Need | None:
+        return {"GET": self.get, "POST": self.post}.get(method)
+
+
+def page(name: str, get: Need | None = Action.VIEW, post: Need | None = None, /, **kwargs: str) -> Route:
+    data = POSTED.get(name, {})
+    return Route(name, get, post, kwargs, data)
+
+
+def api(name: str, get: Need | None = Action.VIEW, post: Need | None = None, /, **kwargs: str) -> Route:
+    return page(f"api:{name}", get, post, **kwargs)
+
+
+# What a POST needs to get as far as the act; objects are named in braces.
+POSTED: dict[str, dict[str, Any]] = {
+    "account_password": {"current": "x", "new": "y", "again": "y"},
+    "account_tokens": {"name": "script"},
+    "host_maintenance": {"on": "1"},
+    "user_add": {"username": "new", "role": "viewer"},
+    "user_role": {"role": "auditor"},
+    "source_add": {"name": "new", "transport": "tcp", "address": "10.0.0.77"},
+    "source_credentials": {"username": "op"},
+    "guest_migrate": {"target_host": "{other_host}", "from_host": "{host}", "live": "true"},
+    "api:guest-power": {"action": "shutdown"},
+    "api:migrations": {"guest": "{guest}", "target_host": "{other_host}", "live": True},
+}
+
+VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
+
+ROUTES = [
+    page("healthz", EVERYBODY),
+    page("login", EVERYBODY, EVERYBODY),
+    page("logout", None, SIGNED_IN),
+    page("account_password", SIGNED_IN, SIGNED_IN),
+    page("account_tokens", SIGNED_IN, SIGNED_IN),
+    page("token_revoke", None, SIGNED_IN, token_id="own_token"),
+    page("user_list", USERS),
+    page("user_add", USERS, USERS),
+    page("user_page", USERS, user_id="user"),
+    page("user_role", None, USERS, user_id="user"),
+    page("user_disable", USERS, USERS, user_id="user"),
+    page("user_enable", None, USERS, user_id="user"),
+    page("user_reset_password", USERS, USERS, user_id="user"),
+    page("audit_list", Action.AUDIT),
+    page("source_list"),
+    page("source_page", source_id="source"),
+    page("source_add", SOURCES, SOURCES),
+    page("source_draft", SOURCES, draft_id="draft"),
+    page("source_draft_test", None, SOURCES, draft_id="draft"),
+    page("source_draft_accept_key", None, SOURCES, draft_id="draft"),
+    page("source_draft_add", None, SOURCES, draft_id="draft"),
+    page("source_draft_discard", None, SOURCES, draft_id="draft"),
+    page("source_test", None, SOURCES, source_id="source"),
+    page("source_accept_key", None, SOURCES, source_id="source"),
+    page("source_pause", None, SOURCES, source_id="source"),
+    page("source_resume", None, SOURCES, source_id="source"),
+    page("source_read", None, SOURCES, source_id="source"),
+    page("source_credentials", SOURCES, SOURCES, source_id="source"),
+    page("source_remove", SOURCES, SOURCES, source_id="source"),
+    page("home"),
+    page("events"),
+    page("tree", name="'hosts"),
+    page("host_list"),
+    page("host_page", pk="host"),
+    page("host_tab", pk="host", tab="'guests"),
+    page("host_maintenance", None, Action.MAINTENANCE, host_id="host"),
+    page("guest_list"),
+    page("guest_page", pk="guest"),
+    page("guest_tab", pk="guest", tab="'tasks"),
+    page("guest_actions", guest_id="guest"),
+    page("guest_power", Action.POWER, Action.POWER, guest_id="guest", action="'shutdown"),
+    page("guest_migrate", Action.MIGRATE, Action.MIGRATE, guest_id="guest"),
+    page("datastore_list"),
+    page("datastore_page", pk="datastore"),
+    page("datastore_tab", pk="datastore", tab="'guests"),
+    page("switch_list"),
+    page("switch_page", pk="switch"),
+    page("switch_tab", pk="switch", tab="'guests"),
+    page("recent_tasks"),
+    page("task_list"),
+    page("task_page", task_id="task"),
+    page("task_live", task_id="task"),
+    page("task_cancel", Action.CANCEL, Action.CANCEL, task_id="task"),
+    page("migration_list"),
+    page("migration_page", migration_id="migration"),
+    page("migration_live", migration_id="migration"),
+    *(api(name) for name in ("sources", "hosts", "guests", "datastores", "switches", "tasks")),
+    *(api(f"{name}s-detail", id=name) for name in ("source", "host", "guest", "datastore", "task", "migration")),
+    api("switches-detail", id="switch"),
+    api("guest-targets", id="guest"),
+    api("guest-power", None, Action.POWER, id="guest"),
+    api("migrations", VIEW, Action.MIGRATE),
+    api("migration-cancel", None, Action.CANCEL, id="migration"),
+    api("task-cancel", None, Action.CANCEL, id="task"),
+]
+BY_NAME = {route.name: route for route in ROUTES}
+
+
+def allowed(need: Need, role: str | None) -> bool:
+    """Whether a role, or nobody, may."""
+    if need == EVERYBODY:
+        return True
+    if role is None:
+        return False
+    return need == SIGNED_IN or need in ROLE_ACTIONS[Role(role)]
+
+
+def url_names(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
+    """The name of every address there is."""
+    for one in (resolver or get_resolver()).url_patterns:
+        if isinstance(one, URLResolver):
+            yield from url_names(one, f"{prefix}{one.namespace}:" if one.namespace else prefix)
+        elif isinstance(one, URLPattern):
+            yield f"{prefix}{one.name}"
