@@ -16,9 +16,11 @@ from console.ages import guest_silence
 from console.areas import gauge, tabs
 from console.listing import list_response
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
+from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
 from inventory.models import Guest
+from migrations.selectors import migration_list
 from operations.selectors import jobs_of
 
 # Names that no device has: what the page says of a disk's or NIC's kind.
@@ -39,13 +41,17 @@ def guest_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
-    """One guest: state, placement, what it is plugged into, its load; and its tasks."""
+    """One guest: state, placement, what it is plugged into, its load; its migrations and tasks."""
     require(request.user, Action.VIEW)
     guest = get_object_or_404(guest_rows(user=request.user), pk=pk)
     context = _frame(guest, tab)
     if tab == "tasks":
         jobs = jobs_of(user=request.user, target_kind="guest", target_id=guest.pk)
         return list_response(request, TASKS, jobs, template="guests/guest_tasks.html", context=context, live="tasks")
+    if tab == "migrations":
+        moves = migration_list(user=request.user).filter(guest=guest)
+        template = "guests/guest_migrations.html"
+        return list_response(request, MIGRATIONS, moves, template=template, context=context, live="tasks")
     if tab != "summary":
         raise Http404
     return render(request, "guests/guest_page.html", {**context, **_summary(guest)})
@@ -53,7 +59,7 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
 
 def _frame(guest: Guest, tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
-    labels = [("summary", _("Summary"), None), ("tasks", _("Tasks"), None)]
+    labels = [("summary", _("Summary"), None), ("migrations", _("Migrations"), None), ("tasks", _("Tasks"), None)]
     return {
         "guest": guest,
         "silence": guest_silence(guest),

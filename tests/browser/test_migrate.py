@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from inventory.models import Guest
-from lab.api import LabGuest
+from lab.api import Lab, LabGuest
 from migrations.models import GuestMigration
-from tests.browser.conftest import Desk
-from tests.stack import Product, wait_until
+from tests.browser.desk import Desk
+from tests.e2e.conftest import lab, lab_folder, make_lab, session_lab  # noqa: F401 - fixtures
+from tests.stack import Product, running_product, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
 MOVE_MS = 120_000
 SOON_MS = 30_000
@@ -28,6 +32,29 @@ WATCH_PERCENT = """() => {
     look();
     new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
 }"""
+
+
+@pytest.fixture(scope="module")
+def module_product(session_lab: Lab, django_db_blocker: Any) -> Iterator[Product]:  # noqa: F811
+    with django_db_blocker.unblock(), running_product(session_lab, web=True) as running:
+        yield running
+
+
+@pytest.fixture
+def product(module_product: Product, lab: Lab, django_db_blocker: Any) -> Iterator[Product]:  # noqa: F811
+    """The product with its pages on the lab's hosts; this process uses the same database."""
+    with django_db_blocker.unblock():
+        module_product.stack.mend()
+        yield module_product
+
+
+@pytest.fixture
+def desk(product: Product, context: BrowserContext) -> Iterator[Desk]:
+    """A window; at the end nothing may have been complained of."""
+    desk = Desk(context.new_page(), product.stack.url)
+    desk.listen()
+    yield desk
+    assert desk.problems == []
 
 
 @pytest.fixture
@@ -78,7 +105,7 @@ def test_a_move_is_watched_to_its_end(product: Product, desk: Desk, slow_guest: 
     desk.page.evaluate(WATCH_PERCENT)
     expect(desk.page.locator("#stage-copying")).to_have_attribute("aria-current", "step", timeout=MOVE_MS)
     expect(desk.page.locator("#migration-chart canvas")).to_be_visible(timeout=SOON_MS)
-    assert desk.findings_in_both_themes() == []
+    assert desk.findings() == []
     expect(desk.page.locator("#migration-state")).to_have_text("succeeded", timeout=MOVE_MS)
     expect(desk.page.locator("#migration-body")).to_contain_text(f"The guest runs on {to}.")
     assert desk.is_same, "nothing was loaded anew"
@@ -127,7 +154,7 @@ def test_a_guest_is_powered_off_and_started(product: Product, desk: Desk, guest:
     desk.page.get_by_role("link", name="Power off…").click()
     dialog = desk.page.get_by_role("dialog")
     expect(dialog).to_contain_text(guest.name)
-    assert desk.findings_in_both_themes() == []
+    assert desk.findings() == []
     dialog.get_by_role("button", name="Power off").click()
     expect(state).to_contain_text("off", timeout=SOON_MS)
     wait_until(lambda: guest.running_on == [], "it is off")
@@ -161,16 +188,16 @@ def test_a_viewer_sees_grey_buttons_and_why(product: Product, desk: Desk, guest:
     migrate = desk.page.get_by_role("button", name="Migrate…")
     expect(migrate).to_have_attribute("aria-disabled", "true")
     expect(migrate).to_have_attribute("title", "Your role does not allow this: migrate guests.")
-    assert desk.findings_in_both_themes() == []
+    assert desk.findings() == []
 
 
 def test_lists_and_pages_of_tasks_are_for_everybody(product: Product, desk: Desk, guest: LabGuest) -> None:
     desk.sign_in("auditor")
     for path in (reverse("migration_list"), reverse("task_list")):
         desk.open(path)
-        assert desk.findings_in_both_themes() == [], path
+        assert desk.findings() == [], path
     row = product.guest(guest)
     migration = GuestMigration.objects.filter(guest=row).first()
     if migration is not None:
         desk.open(reverse("migration_page", args=[migration.pk]))
-        assert desk.findings_in_both_themes() == []
+        assert desk.findings() == []

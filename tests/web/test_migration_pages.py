@@ -375,6 +375,13 @@ def test_the_list_asks_the_database_equally_often_for_many_rows(
     assert len(response.context["list"].rows) == 40
 
 
+def test_a_guest_has_its_own_migrations(client_as: ClientAs, rack: Rack) -> None:
+    make_migration(rack.guest, rack.there, "succeeded")
+    make_migration(make_guest("web-01", rack.there), rack.here, "succeeded")
+    response = client_as("viewer").get(reverse("guest_tab", args=[rack.guest.pk, "migrations"]))
+    assert [row.guest_name for row in response.context["list"].page.rows] == ["db-07"]
+
+
 def test_a_disk_that_is_not_shared_says_which(client_as: ClientAs) -> None:
     inventory = Inventory(hosts=2, guests=0)
     guest = make_guest("db-07", inventory.hosts[0])
