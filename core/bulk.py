@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -44,13 +45,20 @@ def upsert(
     _write(model, columns, rows, _upsert(model, columns, key, keep, newer))
 
 
-def update(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> None:
-    """Update rows by the first column, the primary key; the other columns get the values."""
-    sqlite = connection.vendor == "sqlite"
-    if sqlite:  # the key goes last, as its placeholder does
-        rows = [(*row[1:], row[0]) for row in rows]
-    ordered = (*columns[1:], columns[0]) if sqlite else columns
-    _write(model, ordered, rows, _update(model, columns))
+def update(
+    model: type[Model], columns: Sequence[str], rows: Sequence[Values], *, keys: int = 1, newer: str = ""
+) -> None:
+    """Update rows by the first `keys` columns, which say which row; the other columns get the values.
+
+    With `newer`, a time column among the others, a row changes only when the new value is not older.
+    """
+    if connection.vendor != "sqlite":
+        _write(model, columns, rows, _update(model, columns, keys, newer))
+        return
+    # As the placeholders stand: values, keys, and the time once more.
+    order = [*range(keys, len(columns)), *range(keys)] + ([columns.index(newer)] if newer else [])
+    ordered = list(map(itemgetter(*order), rows))
+    _write(model, [columns[position] for position in order], ordered, _update(model, columns, keys, newer))
 
 
 def delete_rows(model: type[Model], ids: Sequence[Any]) -> None:
@@ -134,16 +142,18 @@ def _upsert(model: type[Model], columns: Sequence[str], key: Sequence[str], keep
     return statement
 
 
-def _update(model: type[Model], columns: Sequence[str]) -> str:
-    key, *others = _quoted(model, columns)
-    if connection.vendor == "sqlite":
-        sets = ", ".join(f"{name} = %s" for name in others)
-        return f"UPDATE {_table(model)} SET {sets} WHERE {key} = %s"  # noqa: S608
-    sets = ", ".join(f"{name} = v.{name}" for name in others)
-    return (
-        f"UPDATE {_table(model)} SET {sets} FROM {_recordset(model, columns)} "  # noqa: S608
-        f"WHERE {_table(model)}.{key} = v.{key}"
-    )
+def _update(model: type[Model], columns: Sequence[str], keys: int, newer: str) -> str:
+    names, table = _quoted(model, columns), _table(model)
+    sqlite = connection.vendor == "sqlite"
+    values = ["%s" if sqlite else f"v.{name}" for name in names]
+    pairs = list(zip(names, values, strict=True))
+    sets = ", ".join(f"{name} = {value}" for name, value in pairs[keys:])
+    where = [f"{table}.{name} = {value}" for name, value in pairs[:keys]]
+    if newer:
+        name, value = pairs[list(columns).index(newer)]
+        where.append(f"{table}.{name} <= {value}")
+    source = "" if sqlite else f" FROM {_recordset(model, columns)}"
+    return f"UPDATE {table} SET {sets}{source} WHERE {' AND '.join(where)}"  # noqa: S608
 
 
 Converter = Callable[[Any], Any]

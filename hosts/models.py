@@ -125,7 +125,7 @@ class HostState(models.TextChoices):
 class Host(Row):
     """A physical server that runs guests."""
 
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="hosts")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="hosts", db_index=False)
     datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="hosts")
     ref = models.CharField(max_length=255)
     uuid = models.CharField(max_length=36, db_index=True)

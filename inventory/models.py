@@ -28,10 +28,11 @@ class Guest(Row):
     `host` is where it runs, or where it is defined when it does not run: the winner among its placements.
     """
 
-    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="guests")
+    # No index of their own for foreign keys that begin another one: each costs at every poll.
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="guests", db_index=False)
     uuid = models.CharField(max_length=36)
     twin = models.PositiveSmallIntegerField(default=0)
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="guests")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="guests", db_index=False)
     ref = models.CharField(max_length=255)
     name = NameField(max_length=255)
     title = models.CharField(max_length=255, blank=True)
@@ -51,7 +52,7 @@ class Guest(Row):
     addresses = models.CharField(max_length=500, blank=True)  # of all NICs, for lists
     conflict = models.TextField(blank=True)  # a sentence when another running guest has the same UUID
     fact_hash = models.CharField(max_length=32, blank=True)  # of the fact these columns show
-    devices_hash = models.CharField(max_length=32, blank=True)  # of the host, disks and NICs below
+    devices_hash = models.CharField(max_length=32, blank=True)  # of disks, NICs and their links, and how many
     evidence_at = models.DateTimeField()
     placed_at = models.DateTimeField(null=True, blank=True)  # a verified move: no read begun before it counts
     missing_since = models.DateTimeField(null=True, blank=True)
@@ -92,7 +93,7 @@ class Placement(Row):
     """
 
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="placements")
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="placements")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="placements", db_index=False)
     ref = models.CharField(max_length=255)
     state = models.CharField(max_length=16, choices=GuestState.choices)
     state_reason = models.CharField(max_length=64, blank=True)
@@ -114,7 +115,7 @@ class Placement(Row):
 
 
 class Disk(Row):
-    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="disks")
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="disks", db_index=False)
     datastore = models.ForeignKey(Datastore, on_delete=models.SET_NULL, null=True, blank=True, related_name="disks")
     position = models.PositiveSmallIntegerField()
     target = models.CharField(max_length=64)
@@ -137,10 +138,10 @@ class Disk(Row):
 
 
 class Nic(Row):
-    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="nics")
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="nics", db_index=False)
     switch = models.ForeignKey(VirtualSwitch, on_delete=models.SET_NULL, null=True, blank=True, related_name="nics")
     position = models.PositiveSmallIntegerField()
-    mac = models.CharField(max_length=32, db_index=True)
+    mac = models.CharField(max_length=32)
     model = models.CharField(max_length=32, blank=True)
     kind = models.CharField(max_length=32)
     network = models.CharField(max_length=255, blank=True)

@@ -13,11 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, OperationalError, connection
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from core import bulk
 from core.db import write_transaction
 from core.events import MANY, Change, publish
+from core.ids import new_ids
 from drivers.types import GuestFact
 from hosts.diff import DatabaseId, database_id, id_column, time_value
 from hosts.facts import Findings, identity
@@ -28,14 +29,28 @@ from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
 from inventory.models import Disk, Guest, Nic, Placement
-from inventory.values import CONTENT, DISK, NIC, content_row, devices_digest, disk_rows, nic_rows
+from inventory.values import (
+    CONTENT,
+    DISK,
+    MOST_DEVICES,
+    NIC,
+    content_row,
+    device_counts,
+    devices_digest,
+    disk_row,
+    nic_row,
+)
 
-# One batch stays under 100 ms on SQLite, where it holds the only write lock.
-BATCH = 500
+# SQLite has one write lock for everybody: a batch holds it for less than 100 ms. PostgreSQL locks rows and plans better
+# for more of them.
+BATCH = {"sqlite": 500, "postgresql": 5000}
 ATTEMPTS = 3
 
 GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")
-PLAIN = ("id", "state", "state_reason", "fact_hash", "evidence_at", "devices_hash", *CONTENT)
+# What a plain change always writes, and the indexed columns it writes only when they differ: an index costs more than
+# a row.
+PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash")
+UNINDEXED = tuple(name for name in CONTENT if name not in {"name", "vcpus", "memory_bytes"})
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
 
 
@@ -75,8 +90,9 @@ def apply_items(reading: Reading, items: list[Item]) -> None:
     Raises: LeaseLost.
     Transaction: one for each batch.
     """
-    for start in range(0, len(items), BATCH):
-        _apply_batch(reading, items[start : start + BATCH])
+    size = BATCH[connection.vendor]
+    for start in range(0, len(items), size):
+        _apply_batch(reading, items[start : start + size])
 
 
 def settle_contested(reading: Reading) -> None:
@@ -147,24 +163,26 @@ class _Batch:
         return plain, others, uuids
 
     def _write_plain(self, plain: list[tuple[Item, _Plain]]) -> None:
-        at, findings = self.reading.read_at, self.reading.findings
-        guests, states, words, said = [], [], [], []
+        at = self.reading.read_at
+        states, words, said = [], [], []
+        contents = _Contents()
         devices: list[Devices] = []
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
-            guest = (row.guest_id, item.state, item.state_reason)
             if item.fact is None:
-                states.append((*guest, at))
+                states.append((item.host_id, row.guest_id, at, item.state, item.state_reason))
                 said.append(word)
                 continue
             links = self.reading.links.of(item.host_id)
             after = devices_digest(item.fact, links)
-            guests.append((*guest, item.fact_hash, at, after, *content_row(item.fact, findings)))
+            head = (item.host_id, row.guest_id, at, item.state_reason, item.fact_hash, after)
+            contents.add(head, item.state, content_row(item.fact, self.reading.findings), row)
             words.append((*word, item.fact_hash))
             if after != row.devices_hash:
-                devices.append((row.guest_id, item.fact, links))
-        bulk.update(Guest, PLAIN, guests)
-        bulk.update(Guest, ("id", "state", "state_reason", "evidence_at"), states)
+                devices.append((row.guest_id, row.devices_hash, item.fact, links))
+        contents.write()
+        # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
+        bulk.update(Guest, ("host", "id", "evidence_at", "state", "state_reason"), states, keys=2, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words)
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said)
         write_devices(devices)
@@ -218,10 +236,29 @@ class _Batch:
             links = self.reading.links.of(database_id(row.host_id))
             after = devices_digest(row.fact, links)
             if after != row.devices_hash:
-                devices.append((database_id(row.id), row.fact, links))
+                devices.append((database_id(row.id), row.devices_hash, row.fact, links))
                 digests.append((row.id, after))
         write_devices(devices)
         bulk.update(Guest, ("id", "devices_hash"), digests)
+
+
+class _Contents:
+    """Updates of guests, sorted by which indexed columns change."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+
+    def add(self, head: tuple[Any, ...], state: str, values: tuple[Any, ...], row: _Plain) -> None:
+        name, title, notes, vcpus, memory, *rest = values
+        now = {"state": state, "name": name, "vcpus": vcpus, "memory_bytes": memory}
+        before = (row.state, row.name, row.vcpus, row.memory_bytes)
+        changed = tuple(key for key, was in zip(now, before, strict=True) if now[key] != was)
+        values = (*head, title, notes, *rest, *(now[key] for key in changed))
+        self.rows.setdefault(changed, []).append(values)
+
+    def write(self) -> None:
+        for changed, rows in self.rows.items():
+            bulk.update(Guest, (*PLAIN, *UNINDEXED, *changed), rows, keys=2, newer="evidence_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,31 +266,35 @@ class _Plain:
     guest_id: DatabaseId
     uuid: str
     devices_hash: str
+    state: str
+    name: str
+    vcpus: int
+    memory_bytes: int
     simple: bool
 
 
 # `simple`: the guest has one row and one word, stands where that word is from, and nothing newer is known.
 _PLAIN_QUERY = """
-    SELECT {word}, {guest}, g.uuid, g.devices_hash,
+    SELECT {word}, {guest}, g.uuid, g.devices_hash, g.state, g.name, g.vcpus, g.memory_bytes,
            g.host_id = p.host_id AND g.ref = p.ref AND g.twin = 0 AND g.conflict = '' AND g.missing_since IS NULL
            AND NOT p.contested AND p.evidence_at <= %s AND g.evidence_at <= %s
            AND (g.placed_at IS NULL OR g.placed_at < %s)
            AND NOT EXISTS (SELECT 1 FROM inventory_placement q WHERE q.guest_id = g.id AND q.id <> p.id)
     FROM inventory_placement p JOIN inventory_guest g ON g.id = p.guest_id
-    WHERE p.id {among} ORDER BY g.id {lock}
+    WHERE p.id {among}
 """
 
 
 def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _Plain]:
-    """The rows behind these words, locked until the transaction ends."""
+    """The rows behind these words."""
     if not ids:
         return {}
     moving = {database_id(guest) for guest in moving_guests()}
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
         return {
-            word: _Plain(guest, uuid, devices, bool(simple) and guest not in moving)
-            for word, guest, uuid, devices, simple in cursor.fetchall()
+            word: _Plain(guest, *rest, bool(simple) and guest not in moving)
+            for word, guest, *rest, simple in cursor.fetchall()
         }
 
 
@@ -262,8 +303,8 @@ def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[An
     times = [time_value(read_at)] * 3
     if connection.vendor == "sqlite":
         marks = f"IN ({', '.join(['%s'] * len(ids))})"
-        return _PLAIN_QUERY.format(among=marks, lock="", **columns), [*times, *ids]
-    query = _PLAIN_QUERY.format(among="= ANY(%s::uuid[])", lock="FOR UPDATE OF g", **columns)
+        return _PLAIN_QUERY.format(among=marks, **columns), [*times, *ids]
+    query = _PLAIN_QUERY.format(among="= ANY(%s::uuid[])", **columns)
     return query, [*times, ids]
 
 
@@ -443,14 +484,41 @@ def _changes(groups: list[Group]) -> Iterator[Change]:
         yield from (Change("guest", str(row.id), "removed") for row in group.merged)
 
 
-Devices = tuple[DatabaseId, GuestFact, HostLinks]
+Devices = tuple[DatabaseId, str, GuestFact, HostLinks]
 
 
 def write_devices(guests: list[Devices]) -> None:
-    """Disks and NICs of these guests as their facts and their host's links say."""
-    disks = [row for guest_id, fact, links in guests for row in disk_rows(guest_id, fact, links)]
-    nics = [row for guest_id, fact, links in guests for row in nic_rows(guest_id, fact, links)]
-    bulk.upsert(Disk, DISK, disks, key=("guest", "position"), keep=("id",))
-    bulk.upsert(Nic, NIC, nics, key=("guest", "position"), keep=("id",))
-    bulk.delete_from(Disk, "guest", "position", [(guest_id, len(fact.disks)) for guest_id, fact, _links in guests])
-    bulk.delete_from(Nic, "guest", "position", [(guest_id, len(fact.nics)) for guest_id, fact, _links in guests])
+    """Disks and NICs of guests, as facts and links say: (guest, its digest before, fact, links)."""
+    disks: list[tuple[Any, ...]] = []
+    nics: list[tuple[Any, ...]] = []
+    counts = []
+    for guest_id, before, fact, links in guests:
+        _digest = links.digest  # puts the paths in order
+        disks += [(guest_id, n, *disk_row(disk, links)) for n, disk in enumerate(fact.disks[:MOST_DEVICES])]
+        nics += [(guest_id, n, *nic_row(nic, links)) for n, nic in enumerate(fact.nics[:MOST_DEVICES])]
+        counts.append((guest_id, *device_counts(before)))
+    _replace(Disk, DISK, disks, {guest_id: count for guest_id, count, _nics in counts})
+    _replace(Nic, NIC, nics, {guest_id: count for guest_id, _disks, count in counts})
+
+
+def _replace(
+    model: type[Model], columns: tuple[str, ...], rows: list[tuple[Any, ...]], before: dict[DatabaseId, int]
+) -> None:
+    """Update the rows that are there, insert the others, delete what is left over. `before` counts rows by guest."""
+    left = dict.fromkeys(before, 0)
+    known, new = [], []
+    for row in rows:
+        left[row[0]] += 1
+        (known if row[1] < before[row[0]] else new).append(row)
+    bulk.update(model, ("guest", "position", *columns), known, keys=2)
+    ids = new_ids(len(new))
+    # A digest that was reset says nothing of what is there: then an insert may meet a row.
+    bulk.upsert(
+        model,
+        ("id", "guest", "position", *columns),
+        [(row_id, *row) for row_id, row in zip(ids, new, strict=True)],
+        key=("guest", "position"),
+        keep=("id",),
+    )
+    surplus = [(guest, count) for guest, count in left.items() if count < before[guest] or not before[guest]]
+    bulk.delete_from(model, "guest", "position", surplus)

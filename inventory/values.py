@@ -6,12 +6,10 @@ from collections.abc import Callable
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from django.utils.translation import gettext as _
 
-from core.ids import new_ids
 from drivers.types import DiskFact, GuestFact, NicFact
 from hosts.facts import (
     BIGGEST_INTEGER,
@@ -43,9 +41,6 @@ CONTENT = (
     "addresses",
 )
 DISK = (
-    "id",
-    "guest",
-    "position",
     "target",
     "device",
     "bus",
@@ -58,8 +53,8 @@ DISK = (
     "capacity_bytes",
     "datastore",
 )
-NIC = ("id", "guest", "position", "mac", "model", "kind", "network", "bridge", "link_up", "addresses", "switch")
-MOST_DEVICES = 256
+NIC = ("mac", "model", "kind", "network", "bridge", "link_up", "addresses", "switch")
+MOST_DEVICES = 255
 MOST_ADDRESSES = 64
 MOST_PASSTHROUGH = 64
 
@@ -95,8 +90,15 @@ def guest_digest(fact: GuestFact) -> str:
 
 
 def devices_digest(fact: GuestFact, links: HostLinks) -> str:
-    """Of disks and NICs and of what they are linked to on this host."""
-    return digest((links.digest, fact.disks, fact.nics))
+    """Of disks and NICs and of what they are linked to on this host; ends with how many there are of each."""
+    body = canonical((links.digest, fact.disks, fact.nics))
+    counts = (min(len(fact.disks), MOST_DEVICES), min(len(fact.nics), MOST_DEVICES))
+    return f"{blake2b(body, digest_size=14).hexdigest()}{counts[0]:02x}{counts[1]:02x}"
+
+
+def device_counts(devices_hash: str) -> tuple[int, int]:
+    """How many disks and NICs the rows of a guest with this digest have."""
+    return (int(devices_hash[-4:-2], 16), int(devices_hash[-2:], 16)) if devices_hash else (0, 0)
 
 
 def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
@@ -136,15 +138,8 @@ def _note_changes(fact: GuestFact, row: tuple[Any, ...], findings: Findings) -> 
         findings.add(about, cut_finding(row[0]))
 
 
-def disk_rows(guest_id: UUID | str, fact: GuestFact, links: HostLinks) -> list[tuple[Any, ...]]:
-    disks = fact.disks[:MOST_DEVICES]
-    return [
-        (row_id, guest_id, position, *_disk(disk), links.datastore_of(disk))
-        for position, (row_id, disk) in enumerate(zip(new_ids(len(disks)), disks, strict=True))
-    ]
-
-
-def _disk(disk: DiskFact) -> tuple[Any, ...]:
+def disk_row(disk: DiskFact, links: HostLinks) -> tuple[Any, ...]:
+    """The values of DISK."""
     return (
         text(disk.target, 64),
         text(disk.device, 16),
@@ -156,18 +151,12 @@ def _disk(disk: DiskFact) -> tuple[Any, ...]:
         disk.read_only,
         disk.shareable,
         None if disk.capacity_bytes is None else number(disk.capacity_bytes),
+        links.datastore_of(disk),
     )
 
 
-def nic_rows(guest_id: UUID | str, fact: GuestFact, links: HostLinks) -> list[tuple[Any, ...]]:
-    nics = fact.nics[:MOST_DEVICES]
-    return [
-        (row_id, guest_id, position, *_nic(nic), links.switch_of(nic))
-        for position, (row_id, nic) in enumerate(zip(new_ids(len(nics)), nics, strict=True))
-    ]
-
-
-def _nic(nic: NicFact) -> tuple[Any, ...]:
+def nic_row(nic: NicFact, links: HostLinks) -> tuple[Any, ...]:
+    """The values of NIC."""
     return (
         text(nic.mac, 32),
         text(nic.model, 32),
@@ -176,4 +165,5 @@ def _nic(nic: NicFact) -> tuple[Any, ...]:
         text(nic.bridge, 64),
         nic.link_up,
         [text(address, 64) for address in nic.addresses[:MOST_ADDRESSES]],
+        links.switch_of(nic),
     )

@@ -11,7 +11,7 @@ from hosts.models import Host
 class VirtualSwitch(Row):
     """A virtual switch of one host: on libvirt a network."""
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="switches")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="switches", db_index=False)
     ref = models.CharField(max_length=255)
     uuid = models.CharField(max_length=36)
     name = NameField(max_length=255)

@@ -11,7 +11,7 @@ from hosts.models import Datacenter, Host
 class Datastore(Row):
     """A place that holds disks. `identity` says when two mounts are one datastore; see storage.identity."""
 
-    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="datastores")
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="datastores", db_index=False)
     identity = models.CharField(max_length=500)
     name = NameField(max_length=255)
     technology = models.CharField(max_length=16, choices=[(t.value, t.value) for t in Technology])
@@ -40,7 +40,7 @@ class DatastoreMount(Row):
     """One host's view of a datastore: on libvirt a storage pool."""
 
     datastore = models.ForeignKey(Datastore, on_delete=models.CASCADE, related_name="mounts")
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="mounts")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="mounts", db_index=False)
     ref = models.CharField(max_length=255)
     name = models.CharField(max_length=255)
     path = models.CharField(max_length=1000, blank=True)
