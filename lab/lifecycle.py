@@ -117,6 +117,7 @@ def down(place: Place) -> None:
         wait_for(lambda: not owner.alive(), OWNER_STOP_SECONDS)
     with state.lab_lock(place):
         remove(place)
+        state.remove_lab_lock(place)
 
 
 def is_mine(place: Place) -> bool:

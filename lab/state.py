@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from lab.processes import LabError, ProcessRef
 
@@ -225,11 +225,30 @@ def save(place: Place, state: LabState) -> None:
 def lock(name: str) -> Iterator[None]:
     """Hold a machine-wide lock; a dead holder's lock is free."""
     RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (RUNTIME / f"{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    path = RUNTIME / f"{name}.lock"
+    with contextlib.ExitStack() as opened:
+        while True:
+            handle = opened.enter_context(path.open("w"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_at(handle, path):
+                break
+            handle.close()
         yield
+
+
+def _is_at(handle: IO[str], path: Path) -> bool:
+    """Whether the open file is still the one at the path, and not one that was removed while we waited for it."""
+    try:
+        return path.stat().st_ino == os.fstat(handle.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def lab_lock(place: Place) -> contextlib.AbstractContextManager[None]:
     """Only one command at a time may change a lab."""
     return lock(f"lab-{place.name}")
+
+
+def remove_lab_lock(place: Place) -> None:
+    """Remove the lock's file, as its holder: a lab that is down leaves nothing."""
+    (RUNTIME / f"lab-{place.name}.lock").unlink(missing_ok=True)

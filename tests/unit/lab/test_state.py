@@ -1,5 +1,6 @@
 """Names, folders and the memory of a lab."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,28 @@ def test_a_half_written_state_counts_as_none(tmp_path: Path) -> None:
     assert state.load(place) is None
     with pytest.raises(LabError, match="Lab demo is not up"):
         state.need(place)
+
+
+def test_a_lock_is_held_by_one_also_when_its_file_is_removed(tmp_path: Path) -> None:
+    place = state.make_place("demo", str(tmp_path))
+    turns: list[str] = []
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with state.lab_lock(place):
+            turns.append("second")
+
+    thread = threading.Thread(target=second)
+    with state.lab_lock(place):
+        thread.start()
+        waiting.wait()
+        turns.append("first")
+        state.remove_lab_lock(place)
+    thread.join()
+    assert turns == ["first", "second"]
+    with state.lab_lock(place):
+        assert (state.RUNTIME / "lab-demo.lock").exists()
 
 
 def test_an_unknown_host_is_one_sentence() -> None:
