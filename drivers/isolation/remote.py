@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from drivers.errors import Unreachable
 from drivers.isolation.process import Child, Late, NotSent
 from drivers.isolation.wire import METHODS, RELEASE
 from drivers.types import (
@@ -34,11 +35,13 @@ class RemoteSession:
         self._key = key
         self._deadline_s = deadline_s
         self._child: Child | None = None
+        self._broken = False
         self.capabilities: frozenset[Capability] = frozenset()
 
     def open(self) -> Child:
         """Open the session in a child, or take the one that is open there."""
         self._child, self.capabilities = child, _can = self._pool.hold(self._endpoint, self._key, self._deadline_s)
+        self._broken = False
         return child
 
     def close(self) -> None:
@@ -93,10 +96,17 @@ class RemoteSession:
                 continue  # the child was taken out of service meanwhile; opening anew has its own end
             except Late:
                 raise self._pool.give_up(child, self._key, self._endpoint, limit) from None
+            except Unreachable:
+                self._broken = True
+                raise
 
     def _ensure_child(self) -> Child:
-        """Another source's hang may have closed our child to new calls: then we go on in a fresh one."""
-        if self._child is not None and self._child.accepting:
+        """Our child, with the session open in it.
+
+        After a lost connection it is opened anew; when another source's hang has closed our child to new calls, we go
+        on in a fresh one.
+        """
+        if self._child is not None and self._child.accepting and not self._broken:
             return self._child
         self.close()
         return self.open()

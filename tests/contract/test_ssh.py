@@ -1,0 +1,186 @@
+"""libvirt over a real SSH server that runs on a lab host."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import AuthFailed, DriverError, HostKeyChanged, Rejected, Unreachable
+from drivers.isolation import SessionPool
+from drivers.ssh import probe_host_key, probe_host_keys
+from drivers.types import Endpoint, Transport
+from lab import hosts
+from lab.api import Lab, LabHost
+from tests.contract.conftest import lab_endpoint
+from tests.contract.subjects import DEADLINE_S, wait_until
+from tests.contract.test_reads import settled
+
+PORT = 2222
+USER, PASSWORD = "vmadmin", "correct-horse-battery"
+KINDS = {"ed25519": ["-t", "ed25519"], "ecdsa": ["-t", "ecdsa"], "rsa": ["-t", "rsa", "-b", "2048"]}
+
+
+def make_key(folder: Path, name: str, kind: str) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", folder / name, *KINDS[kind]], check=True)
+    return folder / name
+
+
+def public(key: Path) -> str:
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def inside(host: LabHost, *command: str) -> list[str]:
+    init = hosts.init_pid(host.lab.place, host.name)
+    return ["nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", *command]
+
+
+@dataclass(frozen=True)
+class Server:
+    """An SSH server on a lab host; it has an ed25519 and an ecdsa host key and knows one client key of each kind."""
+
+    host: LabHost
+    folder: Path
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
+            kind="libvirt",
+            transport=Transport.SSH,
+            address=self.host.address,
+            port=PORT,
+            username=USER,
+            private_key=(self.folder / "client-ed25519").read_text(),
+            host_key=public(self.folder / "host-ed25519"),
+        )
+
+
+@pytest.fixture(scope="module")
+def server(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    host, folder = session_lab.hosts[0], tmp_path_factory.mktemp("ssh")
+    clients = [make_key(folder, f"client-{kind}", kind) for kind in KINDS]
+    host_keys = [make_key(folder, f"host-{kind}", kind) for kind in ("ed25519", "ecdsa")]
+    (folder / "authorized").write_text("".join(f"{public(key)}\n" for key in clients))
+    lines = [f"HostKey {key}" for key in host_keys]
+    lines += [f"Port {PORT}", f"ListenAddress {host.address}", f"AuthorizedKeysFile {folder}/authorized"]
+    lines += ["PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication yes", "PermitRootLogin yes"]
+    (folder / "sshd.conf").write_text("\n".join(lines) + "\n")
+    account = f"mkdir -p /run/sshd; useradd -M -o -u 0 {USER}; echo '{USER}:{PASSWORD}' | chpasswd"
+    subprocess.run(inside(host, "sh", "-c", account), check=True, capture_output=True)
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or pytest.skip("there is no sshd here")
+    command = inside(host, sshd, "-D", "-e", "-f", str(folder / "sshd.conf"))
+    with (folder / "sshd.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    wait_until(lambda: _listens(host.address), "sshd listening")
+    yield Server(host, folder)
+    process.terminate()
+    process.wait()
+
+
+def _listens(address: str) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((address, PORT), timeout=1).close()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_key_of_each_kind_signs_in(lab: Lab, server: Server, pool: SessionPool, kind: str) -> None:
+    endpoint = replace(server.endpoint, private_key=(server.folder / f"client-{kind}").read_text())
+    with (
+        pool.session(endpoint, deadline_s=DEADLINE_S) as by_ssh,
+        pool.session(lab_endpoint(server.host), deadline_s=DEADLINE_S) as by_tcp,
+    ):
+        assert settled(by_ssh.snapshot()) == settled(by_tcp.snapshot())
+        assert by_ssh.read_states().complete
+
+
+def test_a_password_signs_in(lab: Lab, server: Server, pool: SessionPool) -> None:
+    endpoint = replace(server.endpoint, private_key="", password=PASSWORD)
+    with pool.session(endpoint, deadline_s=DEADLINE_S) as session:
+        assert session.snapshot().complete
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"private_key": "", "password": "wrong"}, AuthFailed),
+        ({"private_key": "no key at all"}, AuthFailed),
+        ({"username": "nobody-here"}, AuthFailed),
+        ({"host_key": ""}, AuthFailed),
+        ({"port": PORT + 1}, Unreachable),
+    ],
+)
+def test_what_is_refused(
+    lab: Lab, server: Server, pool: SessionPool, change: dict[str, str], kind: type[DriverError]
+) -> None:
+    endpoint = replace(server.endpoint, **change)  # type: ignore[arg-type]
+    with pytest.raises(kind) as raised, pool.session(endpoint, deadline_s=DEADLINE_S):
+        pytest.fail("opened")  # pragma: no cover
+    assert type(raised.value) is kind
+    assert "wrong" not in raised.value.message
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_another_host_key_is_an_error_that_says_so(
+    lab: Lab, server: Server, pool: SessionPool, tmp_path: Path, kind: str
+) -> None:
+    """Of the same kind, and of a kind the host does not have."""
+    other = public(make_key(tmp_path, "other", kind))
+    with pytest.raises(HostKeyChanged), pool.session(replace(server.endpoint, host_key=other), deadline_s=DEADLINE_S):
+        pytest.fail("opened")  # pragma: no cover
+
+
+def test_every_kind_of_host_key_can_be_pinned(lab: Lab, server: Server, pool: SessionPool) -> None:
+    """ssh is told to ask for the accepted kind, whatever it would prefer."""
+    for fact in probe_host_keys(server.host.address, PORT):
+        with pool.session(replace(server.endpoint, host_key=fact.key), deadline_s=DEADLINE_S) as session:
+            assert session.read_states().complete
+
+
+def test_the_host_keys_are_shown(lab: Lab, server: Server) -> None:
+    best, other = probe_host_keys(server.host.address, PORT)
+    assert best.key == public(server.folder / "host-ed25519")
+    assert other.key == public(server.folder / "host-ecdsa")
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", server.folder / "host-ed25519.pub"], check=True, capture_output=True, text=True
+    )
+    assert best.fingerprint == shown.stdout.split()[1]
+    assert probe_host_key(server.host.address, PORT, accepted=other.key) == other
+    assert probe_host_key(server.host.address, PORT, accepted="ssh-rsa AAAA") == best
+
+
+def test_no_ssh_server_shows_no_key(lab: Lab, server: Server) -> None:
+    with pytest.raises(Unreachable):
+        probe_host_key(server.host.address, PORT + 1)
+
+
+def test_no_libvirt_behind_ssh(lab: Lab, server: Server, pool: SessionPool) -> None:
+    server.host.kill_libvirtd()
+    with pytest.raises(Rejected, match="libvirt"), pool.session(server.endpoint, deadline_s=DEADLINE_S):
+        pytest.fail("opened")  # pragma: no cover
+
+
+def test_nothing_is_left_behind(lab: Lab, server: Server) -> None:
+    """No key on disk at any time after, no ssh process once the pool is closed."""
+    own = SessionPool(processes=1)
+    with own.session(server.endpoint, deadline_s=DEADLINE_S) as session:
+        (child,) = own.process_ids()
+        assert session.read_states().complete
+        (ssh,) = _children(child)
+        shown = b"".join(Path(f"/proc/{ssh}/{name}").read_bytes() for name in ("cmdline", "environ"))
+        assert b"libvirt-sock" in shown
+        assert b"PRIVATE KEY" not in shown
+        assert not [fd for fd in Path(f"/proc/{child}/fd").iterdir() if "memfd" in os.readlink(fd)]  # noqa: PTH115
+    own.close()
+    wait_until(lambda: not Path(f"/proc/{ssh}").exists(), "the end of ssh")
+
+
+def _children(pid: int) -> list[int]:
+    listed = (Path(f"/proc/{pid}/task") / task.name / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    return [int(child) for path in listed for child in path.read_text().split()]
