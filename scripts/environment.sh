@@ -70,10 +70,15 @@ set_up() {
   trap clean_up EXIT
   take_turn
   : >"$log" || fail "the disk that holds $home is full or read-only; free some space and start again."
-  provide "$@"
   # An environment that tests were run in stays one, also when only the console is started.
   [ ! -e "$venv/bin/pytest" ] || kind=dev
-  ready "$kind" || build "$kind"
+  if ready "$kind"; then
+    provide "$@"
+  else
+    find_python || set -- "$@" python
+    provide "$@" build
+    build "$kind"
+  fi
   trap - INT TERM HUP EXIT
   exec 9>&-
 }
@@ -107,7 +112,6 @@ build() {
   free=$(df -Pk "$work" | tail -n 1 | (read -r _ _ _ kib _; echo "$kib"))
   [ "$free" -ge 1000000 ] || fail "the disk that holds $home has less than 1 GB free; free some space and start again."
   require_python
-  provide build
   rm -rf -- "$venv".new.* "$venv".old.*
   staged=$venv.new.$$
   say "Making the Python environment (once; some minutes on a small machine)."

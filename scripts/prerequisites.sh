@@ -131,10 +131,8 @@ find_python() {
   return 1
 }
 
-# require_python: sets python, installing the distribution's if there is none that will do.
+# require_python: sets python, or says that there is none that will do.
 require_python() {
-  find_python && return 0
-  distribution_row >/dev/null && provide python
-  find_python && return 0
-  fail "Python 3.11 or newer with venv and its headers is needed, and $(system_name) has none; install it and start again."
+  find_python || fail "Python 3.11 or newer with venv and its headers is needed, and $(system_name) has none;\
+ install it and start again."
 }

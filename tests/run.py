@@ -72,7 +72,7 @@ SLOW = ("e2e", "browser", "faults")
 PHASES = (
     Phase("fast tests on SQLite", FAST),
     Phase("fast tests on PostgreSQL", FAST, database="postgresql"),
-    Phase("launcher", ("launcher",), side_by_side=False),
+    Phase("launcher", ("launcher",)),
     *(Phase(f"{name} on SQLite", (name,), side_by_side=False) for name in SLOW),
 )
 FULL_PHASES = tuple(
@@ -126,8 +126,7 @@ def phase_of(path: str) -> Phase:
     """How tests at this place are run: on SQLite, or on the database that DATABASE_URL names."""
     parts = Path(path.partition("::")[0]).parts
     folder = parts[1] if len(parts) > 1 else ""
-    alone = not set(FAST) & {folder}
-    return Phase(path, (), database="as given", side_by_side=not alone)
+    return Phase(path, (), database="as given", side_by_side=folder in (*FAST, "launcher"))
 
 
 # -- checks

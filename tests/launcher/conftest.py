@@ -53,6 +53,7 @@ class Machine:
         self._tool("apt-cache", RECORDING)
         self._tool("apt-get", RECORDING)
         self._tool("dpkg", RECORDING)
+        self.set_sudo(False)
         self._put_installer()
         release = folder / "os-release"
         release.write_text('ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian 12"\n')
@@ -78,6 +79,10 @@ class Machine:
         """Whether the distribution's packages are there."""
         answer = 'for name; do [[ $name == -* || $name == *\\$* ]] || printf "installed:%s " "$name"; done'
         self._tool("dpkg-query", f"#!/bin/bash\nshift 3\n{answer if installed else 'exit 1'}\n")
+
+    def set_sudo(self, allowed: bool) -> None:
+        """Whether sudo works without asking."""
+        self._tool("sudo", RECORDING if allowed else "#!/bin/bash\nexit 1\n")
 
     def become(self, user_id: int) -> None:
         self._tool("id", f"#!/bin/bash\necho {user_id}\n")

@@ -191,3 +191,24 @@ def test_the_demo_as_a_plain_user_prints_the_one_command(machine):
     done = machine.run("demo")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].strip() == f"sudo {machine.home}/guesthouse demo"
+
+
+def test_the_demo_goes_on_by_sudo_with_what_was_set_for_it(machine):
+    machine.become(1000)
+    machine.set_sudo(True)
+    machine.run("demo", "--port", "9000", GUESTHOUSE_DATA="/srv/it")
+    words = machine.calls[-1].split()
+    assert words[:2] == ["sudo", "env"]
+    assert "GUESTHOUSE_DATA=/srv/it" in words
+    assert words[-4:] == [f"{machine.home}/guesthouse", "demo", "--port", "9000"]
+
+
+def test_missing_packages_are_installed_by_sudo(machine):
+    machine.become(1000)
+    machine.set_sudo(True)
+    machine.set_packages_installed(False)
+    machine.run("manage")
+    assert any(
+        call.startswith("sudo sh -c export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a")
+        for call in machine.calls
+    )
