@@ -1,0 +1,177 @@
+"""Every field of every fact is exercised by some recording or fixture: a field nobody fills cannot stay unnoticed."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from drivers.libvirt import parse
+from drivers.libvirt.jobs import JobReading
+from drivers.libvirt.migrate import progress_of
+from drivers.libvirt.raw import RawGuest, RawHost, RawInventory, RawNetwork, RawPool
+from drivers.types import (
+    DatastoreFact,
+    DiskFact,
+    GuestFact,
+    GuestLoadFact,
+    GuestState,
+    GuestStateFact,
+    HostFact,
+    HostLoadFact,
+    MigrationPhase,
+    MigrationProgress,
+    NicFact,
+    Snapshot,
+    StateReading,
+    StorageClass,
+    SwitchFact,
+    SwitchKind,
+    Technology,
+)
+from tests.unit.drivers.record import Recording
+
+FIXTURES = Path(__file__).parent / "fixtures"
+FACTS = (
+    HostFact,
+    GuestFact,
+    DiskFact,
+    NicFact,
+    DatastoreFact,
+    SwitchFact,
+    GuestStateFact,
+    GuestLoadFact,
+    HostLoadFact,
+    Snapshot,
+    StateReading,
+    MigrationProgress,
+)
+RECORDINGS = sorted((FIXTURES / "recordings").glob("*.json"))
+
+
+def texts(folder: str) -> list[str]:
+    return [path.read_text() for path in sorted((FIXTURES / folder).glob("*.xml"))]
+
+
+def handwritten() -> Snapshot:
+    stats: dict[str, int | str] = {"state.state": 1, "state.reason": 1, "block.count": 1, "block.0.name": "vda"}
+    stats["block.0.capacity"] = 1
+    guests = [
+        RawGuest(f"00000000-0000-4000-8000-{number:012}", "g", xml, stats, True, number % 2 == 0, number)
+        for number, xml in enumerate(texts("guests"))
+    ]
+    guests += [
+        RawGuest(f"00000000-0000-4000-8001-{code:012}", f"state-{code}", stats={"state.state": code})
+        for code in range(8)
+    ]
+    host = RawHost(
+        "kvm-01",
+        "QEMU",
+        7002022,
+        9000000,
+        ("x86_64", 1, 2, 3, 1, 1, 1, 1),
+        (FIXTURES / "hosts/capabilities.xml").read_text(),
+        (FIXTURES / "hosts/sysinfo.xml").read_text(),
+    )
+    networks = [xml for xml in texts("networks") if xml.startswith("<network")]
+    return parse.snapshot_of(
+        RawInventory(
+            datetime.now(UTC),
+            True,
+            host,
+            tuple(guests),
+            tuple(RawPool(xml, active=bool(number), autostart=True) for number, xml in enumerate(texts("pools"))),
+            tuple(RawNetwork(xml, bool(number), bool(number)) for number, xml in enumerate(networks)),
+        )
+    )
+
+
+def everything() -> Iterator[Any]:
+    yield handwritten()
+    for path in RECORDINGS:
+        recording = msgspec.json.decode(path.read_bytes(), type=Recording)
+        snapshot = parse.snapshot_of(recording.inventory)
+        yield snapshot
+        yield parse.reading_of(recording.reading, snapshot.hosts[0].ref)
+    figures = dict.fromkeys(
+        (
+            "data_total",
+            "data_processed",
+            "data_remaining",
+            "memory_bps",
+            "memory_dirty_rate",
+            "memory_iteration",
+            "downtime",
+            "time_elapsed",
+        ),
+        1,
+    )
+    for paused in (False, True):
+        yield progress_of(JobReading(active=True, outgoing=True, figures=figures), paused_for_switch=paused)
+    # How an attempt ends is shown on real hosts, in tests/contract.
+    yield MigrationProgress(MigrationPhase.ENDED, error="Why.", cancelled=True)
+
+
+def walk(value: Any) -> Iterator[tuple[str, str, Any]]:
+    """(fact, field, value) of everything inside."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            yield type(value).__name__, field.name, inner
+            yield from walk(inner)
+    elif isinstance(value, tuple):
+        for inner in value:
+            yield from walk(inner)
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[tuple[str, str], set[Any]]:
+    values: dict[tuple[str, str], set[Any]] = defaultdict(set)
+    for root in everything():
+        for fact, field, value in walk(root):
+            values[fact, field].add(value)
+    return values
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_every_field_is_filled_by_something(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
+    empty = {
+        field.name
+        for field in dataclasses.fields(fact)
+        if not any(value not in ("", 0, None, (), False) for value in seen[fact.__name__, field.name])
+    }
+    assert empty == set()
+
+
+@pytest.mark.parametrize("fact", [GuestFact, DiskFact, NicFact, DatastoreFact, SwitchFact], ids=lambda f: f.__name__)
+def test_every_yes_and_no_is_seen_both_ways(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
+    questions = [field.name for field in dataclasses.fields(fact) if field.type == "bool"]
+    assert questions
+    assert {name: seen[fact.__name__, name] for name in questions} == {name: {True, False} for name in questions}
+
+
+@pytest.mark.parametrize(
+    ("place", "kinds"),
+    [
+        (("GuestFact", "state"), GuestState),
+        (("SwitchFact", "kind"), SwitchKind),
+        (("DatastoreFact", "technology"), Technology),
+        (("DatastoreFact", "storage_class"), StorageClass),
+    ],
+)
+def test_every_kind_is_seen(place: tuple[str, str], kinds: type[Enum], seen: dict[tuple[str, str], set[Any]]) -> None:
+    assert seen[place] == set(kinds)
+
+
+def test_the_recordings_are_whole() -> None:
+    assert RECORDINGS
+    for path in RECORDINGS:
+        recording = msgspec.json.decode(path.read_bytes(), type=Recording)
+        snapshot = parse.snapshot_of(recording.inventory)
+        assert len(snapshot.guests) == len(recording.inventory.guests) > 0
+        assert all(guest.disks and guest.machine and guest.architecture for guest in snapshot.guests)
