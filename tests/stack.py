@@ -214,7 +214,7 @@ class Stack:
             undo.enter_context(_set(settings, "SOURCE_NETWORKS", [n for n in networks.split(",") if n]))
             undo.callback(_use_broker, settings.REDIS_URL)
             _use_broker(self.redis_url)
-            _use_database(dj_database_url.parse(self.database_url))
+            _use_database(dict(dj_database_url.parse(self.database_url)))
             try:
                 yield
             finally:

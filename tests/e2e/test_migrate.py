@@ -1,10 +1,14 @@
 """A running guest moves between real hosts, and does not notice."""
 
+import pytest
+
+from access.models import User
+from access.roles import Role
 from inventory.models import Guest
 from lab.api import LabGuest
 from migrations.models import GuestMigration
 from migrations.selectors import targets_for
-from migrations.services import submit_migration
+from migrations.services import NotPossible, submit_migration
 from operations.models import ENDED, Job
 from operations.services import request_cancel
 from tests.stack import Product, wait_until
@@ -83,15 +87,37 @@ def slow_down(guest: LabGuest, mib_per_second: int = 4) -> None:
     guest.host.virsh("migrate-setspeed", guest.uuid, str(mib_per_second))
 
 
-def test_a_target_without_the_datastore_is_refused_with_a_sentence(product: Product) -> None:
+def test_every_host_is_a_target_or_says_why_not(product: Product) -> None:
     guest = product.lab.guests[0]
-    row, target = product.settle(guest), product.host(other_host(product, guest))
-    (found,) = [one for one in targets_for(guest=row, user=admin()) if one.host == target]
-    assert found.possible, found.findings
+    row, home = product.settle(guest), guest.host.name
+    targets = targets_for(guest=row, user=admin())
+    assert {target.host.source.name: target.possible for target in targets} == {
+        host.name: host.name != home for host in product.lab.hosts
+    }
+    assert [finding.check for finding in targets[-1].findings] == ["same_host"]
 
 
-def admin():
-    from access.models import User
-    from access.roles import Role
+def test_a_guest_with_a_local_disk_stays_where_it_is(product: Product) -> None:
+    guest = product.lab.add_guest(host=product.lab.hosts[0].name, local_disk=True)
+    row, target = product.settle(guest), product.host(product.lab.hosts[1].name)
+    with pytest.raises(NotPossible) as refusal:
+        submit_migration(guest=row, target_host=target, by="test")
+    assert "shared_disks" in {finding.check for finding in refusal.value.findings}
+    guest.remove()
 
+
+def test_the_command_line_moves_a_guest_and_tells_the_end(product: Product) -> None:
+    guest = product.lab.guests[4]
+    product.settle(guest)
+    to = other_host(product, guest)
+    done = product.stack.manage("migrate_guest", guest.name, str(product.host(to).pk), "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"The guest runs on {product.host(to).name}."
+    assert guest.running_on == [to]
+    again = product.stack.manage("migrate_guest", guest.name, str(product.host(to).pk), "--wait")
+    assert again.returncode != 0
+    assert "is on" in again.stderr
+
+
+def admin() -> User:
     return User(username="admin", role=Role.ADMIN)

@@ -6,8 +6,27 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import (  # the same lab and product as the end-to-end tests
+    lab,
+    lab_folder,
+    make_lab,
+    product,
+    pytest_collection_modifyitems,
+    session_lab,
+    session_product,
+)
 from tests.stack import Stack, running_stack
 from tests.world import Fleet, make_fleet
+
+__all__ = [
+    "lab",
+    "lab_folder",
+    "make_lab",
+    "product",
+    "pytest_collection_modifyitems",
+    "session_lab",
+    "session_product",
+]
 
 
 @pytest.fixture(scope="package")

@@ -10,7 +10,7 @@ import pytest
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
-from drivers.types import GuestState
+from drivers.types import GuestState, PowerAction
 from hosts.models import SourceState
 from inventory import power
 from inventory.models import Guest
@@ -33,7 +33,7 @@ def fleet(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
 
 def short(monkeypatch: Any, action: str, seconds: float = 0.05) -> None:
-    wanted = power.PowerAction(action)
+    wanted = PowerAction(action)
     rule = power.RULES[wanted]
     changed = {name: getattr(rule, name) for name in rule.__slots__} | {"wait_seconds": seconds}
     monkeypatch.setitem(power.RULES, wanted, power.PowerRule(**changed))

@@ -32,7 +32,7 @@ def on_first_look(monkeypatch: Any, act: Any) -> None:
     def sleep(_seconds: float) -> None:
         act(Job.objects.get())
 
-    monkeypatch.setattr(migrate_guest.time, "sleep", sleep)
+    monkeypatch.setattr(f"{migrate_guest.__name__}.time.sleep", sleep)
 
 
 def test_names_or_ids_name_guest_and_host(fleet: Fleet) -> None:

@@ -80,7 +80,7 @@ def test_a_stale_worker_releases_nothing(job: Job) -> None:
 def test_a_worker_that_slept_past_its_lease_goes_no_further(handle: JobHandle, monkeypatch: Any) -> None:
     handle.confirm()
     woken = time.monotonic() + leases.LEASE_SECONDS + 1
-    monkeypatch.setattr(handle_module.time, "monotonic", lambda: woken)
+    monkeypatch.setattr("operations.handle.time.monotonic", lambda: woken)
     with pytest.raises(LeaseLost):
         handle.require_time()
 
