@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,12 +88,27 @@ def load_or_create(path: Path | None = None) -> Instance:
             raise DataError(f"A restore into {directory} did not end; run it again with --force.")
         if not (directory / FILE_NAME).exists():
             _create(directory)
-        instance = _read(directory)
-        for folder in (instance.run_dir, instance.log_dir):
-            _make_private(folder, within=directory)
+        return _read(directory)
     except OSError as error:
         raise DataError(_sentence(directory, error)) from error
-    return instance
+
+
+def make_folders(instance: Instance) -> None:
+    """Make what a running console writes into.
+
+    Raises: DataError.
+    """
+    try:
+        for folder in (instance.run_dir, instance.log_dir):
+            _make_private(folder, within=instance.data_dir)
+    except OSError as error:
+        raise DataError(_sentence(instance.data_dir, error)) from error
+
+
+def remove_far_run_dir(instance: Instance) -> None:
+    """A stopped console leaves nothing outside its data directory."""
+    if instance.data_dir not in instance.run_dir.parents:
+        shutil.rmtree(instance.run_dir, ignore_errors=True)
 
 
 def load(path: Path | None = None) -> Instance | None:

@@ -485,6 +485,7 @@ class Supervisor:
             self._stop([name] if name in self.children else [])
         processes.kill_descendants()
         self._read_output(0)
+        data.remove_far_run_dir(self.instance)
         if self.stop_requested:
             say("  Stopped.")
 
@@ -518,6 +519,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         instance = data.load_or_create(options.data.expanduser().absolute() if options.data else None)
         lock = data.lock(instance.data_dir)
+        data.make_folders(instance)
         taken = listen_address(options.bind, options.port)
     except (RefusedError, data.DataError) as error:
         say(f"guesthouse: {error}")

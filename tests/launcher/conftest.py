@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -237,17 +238,19 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_console(venv: Path, tmp_path: Path) -> Iterator[Callable[..., Console]]:
+def start_console(venv: Path) -> Iterator[Callable[..., Console]]:
+    """Starts consoles, by default all on one data directory; its path is short, as a person's is."""
     started: list[Console] = []
+    with tempfile.TemporaryDirectory(prefix="gh-", dir="/tmp") as folder:
 
-    def start(command: str = "up", *options: str, data: Path | None = None, **environment: str) -> Console:
-        started.append(Console(command, data or tmp_path / "data", venv, *options, **environment))
-        return started[-1]
+        def start(command: str = "up", *options: str, data: Path | None = None, **environment: str) -> Console:
+            started.append(Console(command, data or Path(folder, "data"), venv, *options, **environment))
+            return started[-1]
 
-    yield start
-    for console in started:
-        if console.process.poll() is None:
-            console.stop()
+        yield start
+        for console in started:
+            if console.process.poll() is None:
+                console.stop()
 
 
 @pytest.fixture(scope="session")

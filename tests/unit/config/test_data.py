@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def test_starts_at_once_agree_on_one_key(tmp_path):
 
     with ThreadPoolExecutor(6) as pool:
         assert len(set(pool.map(start, range(6)))) == 1
-    assert sorted(path.name for path in (tmp_path / "var").iterdir()) == ["instance.json", "log", "run"]
+    assert sorted(path.name for path in (tmp_path / "var").iterdir()) == ["instance.json"]
 
 
 def test_loading_makes_nothing(tmp_path):
@@ -131,20 +133,32 @@ def test_sockets_lie_inside_where_their_path_fits(tmp_path):
 def test_sockets_of_a_deep_directory_lie_in_a_short_private_one(tmp_path):
     deep = tmp_path / ("d" * 100)
     instance = data.load_or_create(deep)
-    try:
-        assert len(os.fsencode(instance.valkey_socket)) <= data.SOCKET_PATH_LIMIT
-        assert instance.run_dir.stat().st_mode & 0o777 == 0o700
-        assert data.load_or_create(deep).run_dir == instance.run_dir
-    finally:
-        instance.run_dir.rmdir()
+    data.make_folders(instance)
+    assert len(os.fsencode(instance.valkey_socket)) <= data.SOCKET_PATH_LIMIT
+    assert instance.run_dir.stat().st_mode & 0o777 == 0o700
+    assert data.load_or_create(deep).run_dir == instance.run_dir
+    data.remove_far_run_dir(instance)
+    assert not instance.run_dir.exists()
+
+
+def test_a_run_folder_inside_the_data_directory_stays():
+    folder = Path(tempfile.mkdtemp(prefix="gh-", dir="/tmp"))
+    instance = data.load_or_create(folder)
+    data.make_folders(instance)
+    data.remove_far_run_dir(instance)
+    assert instance.run_dir == folder / "run"
+    assert instance.run_dir.is_dir()
+    shutil.rmtree(folder)
 
 
 def test_a_run_folder_that_is_a_link_is_refused(tmp_path):
-    instance = data.load_or_create(tmp_path / "var")
-    instance.run_dir.rmdir()
+    instance = data.load_or_create(tmp_path / ("d" * 100))
     instance.run_dir.symlink_to(tmp_path)
-    with pytest.raises(data.DataError, match="was not made by Guesthouse"):
-        data.load_or_create(tmp_path / "var")
+    try:
+        with pytest.raises(data.DataError, match="was not made by Guesthouse"):
+            data.make_folders(instance)
+    finally:
+        instance.run_dir.unlink()
 
 
 def test_a_second_holder_of_the_lock_learns_the_address(tmp_path):
