@@ -16,6 +16,7 @@ from access.roles import Action, Role
 from audit.services import record
 from core.db import write_transaction
 from core.errors import Conflict, Forbidden, Invalid
+from core.events import Change, publish
 
 TOKEN_START = "gst_"  # noqa: S105 - lets a scanner for leaked secrets recognize ours
 SHOWN_CHARACTERS = 12
@@ -233,3 +234,4 @@ def _checked_role(role: str) -> str:
 
 def _record(action: str, user: User, *, by: Any, **detail: Any) -> None:
     record(action=action, by=by, target_kind="user", target_id=user.pk, target_name=user.username, **detail)
+    publish(Change("user", str(user.pk)))

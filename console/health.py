@@ -7,5 +7,5 @@ from django.views.decorators.http import require_safe
 
 @login_not_required
 @require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
+def healthz(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})

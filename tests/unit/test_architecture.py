@@ -10,10 +10,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.apps import apps
+from django.apps import AppConfig, apps
 from django.conf import settings
+from django.db.models import Model
 
 HOME = Path(__file__).resolve().parents[2]
 LAYERS = (
@@ -47,7 +49,7 @@ def trees(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 class TestModels:
-    def models(self):
+    def models(self) -> list[type[Model]]:
         return [model for label in settings.LOCAL_APPS for model in apps.get_app_config(label).get_models()]
 
     def test_foreign_keys_point_down(self):
@@ -84,11 +86,11 @@ class TestModels:
         assert not [path for path in HOME.glob("*/migrations") if is_product(path)]
 
 
-def package_of(model) -> str:
-    return model.__module__.split(".")[0]
+def package_of(model: Any) -> str:
+    return str(model.__module__).split(".")[0]
 
 
-def is_ours(config) -> bool:
+def is_ours(config: AppConfig) -> bool:
     return Path(config.path).parent == HOME
 
 
@@ -114,7 +116,7 @@ class TestTasks:
         for tree in parsed:
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "enqueue":
-                    first = node.args[0]
+                    first: Any = node.args[0]
                     found |= {first.value} if isinstance(first, ast.Constant) else constants[first.id]
         return found
 

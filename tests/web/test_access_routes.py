@@ -108,7 +108,8 @@ class World:
             kwargs["data"] = self.data(route)
             if route.is_api or method != "POST":
                 kwargs["content_type"] = "application/json"
-        return getattr(client, method.lower())(self.address(route, role, instead), **kwargs)
+        answer: HttpResponseBase = getattr(client, method.lower())(self.address(route, role, instead), **kwargs)
+        return answer
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def snapshot() -> dict[str, list[Any]]:
     from django.conf import settings
 
     models = [model for label in settings.LOCAL_APPS for model in apps.get_app_config(label).get_models()]
-    return {model.__name__: sorted(model.objects.values_list(), key=str) for model in models}
+    return {model.__name__: sorted(model._default_manager.values_list(), key=str) for model in models}
 
 
 READING = [route for route in ROUTES if route.get is not None and route.name != "events"]

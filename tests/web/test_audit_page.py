@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -37,7 +38,7 @@ def act(action: str, actor: str = "ann", target: str = "kvm-01", day: int = 10, 
 
 def rows(client: Client, q: str) -> list[str]:
     """What the export holds: exactly what the page lists."""
-    answer = client.get(reverse("audit_list"), {"q": q, "export": "csv"})
+    answer: Any = client.get(reverse("audit_list"), {"q": q, "export": "csv"})
     assert answer.status_code == 200, answer.content
     text = b"".join(answer.streaming_content).decode("utf-8-sig")
     return [row["Act"] for row in csv.DictReader(io.StringIO(text)) if row["Act"] != "list.exported"]

@@ -11,7 +11,7 @@ PASSWORD = "a long enough secret"
 @pytest.fixture
 def make_user(db) -> Callable[..., User]:
     def make(username: str, role: str = Role.VIEWER, password: str = "") -> User:
-        user = User(username=username, role=role)
+        user: User = User(username=username, role=role)
         if password:
             user.set_password(password)
         else:
