@@ -82,7 +82,7 @@ def test_cancel_leaves_it_where_it_was(product: Product) -> None:
     assert guest.defined_on == [home]
 
 
-def slow_down(guest: LabGuest, mib_per_second: int = 4) -> None:
+def slow_down(guest: LabGuest, mib_per_second: int = 1) -> None:
     """So that a move takes long enough to be hit in the middle."""
     guest.host.virsh("migrate-setspeed", guest.uuid, str(mib_per_second))
 
