@@ -23,5 +23,5 @@ def make_user(db) -> Callable[..., User]:
 
 
 @pytest.fixture
-def boss(make_user) -> User:
+def boss(make_user: Callable[..., User]) -> User:
     return make_user("boss", Role.ADMIN, PASSWORD)
