@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,8 +39,8 @@ class Instance:
     """What one installation has of its own."""
 
     data_dir: Path
-    secret_key: str
-    fernet_keys: tuple[str, ...]
+    secret_key: str = field(repr=False)
+    fernet_keys: tuple[str, ...] = field(repr=False)
     instance_id: str
 
     @property

@@ -4,16 +4,16 @@ import os
 from pathlib import Path
 
 import dj_database_url
-from csp.constants import NONCE, NONE, SELF  # noqa: F401  (NONCE kept out of the policy on purpose: no inline script)
+from csp.constants import NONE, SELF
 
 from config import data
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-INSTANCE = data.load_or_create()
-DATA_DIR = INSTANCE.data_dir
+_instance = data.load_or_create()  # lower case: no setting, so that a debug page does not show it
+DATA_DIR = _instance.data_dir
 
-SECRET_KEY = INSTANCE.secret_key
-CREDENTIAL_KEYS = INSTANCE.fernet_keys
+SECRET_KEY = _instance.secret_key
+CREDENTIAL_KEYS = _instance.fernet_keys
 DEBUG = os.environ.get("GUESTHOUSE_DEBUG") == "1"
 ALLOWED_HOSTS = [name for name in os.environ.get("GUESTHOUSE_ALLOWED_HOSTS", "").split(",") if name] or [
     "localhost",
@@ -109,8 +109,8 @@ SQLITE_OPTIONS = {
 DATABASES = {
     "default": dj_database_url.parse(
         os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR}/guesthouse.sqlite3",
-        conn_max_age=60,
-        conn_health_checks=True,
+        # Under ASGI each request has a thread context of its own: a kept connection would never be used again.
+        conn_max_age=0,
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -118,7 +118,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": os.environ.get("GUESTHOUSE_TEST_SQLITE") or None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = os.environ.get("REDIS_URL") or f"unix://{INSTANCE.valkey_socket}"
+REDIS_URL = os.environ.get("REDIS_URL") or f"unix://{_instance.valkey_socket}"
 
 AUTH_USER_MODEL = "access.User"
 LOGIN_URL = "login"

@@ -208,11 +208,16 @@ def web_program(taken: socket.socket) -> Program:
         command=python(
             *("-m", "uvicorn", "config.asgi:application", "--fd", str(taken.fileno())),
             *("--lifespan", "off", "--timeout-graceful-shutdown", "3", "--ws-per-message-deflate", "false"),
-            *("--no-access-log", "--no-server-header"),
+            *("--no-access-log", "--no-server-header", *proxy_options()),
         ),
         pass_fds=(taken.fileno(),),
         grace_seconds=WORK_GRACE_SECONDS,
     )
+
+
+def proxy_options() -> tuple[str, ...]:
+    """Who sent a request is believed from a proxy's headers only where one is said to stand in front."""
+    return () if os.environ.get("GUESTHOUSE_HTTPS") == "1" else ("--no-proxy-headers",)
 
 
 def beat_program() -> Program:
