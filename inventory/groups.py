@@ -136,7 +136,7 @@ def _told_apart(group: Group) -> list[PlacementWord]:
     main_id = group.guests[0].id if group.guests else None
     apart = []
     for words in by_host.values():
-        words.sort(key=lambda word: (word.guest_id != main_id, word.new, word.ref))
+        words.sort(key=lambda word: (word.guest_id != main_id, word.new, not word.runs, word.ref))
         apart += words[1:]
     return apart
 
