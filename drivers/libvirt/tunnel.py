@@ -52,12 +52,12 @@ _CASES: tuple[tuple[str, DriverError], ...] = (
         AuthFailed("The host refused the sign-in; check the user and its password or key."),
     ),
     (
-        r"not found|No such file or directory|Failed to connect socket|Connection refused.*libvirt",
-        Rejected("SSH works, but libvirt does not answer on the host; check that it is installed and runs."),
+        r"socket to .*: Permission denied|authentication unavailable|access denied",
+        AuthFailed("The account may not use libvirt on the host; add it to the group libvirt there."),
     ),
     (
-        r"Permission denied|authentication unavailable|access denied",
-        AuthFailed("The account may not use libvirt on the host; add it to the group libvirt there."),
+        r"not found|No such file or directory|Failed to connect socket|Connection refused.*libvirt",
+        Rejected("SSH works, but libvirt does not answer on the host; check that it is installed and runs."),
     ),
 )
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -65,7 +66,10 @@ def server(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     host, folder = session_lab.hosts[0], tmp_path_factory.mktemp("ssh")
     clients = [make_key(folder, f"client-{kind}", kind) for kind in KINDS]
     host_keys = [make_key(folder, f"host-{kind}", kind) for kind in ("ed25519", "ecdsa")]
-    (folder / "authorized").write_text("".join(f"{public(key)}\n" for key in clients))
+    forced = make_key(folder, "client-forced", "ed25519")
+    known = [public(key) for key in clients]
+    known.append(f'restrict,command="virt-ssh-helper qemu:///system" {public(forced)}')
+    (folder / "authorized").write_text("\n".join(known) + "\n")
     lines = [f"HostKey {key}" for key in host_keys]
     lines += [f"Port {PORT}", f"ListenAddress {host.address}", f"AuthorizedKeysFile {folder}/authorized"]
     lines += ["PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication yes", "PermitRootLogin yes"]
@@ -78,7 +82,8 @@ def server(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         process = subprocess.Popen(command, stdout=log, stderr=log)
     wait_until(lambda: _listens(host.address), "sshd listening")
     yield Server(host, folder)
-    process.terminate()
+    for child in _children(process.pid):  # nsenter waits for the sshd it forked
+        os.kill(child, signal.SIGTERM)
     process.wait()
 
 
@@ -98,6 +103,13 @@ def test_a_key_of_each_kind_signs_in(lab: Lab, server: Server, pool: SessionPool
     ):
         assert settled(by_ssh.snapshot()) == settled(by_tcp.snapshot())
         assert by_ssh.read_states().complete
+
+
+def test_a_key_that_may_run_nothing_but_the_helper_signs_in(lab: Lab, server: Server, pool: SessionPool) -> None:
+    """As docs/connect-kvm.md advises."""
+    endpoint = replace(server.endpoint, private_key=(server.folder / "client-forced").read_text())
+    with pool.session(endpoint, deadline_s=DEADLINE_S) as session:
+        assert session.snapshot().complete
 
 
 def test_a_password_signs_in(lab: Lab, server: Server, pool: SessionPool) -> None:
@@ -160,10 +172,14 @@ def test_no_ssh_server_shows_no_key(lab: Lab, server: Server) -> None:
         probe_host_key(server.host.address, PORT + 1)
 
 
-def test_no_libvirt_behind_ssh(lab: Lab, server: Server, pool: SessionPool) -> None:
+def test_no_libvirt_behind_ssh(lab: Lab, server: Server) -> None:
     server.host.kill_libvirtd()
-    with pytest.raises(Rejected, match="libvirt"), pool.session(server.endpoint, deadline_s=DEADLINE_S):
-        pytest.fail("opened")  # pragma: no cover
+    own = SessionPool(processes=1)  # without the sessions of the tests before
+    try:
+        with pytest.raises(Rejected, match="libvirt"), own.session(server.endpoint, deadline_s=DEADLINE_S):
+            pytest.fail("opened")  # pragma: no cover
+    finally:
+        own.close()
 
 
 def test_nothing_is_left_behind(lab: Lab, server: Server) -> None:
