@@ -4,7 +4,8 @@
   const REFRESH_MS = 2000;
   const box = () => document.getElementById("tree");
   const tabs = () => [...document.querySelectorAll("[data-tree]")];
-  const items = () => [...box().querySelectorAll('[role="treeitem"]')].filter((item) => !item.closest('[aria-expanded="false"] ul'));
+  const items = () => [...box().querySelectorAll('[role="treeitem"]')].filter((item) => item.offsetParent);
+  const branch = (item) => item.nextElementSibling; // the list of its children, if it was loaded
   const selectedTab = () => tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
   let shown = "";
 
@@ -65,17 +66,17 @@
     if (!item) return;
     rove(item);
     item.focus();
-    item.querySelector(".node").scrollIntoView({ block: "nearest" });
+    item.scrollIntoView({ block: "nearest" });
   }
 
   function setOpen(item, open) {
     item.setAttribute("aria-expanded", String(open));
     rememberOpen();
-    if (open && !item.querySelector("ul > li")) { item.setAttribute("aria-busy", "true"); load().finally(() => item.removeAttribute("aria-busy")); }
+    if (open && !branch(item)) { item.setAttribute("aria-busy", "true"); load().finally(() => item.removeAttribute("aria-busy")); }
   }
   const toggle = (item) => setOpen(item, item.getAttribute("aria-expanded") !== "true");
-  const parent = (item) => item.parentElement.closest('[role="treeitem"]');
-  const openItem = (item) => item.querySelector(":scope > .node a")?.click();
+  const parent = (item) => item.closest('[role="group"]')?.previousElementSibling;
+  const openItem = (item) => item.querySelector("a")?.click();
 
   function key(event) {
     const item = event.target.closest('[role="treeitem"]');
@@ -86,7 +87,7 @@
       ArrowUp: () => focus(all[at - 1]),
       Home: () => focus(all[0]),
       End: () => focus(all.at(-1)),
-      ArrowRight: () => { if (expanded === "false") setOpen(item, true); else if (expanded === "true") focus(item.querySelector('[role="treeitem"]')); },
+      ArrowRight: () => { if (expanded === "false") setOpen(item, true); else if (expanded === "true") focus(branch(item)?.querySelector('[role="treeitem"]')); },
       ArrowLeft: () => { if (expanded === "true") setOpen(item, false); else focus(parent(item)); },
       Enter: () => openItem(item),
       " ": () => (expanded === null ? openItem(item) : toggle(item)),
@@ -100,7 +101,7 @@
     typed = Date.now() - typedAt < 700 ? typed + event.key.toLowerCase() : event.key.toLowerCase();
     typedAt = Date.now();
     const from = typed.length === 1 ? at + 1 : at;
-    const found = [...all.slice(from), ...all.slice(0, from)].find((one) => one.querySelector(".node a").textContent.trim().toLowerCase().startsWith(typed));
+    const found = [...all.slice(from), ...all.slice(0, from)].find((one) => one.querySelector("a, .node-name").textContent.trim().toLowerCase().startsWith(typed));
     if (!found) return;
     event.stopPropagation();
     focus(found);
