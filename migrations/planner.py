@@ -55,6 +55,7 @@ class Knowledge:
     committed_bytes: dict[UUID, int] = field(default_factory=dict)
     namesakes: frozenset[UUID] = frozenset()  # hosts with another guest of this name
     doubles: frozenset[UUID] = frozenset()  # other hosts that know a guest with this UUID
+    old_words: frozenset[UUID] = frozenset()  # other hosts that did, before this one was seen where it is
 
 
 Check = Callable[[Knowledge, Host], Iterator[Finding]]
@@ -108,6 +109,7 @@ def learn(guest: Guest, hosts: list[Host]) -> Knowledge:
     nics = tuple(guest.nics.all())
     switches = _switches(ids, nics)
     others = Guest.objects.filter(host__in=ids, missing_since=None).exclude(pk=guest.pk)
+    placed = _placements(guest, ids)
     return Knowledge(
         guest=guest,
         open_job=open_job_for(exclusive=exclusive_key(guest.pk)),
@@ -118,7 +120,8 @@ def learn(guest: Guest, hosts: list[Host]) -> Knowledge:
         bridges=frozenset((switch.host_id, switch.bridge) for switch in switches if switch.bridge),
         committed_bytes=_committed(others),
         namesakes=frozenset(others.filter(name=guest.name).values_list("host_id", flat=True)),
-        doubles=frozenset(_doubles(guest, ids, others)),
+        doubles=frozenset(others.filter(uuid=guest.uuid).values_list("host_id", flat=True)) | placed[True],
+        old_words=placed[False],
     )
 
 
@@ -141,10 +144,16 @@ def _committed(others: QuerySet[Guest]) -> dict[UUID, int]:
     return {host_id: int(total) for host_id, total in sums}
 
 
-def _doubles(guest: Guest, host_ids: set[UUID], others: QuerySet[Guest]) -> Iterator[UUID]:
-    yield from others.filter(uuid=guest.uuid).values_list("host_id", flat=True)
-    placements = Placement.objects.filter(guest=guest, host__in=host_ids)
-    yield from placements.exclude(host=guest.host_id).values_list("host_id", flat=True)
+def _placements(guest: Guest, host_ids: set[UUID]) -> dict[bool, frozenset[UUID]]:
+    """Other hosts that hold a definition of this guest, by whether they were read since it was last seen elsewhere."""
+    rows = Placement.objects.filter(guest=guest, host__in=host_ids).exclude(host=guest.host_id)
+    found = {row.host_id: _was_read_since(row.host.source, guest) for row in rows.select_related("host__source")}
+    return {read: frozenset(host for host, since in found.items() if since is read) for read in (True, False)}
+
+
+def _was_read_since(source: Source, guest: Guest) -> bool:
+    reads = [read for read in (source.states_read_at, source.inventory_read_at) if read is not None]
+    return any(read > guest.evidence_at for read in reads)
 
 
 # -- the guest and the host it is on
@@ -296,6 +305,9 @@ def check_clash(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
     if host.pk in knowledge.doubles:
         message = _("%(host)s already knows a guest with this UUID.") % names
         yield error("uuid_clash", message, _("Remove what is left of it on %(host)s, or give it a new UUID.") % names)
+    elif host.pk in knowledge.old_words:
+        message = _("%(host)s knew this guest when it was last read; it is asked again before the move.") % names
+        yield warning("uuid_clash", message)
     if host.pk in knowledge.namesakes:
         message = _("%(host)s already has another guest named %(guest)s.") % names
         yield error("name_clash", message, _("Rename one of the two."))

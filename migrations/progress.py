@@ -25,10 +25,20 @@ def as_progress(reading: MigrationProgress) -> dict[str, Any]:
 
 
 def percent_of(reading: MigrationProgress) -> int:
-    """How much is copied, of what must be; 100 only when it has ended."""
-    if not reading.bytes_total or reading.bytes_remaining is None:
+    """How far the move is; 100 only when it has ended.
+
+    While the first pass runs nobody knows how much the guest changes meanwhile, so the whole pass is nine tenths of the
+    way. After it: what was sent, of that and what is still to be sent.
+    """
+    total, left, sent = reading.bytes_total, reading.bytes_remaining, reading.bytes_processed
+    if not total or left is None:
         return 0
-    return max(0, min(99, 100 * (reading.bytes_total - reading.bytes_remaining) // reading.bytes_total))
+    done, whole = total - left, total
+    if reading.iteration is not None and reading.iteration <= 1:
+        whole = whole * 10 // 9
+    elif reading.iteration is not None and sent:
+        done, whole = sent, sent + left
+    return max(0, min(99, 100 * done // whole))
 
 
 def seconds_left(reading: MigrationProgress) -> int | None:

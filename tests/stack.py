@@ -281,6 +281,7 @@ def running_stack(
         folder = Path(name)
         folder.chmod(0o700)
         data.load_or_create(folder)
+        (folder / "log").mkdir(exist_ok=True)
         redis_url = undo.enter_context(private_valkey())
         database_url = undo.enter_context(_database(folder))
         stack = Stack(folder, redis_url, database_url, environment or {})

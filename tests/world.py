@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from drivers.fake.world import FakeWorld
 from drivers.registry import load_opener
-from drivers.types import GuestState
+from drivers.types import Endpoint, GuestState
 from hosts.models import Connection, Datacenter, Host, Source, SourceState
 from inventory.models import Disk, Guest, Nic, Placement
 from networks.models import VirtualSwitch
@@ -52,12 +52,13 @@ def make_fleet(path: Path, *names: str, guests: int = 3, seconds: float = 0.0) -
                 guest.state, guest.state_reason, guest.snapshot_count = GuestState.RUNNING, "booted", 0
                 guest.memory_bytes = 1 << 30
     datacenter = Datacenter.objects.create(name="dc")
-    hosts = {name: _make_rows(world, datacenter, name) for name in names}
+    hosts = {name: make_rows(world.endpoint(name), datacenter, name) for name in names}
     return Fleet(world, datacenter, hosts)
 
 
-def _make_rows(world: FakeWorld, datacenter: Datacenter, name: str) -> Host:
-    endpoint, now = world.endpoint(name), timezone.now()
+def make_rows(endpoint: Endpoint, datacenter: Datacenter, name: str) -> Host:
+    """A source, its host and everything on it."""
+    now = timezone.now()
     with closing(load_opener(endpoint)(endpoint)) as session:
         snapshot = session.snapshot()
     source = Source.objects.create(

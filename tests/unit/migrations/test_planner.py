@@ -1,6 +1,7 @@
 """Each check: what makes it speak, and that it is silent otherwise."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from access.models import User
 from access.roles import Role
 from drivers.types import SwitchKind
 from hosts.models import HostState, SourceState
-from inventory.models import Guest, Nic
+from inventory.models import Guest, Nic, Placement
 from inventory.power import submit_power
 from migrations.planner import CHECKS, as_data, check_target
 from migrations.selectors import targets_for
@@ -70,6 +71,18 @@ def namesake(**values: Any) -> Break:
     return change
 
 
+def left_behind(*, read_since: bool) -> Break:
+    """The target holds an old definition; whether it was read since the guest was seen on its host."""
+
+    def change(fleet: Fleet, guest: Guest) -> None:
+        beta, now = fleet.hosts["beta"], timezone.now()
+        Placement.objects.create(guest=guest, host=beta, ref="old", state="off", evidence_at=guest.evidence_at)
+        beta.source.states_read_at = now if read_since else guest.evidence_at - timedelta(seconds=1)
+        beta.source.save()
+
+    return change
+
+
 ERRORS: dict[str, list[Break]] = {
     "guest_missing": [set_guest(missing_since=timezone.now())],
     "guest_conflict": [set_guest(conflict="Two guests have this UUID.")],
@@ -100,7 +113,7 @@ ERRORS: dict[str, list[Break]] = {
     "media": [set_disk(device="cdrom", datastore=None)],
     "networks": [use_switch(active=False), use_switch(kind=SwitchKind.ISOLATED), use_switch(name="other")],
     "name_clash": [namesake(name=None)],
-    "uuid_clash": [namesake(uuid=None)],
+    "uuid_clash": [namesake(uuid=None), left_behind(read_since=True)],
 }
 CASES = [(check, number, change) for check, changes in ERRORS.items() for number, change in enumerate(changes)]
 
@@ -139,6 +152,7 @@ def test_equal_host_uuids_are_told(fleet: Fleet) -> None:
         lambda fleet, guest: guest.nics.update(bridge="br9"),
         lambda fleet, guest: guest.nics.update(kind="direct", bridge=""),
         set_source("beta", transport="ssh"),
+        left_behind(read_since=False),
     ],
 )
 def test_a_warning_does_not_stand_in_the_way(fleet: Fleet, change: Break) -> None:

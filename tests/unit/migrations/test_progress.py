@@ -12,19 +12,29 @@ def reading(**figures: int | None) -> MigrationProgress:
     return MigrationProgress(MigrationPhase.COPYING, **figures)  # type: ignore[arg-type]
 
 
-@given(total=SIZES, remaining=SIZES, rate=SIZES, dirty=SIZES)
+@given(total=SIZES, remaining=SIZES, sent=SIZES, rate=SIZES, dirty=SIZES, iteration=st.none() | st.integers(0, 9))
 def test_any_figures_make_a_percentage_and_an_estimate(
-    total: int | None, remaining: int | None, rate: int | None, dirty: int | None
+    total: int | None,
+    remaining: int | None,
+    sent: int | None,
+    rate: int | None,
+    dirty: int | None,
+    iteration: int | None,
 ) -> None:
-    shown = as_progress(
-        reading(bytes_total=total, bytes_remaining=remaining, rate_bytes_per_s=rate, dirty_rate_bytes_per_s=dirty)
-    )
+    figures = {"bytes_total": total, "bytes_remaining": remaining, "bytes_processed": sent, "iteration": iteration}
+    shown = as_progress(reading(**figures, rate_bytes_per_s=rate, dirty_rate_bytes_per_s=dirty))
     assert 0 <= shown["percent"] <= 99
     assert shown["seconds_left"] is None or shown["seconds_left"] >= 0
 
 
 def test_half_is_half() -> None:
     assert percent_of(reading(bytes_total=8 * MIB, bytes_remaining=4 * MIB)) == 50
+
+
+def test_the_first_pass_is_not_the_whole_way() -> None:
+    first = reading(bytes_total=100, bytes_remaining=1, bytes_processed=60, iteration=1)
+    assert percent_of(first) == 89
+    assert percent_of(reading(bytes_total=100, bytes_remaining=15, bytes_processed=85, iteration=2)) == 85
 
 
 def test_a_guest_that_writes_as_fast_as_we_copy_has_no_end() -> None:
