@@ -235,6 +235,7 @@ class Figure:
     hint: str = ""
 
 
+FIRST_PASS = 1  # how fast the guest writes is not known before its end
 # What is happening, for who watches.
 HINTS = {
     JobState.QUEUED: gettext_lazy("Waits for a free worker."),
@@ -335,7 +336,10 @@ def average_rate(samples: Sequence[Sequence[Any]]) -> float | None:
 def _dirty_figure(migration: GuestMigration) -> Figure:
     hint = _("How fast the guest changes its memory.")
     if migration.job.is_open:
-        rate = migration.job.progress.get("dirty_rate_bytes_per_s")
+        shown = migration.job.progress
+        rate = shown.get("dirty_rate_bytes_per_s")
+        if not rate and (shown.get("iteration") or 0) <= FIRST_PASS:
+            return Figure("dirty", _("Dirty rate"), "", _("Measured at the end of the first pass."))
         return Figure("dirty", _("Dirty rate"), format_rate(rate), hint)
     rates = [point[3] for point in migration.samples if point[3] is not None]
     return Figure("dirty", _("Highest dirty rate"), format_rate(max(rates)) if rates else "", hint)
@@ -345,13 +349,19 @@ def _left_figure(job: Job, shown: dict[str, Any]) -> Figure:
     if not job.is_open:
         return Figure("eta", _("Total time"), format_seconds(seconds_taken(job)), _("From start to end."))
     seconds = shown.get("seconds_left")
+    if (shown.get("iteration") or 0) <= FIRST_PASS:
+        hint = _("For the first pass; what the guest changes meanwhile comes on top.")
+        return Figure("eta", _("Time left"), format_estimate(seconds, at_least=True), hint)
     hint = _("What is left, at the present rate less the dirty rate.")
     return Figure("eta", _("Time left"), format_estimate(seconds), hint)
 
 
-def format_estimate(seconds: int | None) -> str:
+def format_estimate(seconds: int | None, *, at_least: bool = False) -> str:
     """An estimate has no tenths. Units: seconds."""
-    return "" if seconds is None else _("about %(span)s") % {"span": format_span(timedelta(seconds=seconds))}
+    if seconds is None:
+        return ""
+    words = _("at least %(span)s") if at_least else _("about %(span)s")
+    return words % {"span": format_span(timedelta(seconds=seconds))}
 
 
 def _downtime_figure(migration: GuestMigration) -> Figure:
@@ -368,7 +378,7 @@ def pace_warning(job: Job) -> str:
     """A sentence when copying cannot catch up with the guest, else empty."""
     shown = job.progress
     rate, dirty = shown.get("rate_bytes_per_s"), shown.get("dirty_rate_bytes_per_s")
-    copying = job.state == JobState.COPYING and (shown.get("iteration") or 0) > 1
+    copying = job.state == JobState.COPYING and (shown.get("iteration") or 0) > FIRST_PASS
     if not copying or not rate or not dirty or dirty < rate:
         return ""
     return _(

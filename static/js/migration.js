@@ -19,16 +19,19 @@
     return library;
   }
 
-  // Columns for the chart, in MiB: seconds, sent, rate, dirty rate. Readings that say nothing stay gaps.
+  // Columns for the chart, in MiB: seconds, sent, rate, dirty rate. Readings that say nothing stay gaps: how fast the
+  // guest writes is first measured at the end of the first pass; until then it reads as zero.
   function columns(samples) {
     const scale = (value) => (value === null || value === undefined ? null : value / MIB);
+    const measured = samples.findIndex((point) => point[3]);
     return [
       samples.map((point) => point[0]),
-      ...[1, 2, 3].map((at) => samples.map((point) => scale(point[at]))),
+      ...[1, 2].map((at) => samples.map((point) => scale(point[at]))),
+      samples.map((point, at) => (measured < 0 || at < measured ? null : scale(point[3]))),
     ];
   }
 
-  const number = (value) => (value === null || value === undefined ? "–" : value >= 100 ? value.toFixed(0) : value.toFixed(1));
+  const figure = (value, unit) => (value === null || value === undefined ? "–" : `${value.toFixed(value >= 100 ? 0 : 1)} ${unit}`);
 
   function clock(seconds) {
     if (seconds < 60) return `${seconds.toFixed(1)} s`;
@@ -43,6 +46,7 @@
     const series = (label, stroke, more) => ({ label, stroke, width: 1.75, spanGaps: true, points: { show: false }, ...more });
     return {
       width: Math.max(280, node.clientWidth), height: 220, padding: [10, 4, 0, 0],
+      hooks: { draw: [(chart) => requestAnimationFrame(() => showLast(chart === plot ? chart : null))] },
       cursor: { points: { size: 6 }, drag: { x: false, y: false } },
       scales: {
         x: { time: false, range: (_plot, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 1, 1)] },
@@ -51,14 +55,14 @@
       },
       axes: [
         axis({ size: 30, values: (_plot, marks) => marks.map((mark) => `${mark} s`) }),
-        axis({ scale: "bytes", values: (_plot, marks) => marks.map((mark) => `${mark} MiB`), size: 72 }),
-        axis({ scale: "rate", side: 1, grid: { show: false }, values: (_plot, marks) => marks.map((mark) => `${mark} MiB/s`), size: 82 }),
+        axis({ scale: "bytes", stroke: token("--gh-chart-sent"), values: (_plot, marks) => marks.map((mark) => `${mark} MiB`), size: 72 }),
+        axis({ scale: "rate", stroke: token("--gh-chart-rate"), side: 1, grid: { show: false }, values: (_plot, marks) => marks.map((mark) => `${mark} MiB/s`), size: 82 }),
       ],
       series: [
         { label: words.textTime, value: (_plot, value) => (value === null ? "–" : clock(value)) },
-        series(words.textSent, token("--gh-chart-sent"), { scale: "bytes", fill: token("--gh-chart-fill"), value: (_plot, value) => `${number(value)} MiB` }),
-        series(words.textRate, token("--gh-chart-rate"), { scale: "rate", value: (_plot, value) => `${number(value)} MiB/s` }),
-        series(words.textDirty, token("--gh-chart-dirty"), { scale: "rate", dash: [5, 3], value: (_plot, value) => `${number(value)} MiB/s` }),
+        series(words.textSent, token("--gh-chart-sent"), { scale: "bytes", fill: token("--gh-chart-fill"), value: (_plot, value) => figure(value, "MiB") }),
+        series(words.textRate, token("--gh-chart-rate"), { scale: "rate", value: (_plot, value) => figure(value, "MiB/s") }),
+        series(words.textDirty, token("--gh-chart-dirty"), { scale: "rate", dash: [5, 3], value: (_plot, value) => figure(value, "MiB/s") }),
       ],
     };
   }
@@ -85,15 +89,16 @@
     await loadLibrary(node.dataset.uplot);
     if (!node.isConnected || text !== drawn) return;
     const data = columns(samples);
-    if (plot) { plot.setData(data); showLast(); return; }
+    if (plot) { plot.setData(data); return; }
     node.replaceChildren();
     plot = new window.uPlot(options(node), data, node);
-    plot.over.addEventListener("mouseleave", showLast);
-    showLast();
+    plot.over.addEventListener("mouseleave", () => requestAnimationFrame(() => showLast(plot)));
   }
 
   // The legend tells of the moment under the pointer, else of the last reading.
-  function showLast() { if (plot && plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 }); }
+  function showLast(chart) {
+    if (chart && !(chart.cursor.left >= 0)) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
+  }
 
   function redraw() { drawn = ""; plot?.destroy(); plot = null; draw(); }
 

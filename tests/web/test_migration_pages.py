@@ -249,6 +249,14 @@ def test_a_running_move_shows_its_numbers(client_as: ClientAs, rack: Rack) -> No
     assert 'aria-valuenow="42"' in text_of(response)
 
 
+def test_a_dirty_rate_that_nobody_measured_yet_is_no_zero(client_as: ClientAs, rack: Rack) -> None:
+    migration = make_migration(rack.guest, rack.there)
+    migration.job.progress |= {"dirty_rate_bytes_per_s": 0, "iteration": 1}
+    migration.job.save()
+    response = client_as("viewer").get(reverse("migration_page", args=[migration.pk]))
+    assert {figure.key: figure.value for figure in response.context["figures"]}["dirty"] == ""
+
+
 def test_an_ended_move_shows_what_was_measured(client_as: ClientAs, rack: Rack) -> None:
     migration = make_migration(
         rack.guest, rack.there, "succeeded", downtime_ms=27, job={"message": "The guest runs on kvm-02."}

@@ -36,6 +36,7 @@ def test_a_clock_that_was_set_back_takes_no_time_away() -> None:
 
 def test_an_estimate_claims_no_tenths() -> None:
     assert format_estimate(9) == "about 9 s"
+    assert format_estimate(9, at_least=True) == "at least 9 s"
     assert format_estimate(None) == ""
 
 
