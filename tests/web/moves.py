@@ -72,7 +72,7 @@ def make_migration(guest: Guest, target: Host, state: str = "copying", **values:
             "kind": "migration",
             "state": state,
             "parameters": {"target_host": str(target.pk), "target_host_name": target.name, "live": True},
-            "progress": {} if state in {"queued", "checking"} else PROGRESS,
+            "progress": {} if state in {"queued", "checking"} else dict(PROGRESS),
             "exclusive": f"guest:{guest.pk}",
             "submitted_at": begun,
             "started_at": None if state == "queued" else begun,
