@@ -20,13 +20,14 @@ from inventory.resolve import Verdict, Word, judge
 
 @dataclass(slots=True, eq=False)
 class PlacementWord(Word):
-    """A word with its row. `fact` is what was read just now, if it was."""
+    """A word with its row. `fact` is what was read just now, if it changed; `unchanged` what was, if it did not."""
 
     id: UUID = field(default_factory=new_id)
     guest_id: UUID | None = None  # where the row is attached now
     state_reason: str = ""
     fact_hash: str = ""
     fact: GuestFact | None = None
+    unchanged: GuestFact | None = None
     new: bool = False
     stored: tuple[object, ...] = ()
 
@@ -252,8 +253,9 @@ def _show(group: Group, row: GuestRow, word: PlacementWord) -> None:
     row.host_id, row.ref = word.host_id, word.ref
     row.state, row.state_reason = word.state, word.state_reason
     row.missing_since = None
-    if word.fact is not None:
-        row.fact, row.fact_hash = word.fact, word.fact_hash
+    fact = word.fact or (word.unchanged if word.fact_hash != row.fact_hash else None)
+    if fact is not None and word.fact_hash:
+        row.fact, row.fact_hash = fact, word.fact_hash
     elif word.fact_hash != row.fact_hash:
         word.fact_hash = ""  # its host's next full read writes the content
         group.ask.add(word.source_id)

@@ -6,7 +6,7 @@ Everything else (new, vanished, seen on two hosts, moving) is settled group by g
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,14 +74,14 @@ class Item:
 
 @dataclass(slots=True)
 class Reading:
-    """One read being applied. `listed` says whether a full read showed this reference on this host."""
+    """One read being applied. `listed`: what a full read shows, by host and reference."""
 
     source: Source
     lease: Lease
     read_at: datetime
     findings: Findings
     links: Links
-    listed: Mapping[DatabaseId, Container[str]] | None = None
+    listed: Mapping[DatabaseId, Mapping[str, GuestFact]] | None = None
 
 
 def apply_items(reading: Reading, items: list[Item]) -> None:
@@ -383,6 +383,7 @@ def _load_words(reading: Reading, guests: Iterable[UUID]) -> Iterator[PlacementW
             guest_id=guest,
             state_reason=reason,
             fact_hash=fact_hash,
+            unchanged=(reading.listed or {}).get(database_id(host), {}).get(ref),
         )
         word.stored = word.columns()
         yield word

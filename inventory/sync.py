@@ -7,7 +7,7 @@ applied, and only a complete read marks anything missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -113,7 +113,7 @@ class _Comparison:
     known: dict[DatabaseId, Words]
     relinked: frozenset[DatabaseId]
     items: list[Item] = field(default_factory=list)
-    listed: dict[DatabaseId, Container[str]] = field(default_factory=dict)
+    listed: dict[DatabaseId, dict[str, GuestFact]] = field(default_factory=dict)
 
     def add_host(self, host: DatabaseId, facts: dict[str, GuestFact]) -> None:
         """Compare one host's guests. Runs for every guest at every full read."""
@@ -130,7 +130,7 @@ class _Comparison:
 
     def add_gone(self) -> None:
         for host, words in self.known.items():
-            there = self.listed.get(host, ())
+            there = self.listed.get(host, {})
             self.items += [
                 Item(host, ref, word_id=word[1], gone=True) for ref, word in words.items() if ref not in there
             ]
