@@ -133,8 +133,9 @@ def create_token(*, user: User, name: str = "", by: Any) -> tuple[ApiToken, str]
     if by != COMMAND_LINE and by.pk != user.pk:
         raise Forbidden(_("A token is made by the user it belongs to."))
     text = TOKEN_START + secrets.token_urlsafe(32)
+    label = "".join(filter(str.isprintable, name)).strip()
     token = ApiToken(
-        user=user, name=(name.strip() or str(by))[:100], digest=token_digest(text), prefix=text[:SHOWN_CHARACTERS]
+        user=user, name=(label or str(by))[:100], digest=token_digest(text), prefix=text[:SHOWN_CHARACTERS]
     )
     with write_transaction():
         if not User.objects.select_for_update().filter(pk=user.pk, is_active=True).exists():

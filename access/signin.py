@@ -70,10 +70,15 @@ def sign_out(request: HttpRequest) -> None:
 
 
 def _authenticate(request: HttpRequest, username: str, password: str) -> User | None:
-    if len(password) > LONGEST_PASSWORD or len(username) > LONGEST_NAME:
+    if len(password) > LONGEST_PASSWORD or not _may_exist(username):
         return None
     user = authenticate(request, username=username, password=password)
     return user if isinstance(user, User) else None
+
+
+def _may_exist(username: str) -> bool:
+    """PostgreSQL refuses to be asked for a NUL."""
+    return len(username) <= LONGEST_NAME and "\0" not in username
 
 
 def _counters(username: str, address: str) -> dict[str, Limit]:
@@ -135,7 +140,7 @@ def _forget_attempt(counters: dict[str, Limit]) -> None:
 
 def _record_failure(username: str) -> None:
     """Names an existing account only: what was typed may be a password in the wrong field."""
-    known = User.objects.filter(username=username[:LONGEST_NAME]).first()
+    known = User.objects.filter(username=username).first() if _may_exist(username) else None
     record(
         action="user.sign_in_failed",
         by="unknown",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ def height(package: str) -> int:
     return next(len(LAYERS) - number for number, layer in enumerate(LAYERS) if package in layer)
 
 
-def sources(*packages: str) -> Iterator[Path]:
-    for package in packages or PRODUCT:
+def sources() -> Iterator[Path]:
+    for package in PRODUCT:
         yield from (path for path in sorted((HOME / package).rglob("*.py")) if "schema" not in path.parts)
 
 
-def trees(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
-    for path in sources(*packages):
-        yield path, ast.parse(path.read_text(), str(path))
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text(), str(path))) for path in sources()]
 
 
 class TestModels:
@@ -186,8 +187,8 @@ class TestNoPickle:
         import base64
         import pickle
 
-        from kombu.exceptions import ContentDisallowed
         from kombu import serialization
+        from kombu.exceptions import ContentDisallowed
 
         from config.celery import app
 
@@ -276,3 +277,10 @@ def test_the_web_process_needs_no_hypervisor_library(tmp_path):
         [sys.executable, "-c", WEB_PROCESS], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip().endswith("served"), done.stderr[-2000:]
+
+
+def test_passwords_are_hashed_slowly():
+    """Tests use a quick hash (tests/conftest.py); the product does not."""
+    from config import settings as product
+
+    assert product.PASSWORD_HASHERS == ["django.contrib.auth.hashers.ScryptPasswordHasher"]

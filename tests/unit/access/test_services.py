@@ -189,6 +189,10 @@ class TestTokens:
         assert token.prefix == text[:12]
         assert text not in str(list(AuditRow.objects.values()))
 
+    @pytest.mark.parametrize(("typed", "kept"), [("a\0b", "ab"), (" x ", "x"), ("y" * 200, "y" * 100), ("", "boss")])
+    def test_odd_labels_are_kept_readable(self, boss, typed, kept):
+        assert services.create_token(user=boss, name=typed, by=boss)[0].name == kept
+
     def test_nobody_makes_one_for_another(self, boss, make_user):
         with pytest.raises(Forbidden):
             services.create_token(user=make_user("ann"), by=boss)

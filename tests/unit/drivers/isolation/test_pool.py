@@ -172,7 +172,7 @@ def test_many_hanging_sources_do_not_take_many_processes(tmp_path: Path) -> None
 
     def fail(name: str) -> None:
         for _ in range(2):
-            with pytest.raises(Unreachable), pool.session(world.endpoint(name), deadline_s=1.0):
+            with pytest.raises(Unreachable), pool.session(world.endpoint(name), deadline_s=2.0):
                 pytest.fail("opened")  # pragma: no cover
 
     try:

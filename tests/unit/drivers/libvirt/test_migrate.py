@@ -3,8 +3,16 @@
 import pytest
 
 from drivers.libvirt.jobs import JobReading
-from drivers.libvirt.migrate import MOST_REMEMBERED, Attempt, Attempts, _without_job, progress_of
-from drivers.types import MigrationPhase, MigrationProgress
+from drivers.libvirt.migrate import (
+    MOST_REMEMBERED,
+    Attempt,
+    Attempts,
+    _check_devices,
+    _check_target,
+    _without_job,
+    progress_of,
+)
+from drivers.types import Endpoint, MigrationPhase, MigrationProgress, Severity, Transport
 
 PREPARING = {"operation": 5, "time_elapsed": 25, "data_total": 0, "memory_total": 0, "memory_iteration": 0, "type": 2}
 COPYING = {
@@ -54,6 +62,46 @@ def test_once_the_guest_stands_still_it_switches() -> None:
         None,
     )
     assert (progress.bytes_remaining, progress.iteration) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("disk", "found"),
+    [
+        ("<disk type='file' device='disk'><driver cache='none'/><target dev='vda'/></disk>", []),
+        ("<disk type='file' device='disk'><driver cache='directsync'/><target dev='vda'/></disk>", []),
+        ("<disk type='file' device='disk'><target dev='vda'/></disk>", ["disk_cache"]),
+        ("<disk type='block' device='disk'><driver cache='writeback'/></disk>", ["disk_cache"]),
+        ("<disk type='file' device='disk'><driver cache='writeback'/><readonly/></disk>", []),
+        ("<disk type='file' device='cdrom'><driver cache='writeback'/></disk>", []),
+        ("<disk type='network' device='disk'><driver cache='writeback'/></disk>", []),
+        ("<hostdev type='pci'/>", ["no_passthrough"]),
+        ("<interface type='hostdev'/>", ["no_passthrough"]),
+        ("<interface type='bridge'/>", []),
+    ],
+)
+def test_what_a_definition_says_of_moving(disk: str, found: list[str]) -> None:
+    findings = list(_check_devices(f"<domain><devices>{disk}</devices></domain>"))
+    assert [finding.check for finding in findings] == found
+    assert all(finding.fix for finding in findings)
+
+
+def test_a_definition_nobody_can_read() -> None:
+    assert [finding.check for finding in _check_devices("<domain>")] == ["definition"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Endpoint("libvirt", Transport.UNIX, uri="qemu:///system"),
+        Endpoint("libvirt", Transport.TCP, address="127.0.0.1"),
+        Endpoint("libvirt", Transport.TCP, address="localhost"),
+        Endpoint("libvirt", Transport.TCP, address="::1"),
+        Endpoint("libvirt", Transport.TCP, address="a b"),
+    ],
+)
+def test_a_target_that_no_other_host_can_reach(target: Endpoint) -> None:
+    (finding,) = _check_target(target)
+    assert (finding.check, finding.severity) == ("target_address", Severity.ERROR)
 
 
 @pytest.mark.parametrize(
