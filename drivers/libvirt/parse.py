@@ -326,7 +326,11 @@ def state_fact(raw: RawGuest, host: str) -> GuestStateFact:
     )
 
 
-def _load(stats: dict[str, int | str]) -> GuestLoadFact:
+def _load(stats: dict[str, int | str]) -> GuestLoadFact | None:
+    """The counters; None when the host kept some back, as it does while a job holds the guest: zeros would lie."""
+    disks = range(whole(stats.get("block.count", 0), largest=MOST_STATS))
+    if disks and not any(f"block.{number}.rd.bytes" in stats for number in disks):
+        return None
     return GuestLoadFact(
         cpu_time_ns=whole(stats.get("cpu.time", 0)),
         memory_used_bytes=_memory_used(stats),
