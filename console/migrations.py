@@ -299,7 +299,7 @@ def stage_seconds(steps: Sequence[JobStep]) -> dict[str, float | None]:
 def figures_of(migration: GuestMigration) -> list[Figure]:
     """The numbers of the page: always the same places, so that nothing jumps."""
     job, shown = migration.job, migration.job.progress
-    moved = shown.get("bytes_processed") or migration.bytes_moved
+    moved = shown.get("bytes_processed") if job.is_open else migration.bytes_moved
     return [
         Figure("sent", _("Sent"), format_bytes(moved), _("Over the wire so far, pages sent again included.")),
         Figure("left", _("Left"), format_bytes(shown.get("bytes_remaining")), _("Memory not yet on the target.")),

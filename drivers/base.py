@@ -70,7 +70,11 @@ class MigrationOps(Protocol):
         """Whether the attempt with this stamp is under way on this host."""
 
     def poll_migration(self, guest_uuid: str, stamp: str) -> MigrationProgress:
-        """Read the attempt. ENDED says only that nothing runs here any more: ask both hosts for the outcome."""
+        """Read the attempt. ENDED says only that nothing runs here any more: ask both hosts for the outcome.
+
+        Asked of the host where the guest arrived, before the stamp is cleared, it tells what the whole move came to,
+        the measured downtime too.
+        """
 
     def cancel_migration(self, guest_uuid: str, stamp: str) -> None:
         """Ask to abort. Raises: Rejected when it is too late; NotFound when nothing runs."""

@@ -346,10 +346,29 @@ class Attempt:
         cancelled = self.handle.state is JobState.CANCELLING
         end = end_of(verdict, here, there, cancelled=cancelled, error=self.error)
         self.handle.confirm()
+        self.read_total(verdict)
         self.remove_stamp(verdict)
         with write_transaction():
             self.place(verdict, here, there, asked_at)
             self.write_end(end)
+
+    def read_total(self, verdict: Verdict) -> None:
+        """What the whole move came to: the target knows, until the stamp is gone. Not to know it harms nothing."""
+        if verdict is not Verdict.MOVED:
+            return
+        _source, target = self.hosts()
+        try:
+            with self.sessions(target.source, deadline_s=ASK_SECONDS) as session:
+                total = session.poll_migration(self.uuid, self.stamp)
+        except DriverError as error:
+            log.info("What the move %s came to is not known: %s", self.migration.pk, error.message)
+            return
+        last = self.last or total
+        self.last = replace(
+            last,
+            downtime_ms=last.downtime_ms if total.downtime_ms is None else total.downtime_ms,
+            bytes_processed=last.bytes_processed if total.bytes_processed is None else total.bytes_processed,
+        )
 
     def remove_stamp(self, verdict: Verdict) -> None:
         """A stamp that stays behind only says which attempt was the last; so failing here harms nothing."""

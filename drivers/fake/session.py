@@ -11,7 +11,7 @@ from drivers.errors import Busy, NotFound, NotSupported, Rejected, Unreachable
 from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
-from drivers.fake.moves import active_move, cancel_move, last_move, progress_of, start_move
+from drivers.fake.moves import active_move, arrival_of, cancel_move, last_move, progress_of, start_move
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
     Capability,
@@ -154,6 +154,9 @@ class FakeSession(FakeFleetSession):
     def poll_migration(self, guest_uuid: str, stamp: str) -> MigrationProgress:
         with self.acting("poll_migration") as (_state, host, _fault):
             move = last_move(host, guest_uuid, stamp)
+            guest = host.guests.get(guest_uuid)
+            if move is None and guest is not None and guest.stamp == stamp:
+                return arrival_of(guest)
             return progress_of(move, time.time()) if move else MigrationProgress(MigrationPhase.ENDED)
 
     def cancel_migration(self, guest_uuid: str, stamp: str) -> None:

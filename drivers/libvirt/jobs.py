@@ -50,6 +50,22 @@ def read_job(connection: Connection, domain: Any) -> JobReading:
     )
 
 
+def read_arrival(connection: Connection, domain: Any) -> dict[str, int]:
+    """What the move that brought the guest here came to, as its source measured it; empty when none did.
+
+    Source: https://libvirt.org/html/libvirt-libvirt-domain.html#VIR_DOMAIN_JOB_STATS_COMPLETED ("on the destination
+    host, too"). The figures are kept for whoever asks next.
+    """
+    flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+    try:
+        figures = connection.call(domain.jobStats, flags)
+    except (Rejected, NotSupported):
+        return {}
+    if figures.get("operation") != libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN:
+        return {}
+    return {name: whole(value) for name, value in figures.items() if isinstance(value, int)}
+
+
 def _is_qemu(connection: Connection) -> bool:
     """Drivers without any job statistics, such as libvirt's test driver, have no jobs either."""
     return str(connection.call(connection.raw.getType)).upper() == "QEMU"

@@ -18,7 +18,7 @@ from drivers.errors import Busy, DriverError, NotFound, Rejected
 from drivers.libvirt import states, uri
 from drivers.libvirt.connection import Connection, probe
 from drivers.libvirt.errors import migration_sentence
-from drivers.libvirt.jobs import JobReading, read_job, read_stamp, write_stamp
+from drivers.libvirt.jobs import JobReading, read_arrival, read_job, read_stamp, write_stamp
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import BrokenXML, Node, read_xml
 from drivers.types import (
@@ -37,6 +37,7 @@ PERSISTENT_FLAGS = libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PER
 START_LOOK_S = 5.0  # how long to watch whether a move is refused at once
 START_LOOK_INTERVAL_S = 0.05
 MOST_REMEMBERED = 500
+CACHED_BY_HOST = frozenset({"default", "writeback", "writethrough", "unsafe"})
 # A worker that slept may wake and ask again for what another one has since seen to its end.
 BEGUN_BEFORE = "This attempt was begun before and runs no more; it is not begun twice."
 _MOVABLE = frozenset({GuestState.RUNNING, GuestState.PAUSED})
@@ -176,7 +177,7 @@ class Migrations:
         except NotFound:
             progress = None  # the source gives the guest up just before libvirt's call returns
         if attempt is None:
-            return progress or MigrationProgress(MigrationPhase.ENDED)
+            return progress or self._read_arrival(guest_uuid, stamp)
         if progress is not None:
             attempt.seen_running = True
             attempt.last = progress
@@ -190,6 +191,16 @@ class Migrations:
         if not job.outgoing or read_stamp(self._connection, domain) != stamp:
             return None
         return progress_of(job, paused_for_switch=self._is_switching(domain))
+
+    def _read_arrival(self, guest_uuid: str, stamp: str) -> MigrationProgress:
+        """What the whole move came to, when the guest of this attempt is here."""
+        try:
+            domain = self._find(guest_uuid)
+            if read_stamp(self._connection, domain) != stamp:
+                return MigrationProgress(MigrationPhase.ENDED)
+            return total_of(read_arrival(self._connection, domain))
+        except NotFound:
+            return MigrationProgress(MigrationPhase.ENDED)
 
     def _is_switching(self, domain: Any) -> bool:
         state, reason = self._connection.call(domain.state)
@@ -245,6 +256,18 @@ def progress_of(job: JobReading, *, paused_for_switch: bool) -> MigrationProgres
     )
 
 
+def total_of(figures: dict[str, int]) -> MigrationProgress:
+    """What libvirt keeps of a move that is over. Pure."""
+    return MigrationProgress(
+        phase=MigrationPhase.ENDED,
+        bytes_total=figures.get("data_total", figures.get("memory_total")),
+        bytes_processed=figures.get("data_processed", figures.get("memory_processed")),
+        iteration=figures.get("memory_iteration"),
+        downtime_ms=figures.get("downtime"),
+        elapsed_ms=figures.get("time_elapsed"),
+    )
+
+
 def _without_job(attempt: Attempt) -> MigrationProgress:
     """No job is to be seen: not yet, or not any more while libvirt's call finishes, or the call has returned."""
     last = attempt.last or MigrationProgress(MigrationPhase.ENDED)
@@ -288,17 +311,14 @@ def _check_devices(xml: str) -> Iterator[Finding]:
     if node.has("devices/hostdev") or any(_is_passed_through(nic) for nic in node.all("devices/interface")):
         yield _finding("no_passthrough", "A device of the host is passed through to the guest.", "Detach the device.")
     for disk in node.all("devices/disk"):
-        cache = disk.get("cache", path="driver")
-        if (
-            disk.get("device") == "disk"
-            and not disk.has("readonly")
-            and cache in {"writeback", "writethrough", "unsafe"}
-        ):
+        cache = disk.get("cache", path="driver") or "default"
+        on_files = disk.get("type") in {"file", "block"} and disk.get("device") == "disk" and not disk.has("readonly")
+        if on_files and cache in CACHED_BY_HOST:
             target = disk.get("dev", path="target", limit=64)
             yield Finding(
                 "disk_cache",
                 Severity.WARNING,
-                f"Disk {target} is cached by the host ({cache}), which is safe only on some shared storage.",
+                f"Disk {target} is cached by the host ({cache}); on most shared storage such a guest is refused.",
                 "Set its cache to none.",
             )
 

@@ -31,6 +31,11 @@ def test_there_and_back(movable: Movable, pool: SessionPool) -> None:
             assert (arrived.state, arrived.persistent, arrived.stamp) == (GuestState.RUNNING, True, stamp)
             assert not source.find_migration(uuid, stamp)
             assert len(movable.running_on()) == 1
+            whole = target.poll_migration(uuid, stamp)
+            assert whole.phase is MigrationPhase.ENDED
+            assert whole.downtime_ms is not None, "the target knows what the whole move came to"
+            assert whole.bytes_processed
+            assert target.poll_migration(uuid, "somebody-elses").downtime_ms is None
             target.clear_stamp(uuid, "somebody-elses")
             assert _stamp(target.sight_guest(uuid)) == stamp
             target.clear_stamp(uuid, stamp)

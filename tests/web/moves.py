@@ -89,6 +89,7 @@ def make_migration(guest: Guest, target: Host, state: str = "copying", **values:
         "target_host": target,
         "target_host_name": target.name,
         "stamp": secrets.token_hex(8),
+        "bytes_moved": PROGRESS["bytes_processed"] if state not in {"queued", "checking"} else None,
         "samples": SAMPLES if state not in {"queued", "checking"} else [],
     }
     return GuestMigration.objects.create(job=job, guest=guest, **(defaults | values))
