@@ -1,0 +1,214 @@
+"""When sources are read, by whom, and what success and failure mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from core import queue
+from drivers.errors import AuthFailed, DriverError, Unreachable
+from hosts import lease, polling
+from hosts.facts import Findings
+from hosts.lease import Lease, LeaseLost
+from hosts.models import Host, HostState, Source, SourceState
+from hosts.sync import apply_hosts
+from tests.facts import make_source, snapshot
+from tests.together import database_for_threads, together
+
+pytestmark = pytest.mark.django_db
+LATER = timedelta(hours=1)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Messages as (source's id, queue)."""
+    messages: list[tuple[str, str]] = []
+    monkeypatch.setattr(queue, "_send", lambda task, ids, name: messages.append((ids[0], name)))
+    return messages
+
+
+@pytest.fixture
+def dispatch(django_capture_on_commit_callbacks: Callable[..., Any]) -> Callable[[], int]:
+    def run() -> int:
+        with django_capture_on_commit_callbacks(execute=True):
+            return polling.dispatch_due()
+
+    return run
+
+
+def later(source: Source, **values: Any) -> None:
+    when = timezone.now() + LATER
+    Source.objects.filter(pk=source.pk).update(**({"next_states_at": when, "next_inventory_at": when} | values))
+
+
+def test_a_due_source_is_sent_once(sent: list[tuple[str, str]], dispatch: Callable[[], int]) -> None:
+    source = make_source()
+    assert (dispatch(), dispatch()) == (1, 0)
+    assert sent == [(str(source.pk), "polls")]
+
+
+def test_a_lost_message_is_sent_again(sent: list[tuple[str, str]], dispatch: Callable[[], int]) -> None:
+    source = make_source()
+    dispatch()
+    Source.objects.update(sent_at=timezone.now() - polling.SENT_FOR - timedelta(seconds=1))
+    assert dispatch() == 1
+    assert len(sent) == 2
+    assert lease.claim(source.pk) is not None
+    assert lease.claim(source.pk) is None  # the doubled message
+
+
+def test_becoming_due_anew_does_not_wait_for_the_last_message(
+    sent: list[tuple[str, str]], dispatch: Callable[[], int]
+) -> None:
+    source = make_source()
+    dispatch()
+    polling.hurry([source.pk])
+    assert dispatch() == 1
+
+
+def test_a_suspect_goes_to_a_queue_of_its_own(sent: list[tuple[str, str]], dispatch: Callable[[], int]) -> None:
+    source = make_source(suspect=True)
+    dispatch()
+    assert sent == [(str(source.pk), "suspect")]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": SourceState.PAUSED},
+        {"next_states_at": timezone.now() + LATER * 24, "next_inventory_at": timezone.now() + LATER * 24},
+        {"lease_until": timezone.now() + LATER * 24},
+    ],
+    ids=["paused", "not due", "being read"],
+)
+def test_what_is_neither_sent_nor_claimed(
+    sent: list[tuple[str, str]], dispatch: Callable[[], int], values: dict[str, Any]
+) -> None:
+    source = make_source(**values)
+    assert dispatch() == 0
+    assert lease.claim(source.pk) is None
+
+
+def test_an_expired_lease_is_taken_and_fences_the_old_holder() -> None:
+    source = make_source()
+    old = lease.claim(source.pk)
+    assert old is not None
+    Source.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    new = lease.claim(source.pk)
+    assert new == Lease(source.pk, old.token + 1)
+    lease.renew(new)
+    with pytest.raises(LeaseLost):
+        lease.renew(old)
+    with pytest.raises(LeaseLost):
+        polling.record_success(source, old, inventory=True)
+
+
+def test_a_source_that_is_gone_is_nobodys() -> None:
+    source = make_source()
+    source_id = source.pk
+    source.delete()
+    assert lease.claim(source_id) is None
+
+
+def test_success_sets_the_next_turns_and_gives_the_lease_back() -> None:
+    source = make_source(state=SourceState.UNREACHABLE, failures=3, suspect=True, state_message="x")
+    held = lease.claim(source.pk)
+    assert held is not None
+    polling.record_success(source, held, inventory=True)
+    source.refresh_from_db()
+    now = timezone.now()
+    assert (source.state, source.state_message, source.failures, source.suspect) == (SourceState.OK, "", 0, False)
+    assert now < source.next_states_at <= now + polling.STATES_EVERY
+    assert now < source.next_inventory_at <= now + polling.INVENTORY_EVERY
+    assert source.lease_until is None
+
+
+def test_a_quick_read_leaves_the_inventorys_turn() -> None:
+    source = make_source(next_inventory_at=timezone.now() + LATER)
+    before = source.next_inventory_at
+    held = lease.claim(source.pk)
+    assert held is not None
+    polling.record_success(source, held, inventory=False)
+    source.refresh_from_db()
+    assert source.next_inventory_at == before
+
+
+def test_asking_for_a_read_during_a_read_brings_another() -> None:
+    source = make_source()
+    held = lease.claim(source.pk)
+    assert held is not None
+    polling.hurry([source.pk])
+    polling.record_success(source, held, inventory=True)
+    assert lease.claim(source.pk) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "suspect"),
+    [
+        (Unreachable("No answer."), SourceState.UNREACHABLE, True),
+        (AuthFailed("Refused."), SourceState.AUTH_FAILED, False),
+        (DriverError("Odd."), SourceState.FAILING, False),
+    ],
+)
+def test_a_failure_says_why_and_waits(error: DriverError, state: SourceState, suspect: bool) -> None:
+    source = make_source()
+    held = lease.claim(source.pk)
+    assert held is not None
+    apply_hosts(source, snapshot(1), held, Findings())
+    source.refresh_from_db()
+    polling.record_failure(source, held, error)
+    source.refresh_from_db()
+    assert (source.state, source.state_message, source.suspect) == (state, error.message, suspect)
+    assert Host.objects.get().state == HostState.NOT_RESPONDING
+    assert lease.claim(source.pk) is None
+    now = timezone.now()
+    Source.objects.update(next_states_at=now)
+    source.refresh_from_db()
+    held = lease.claim(source.pk)
+    assert held is not None
+    polling.record_success(source, held, inventory=False)
+    assert Host.objects.get().state == HostState.CONNECTED
+
+
+def test_back_off_doubles_up_to_three_minutes() -> None:
+    for failures, seconds in [(1, 10), (2, 20), (3, 40), (5, 160), (6, 180), (50, 180)]:
+        delay = polling.back_off(failures).total_seconds()
+        assert seconds * 0.9 <= delay <= seconds * 1.1
+
+
+def test_since_when_a_state_holds_changes_only_with_it() -> None:
+    source = make_source(state=SourceState.NEW)
+    sinces = []
+    for _ in range(2):
+        polling.hurry([source.pk])
+        Source.objects.update(next_states_at=timezone.now())
+        source.refresh_from_db()
+        held = lease.claim(source.pk)
+        assert held is not None
+        polling.record_failure(source, held, Unreachable("No answer."))
+        source.refresh_from_db()
+        sinces.append(source.state_since)
+    assert sinces[0] == sinces[1] is not None
+    assert source.failures == 2
+
+
+def test_hurrying_does_not_shorten_the_back_off_of_a_failing_source() -> None:
+    source = make_source(state=SourceState.UNREACHABLE)
+    later(source)
+    polling.hurry([source.pk])
+    source.refresh_from_db()
+    assert source.next_states_at > timezone.now()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_workers_one_gets_the_source(tmp_path: Path) -> None:
+    with database_for_threads(tmp_path):
+        source = make_source()
+        outcomes = together(12, lambda _number: lease.claim(source.pk))
+        assert [one for one in outcomes if isinstance(one, Exception)] == []
+        assert [one for one in outcomes if one] == [Lease(source.pk, 1)]

@@ -1,0 +1,104 @@
+"""One poll against a simulated host, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from drivers.fake.world import FakeWorld
+from hosts.models import Host, HostState, Source, SourceState
+from inventory import poll as polls
+from inventory.models import Guest
+from metrics.models import GuestLoad, HostLoad
+from tests.facts import make_source
+from tests.world import open_here
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    monkeypatch.setattr(polls, "open_session", open_session)
+    return FakeWorld.create(tmp_path / "world.json", hosts=("alpha",), guests=5)
+
+
+def open_session(source: Source, *, deadline_s: float) -> object:
+    """The simulated session takes no deadlines of its own."""
+    here = open_here(source)
+    session = here.__enter__()
+    read_states, snapshot = session.read_states, session.snapshot
+    session.read_states = lambda deadline_s: read_states()
+    session.snapshot = lambda deadline_s: snapshot()
+    return here
+
+
+def make_due(source: Source) -> None:
+    Source.objects.filter(pk=source.pk).update(next_states_at=timezone.now())
+
+
+def test_a_new_source_is_read_whole(world: FakeWorld) -> None:
+    source = make_source(state=SourceState.NEW, uri=world.uri("alpha"))
+    polls.poll(str(source.pk))
+    source.refresh_from_db()
+    assert (source.state, source.findings) == (SourceState.OK, [])
+    assert (Guest.objects.count(), HostLoad.objects.count()) == (5, 1)
+    assert GuestLoad.objects.count() == Guest.objects.filter(state="running").count()
+
+
+def test_a_poll_that_is_not_due_reads_nothing(world: FakeWorld) -> None:
+    source = make_source(uri=world.uri("alpha"))
+    polls.poll(str(source.pk))
+    world.add_fault("alpha", at="open", do="unreachable", times=-1)
+    polls.poll(str(source.pk))
+    source.refresh_from_db()
+    assert (source.state, world.fired("alpha", at="open")) == (SourceState.OK, 0)
+
+
+def test_a_new_guest_is_there_after_the_next_quick_read(world: FakeWorld) -> None:
+    source = make_source(uri=world.uri("alpha"))
+    polls.poll(str(source.pk))
+    with world.open() as state:
+        one = next(iter(state.hosts["alpha"].guests.values()))
+        one.uuid, one.name = "5d9d2b5e-6c1f-4a55-9a07-8f6d7f3a5b11", "newcomer"
+        state.hosts["alpha"].guests[one.uuid] = one
+    make_due(source)
+    polls.poll(str(source.pk))
+    assert Guest.objects.filter(name="newcomer").exists()
+
+
+@pytest.mark.parametrize(
+    ("effect", "state"),
+    [
+        ("unreachable", SourceState.UNREACHABLE),
+        ("auth_failed", SourceState.AUTH_FAILED),
+        ("broken", SourceState.FAILING),
+    ],
+)
+@pytest.mark.parametrize("at", ["open", "read_states", "snapshot"])
+def test_whatever_fails_is_said_and_the_rows_stay(world: FakeWorld, at: str, effect: str, state: SourceState) -> None:
+    source = make_source(uri=world.uri("alpha"))
+    polls.poll(str(source.pk))
+    before = sorted(Guest.objects.values_list("name", "state", "missing_since"))
+    world.add_fault("alpha", at=at, do=effect)
+    Source.objects.update(next_states_at=timezone.now(), next_inventory_at=timezone.now())
+    polls.poll(str(source.pk))
+    assert world.fired("alpha", at=at) == 1
+    source.refresh_from_db()
+    assert source.state == state
+    assert source.state_message.endswith(".")
+    assert "RuntimeError" not in source.state_message
+    assert Host.objects.get().state == HostState.NOT_RESPONDING
+    assert sorted(Guest.objects.values_list("name", "state", "missing_since")) == before
+
+
+def test_a_source_that_fails_and_recovers_is_connected_again(world: FakeWorld) -> None:
+    source = make_source(uri=world.uri("alpha"))
+    world.add_fault("alpha", at="open", do="unreachable")
+    polls.poll(str(source.pk))
+    assert Source.objects.get().suspect
+    make_due(source)
+    polls.poll(str(source.pk))
+    source.refresh_from_db()
+    assert (source.state, source.suspect, source.failures) == (SourceState.OK, False, 0)
