@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import Field, JSONField, Model
+from django.db.models import Field, ForeignKey, JSONField, Model
 
 # Beyond this PostgreSQL's JSON unfolding spills; below it the round trip shows.
 BATCH = 1000
@@ -86,7 +86,7 @@ def _write(model: type[Model], columns: Sequence[str], rows: Sequence[Values], s
         if connection.vendor == "sqlite":
             cursor.executemany(statement, _for_sqlite(model, columns, rows))
             return
-        names = tuple(_field(model, name).column for name in columns)
+        names = [_column(model, name) for name in columns]
         remaining = iter(rows)
         while batch := list(islice(remaining, BATCH)):
             cursor.execute(statement, [_as_json(names, batch)])
@@ -102,8 +102,12 @@ def _field(model: type[Model], name: str) -> Field[Any, Any]:
     return field
 
 
+def _column(model: type[Model], name: str) -> str:
+    return str(_field(model, name).column)
+
+
 def _quoted(model: type[Model], columns: Sequence[str]) -> list[str]:
-    return [connection.ops.quote_name(_field(model, name).column) for name in columns]
+    return [connection.ops.quote_name(_column(model, name)) for name in columns]
 
 
 def _table(model: type[Model]) -> str:
@@ -159,7 +163,7 @@ def _update(model: type[Model], columns: Sequence[str], keys: int, newer: str) -
 Converter = Callable[[Any], Any]
 
 
-def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> Iterable[Values]:
+def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> Sequence[Any]:
     """SQLite's own values: hexadecimal ids, times as text in UTC, JSON as text."""
     converters = _converters(model, tuple(columns))
     if not converters:
@@ -179,7 +183,7 @@ def _converters(model: type[Model], columns: tuple[str, ...]) -> tuple[tuple[int
 def _converter(field: Field[Any, Any]) -> Converter | None:
     if isinstance(field, JSONField):
         return _json_text
-    kind = field.target_field.get_internal_type() if field.is_relation else field.get_internal_type()
+    kind = field.target_field.get_internal_type() if isinstance(field, ForeignKey) else field.get_internal_type()
     return {"UUIDField": _hexadecimal, "DateTimeField": _utc_text}.get(kind)
 
 

@@ -77,7 +77,7 @@ def _rows(source: Source, table: type[Model], keys: str, where: str, read_at: da
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [time_value(read_at), database_id(source.pk)])
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def compare(known: Mapping[K, Known], facts: Mapping[K, tuple[F, str]], *, complete: bool) -> Diff[K, F]:

@@ -50,7 +50,12 @@ def dispatch_due() -> int:
     with write_transaction():
         Source.objects.filter(pk__in=[pk for pk, _suspect in found]).update(sent_at=now)
         for pk, suspect in found:
-            enqueue(POLL, str(pk), queue=SUSPECT if suspect else POLLS)
+            enqueue(
+                POLL,
+                str(pk),
+                queue=SUSPECT if suspect else POLLS,
+                expires_seconds=SENT_FOR.total_seconds(),
+            )
     return len(found)
 
 
@@ -108,7 +113,8 @@ def record_failure(source: Source, lease: Lease, error: DriverError) -> None:
 
 def back_off(failures: int) -> timedelta:
     """10 s, doubling to 3 minutes."""
-    return min(BACK_OFF * 2 ** min(failures - 1, 10), LONGEST_BACK_OFF) * _jitter()
+    doubled: timedelta = BACK_OFF * 2 ** min(failures - 1, 10)
+    return min(doubled, LONGEST_BACK_OFF) * _jitter()
 
 
 def _interval(usual: timedelta, first: bool) -> timedelta:

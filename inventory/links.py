@@ -86,4 +86,4 @@ class Links:
         )
         with connection.cursor() as cursor:
             cursor.execute(statement, [database_id(self._source.pk)])
-            return cursor.fetchall()
+            return list(cursor.fetchall())

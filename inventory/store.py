@@ -292,10 +292,7 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     moving = {database_id(guest) for guest in moving_guests()}
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
-        return {
-            word: _Plain(guest, *rest, bool(simple) and guest not in moving)
-            for word, guest, *rest, simple in cursor.fetchall()
-        }
+        return {row[0]: _Plain(*row[1:-1], simple=bool(row[-1]) and row[1] not in moving) for row in cursor.fetchall()}
 
 
 def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:
@@ -391,7 +388,7 @@ def _load_words(reading: Reading, guests: Iterable[UUID]) -> Iterator[PlacementW
 
 def _heard_at(reading: Reading, host: UUID, ref: str, said_at: datetime, source: list[Any]) -> datetime:
     """The newest read that confirms a word: this one if it lists it, else its source's last complete ones."""
-    reads = [said_at, *(at for at in source[2:4] if at)]
+    reads: list[datetime] = [said_at, *(at for at in source[2:4] if at)]
     if (
         source[0] == reading.source.pk
         and reading.listed is not None
@@ -507,7 +504,8 @@ def _replace(
 ) -> None:
     """Update the rows that are there, insert the others, delete what is left over. `before` counts rows by guest."""
     left = dict.fromkeys(before, 0)
-    known, new = [], []
+    known: list[tuple[Any, ...]] = []
+    new: list[tuple[Any, ...]] = []
     for row in rows:
         left[row[0]] += 1
         (known if row[1] < before[row[0]] else new).append(row)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
 from django.utils.translation import gettext as _
@@ -200,7 +201,7 @@ def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: Iterable[Da
     with write_transaction():
         renew(reading.lease)
         bulk.update(Host, ("id", "links_hash"), [(host, reading.links.of(host).digest) for host in relinked])
-        values = {"findings": findings} if findings != source.findings else {}
+        values: dict[str, Any] = {"findings": findings} if findings != source.findings else {}
         if snapshot.complete:
             values["inventory_read_at"] = reading.read_at
         if values:

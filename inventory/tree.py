@@ -22,18 +22,18 @@ def datacenters(*, user: Any) -> QuerySet[Datacenter]:
     return datacenter_list(user=user).order_by("name", "pk")
 
 
-def hosts_of(datacenter_id: UUID | str, *, user: Any) -> QuerySet[Host]:
+def hosts_of(datacenter_id: UUID, *, user: Any) -> QuerySet[Host]:
     """With state, `guest_count` and `running_count`."""
     return host_list(user=user).filter(datacenter=datacenter_id, missing_since=None).order_by(by_name(), "pk")
 
 
-def guests_of(host_id: UUID | str, *, user: Any) -> QuerySet[Guest]:
+def guests_of(host_id: UUID, *, user: Any) -> QuerySet[Guest]:
     return guest_list(user=user).filter(host=host_id).order_by(by_name(), "pk")
 
 
-def datastores_of(datacenter_id: UUID | str, *, user: Any) -> QuerySet[Datastore]:
+def datastores_of(datacenter_id: UUID, *, user: Any) -> QuerySet[Datastore]:
     return datastore_list(user=user).filter(datacenter=datacenter_id, missing_since=None).order_by(by_name(), "pk")
 
 
-def switches_of(host_id: UUID | str, *, user: Any) -> QuerySet[VirtualSwitch]:
+def switches_of(host_id: UUID, *, user: Any) -> QuerySet[VirtualSwitch]:
     return switch_list(user=user).filter(host=host_id, missing_since=None).order_by(by_name(), "pk")

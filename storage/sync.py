@@ -170,7 +170,7 @@ class _Write:
 
     def _left_behind(self, diff: Diff[Key, DatastoreFact]) -> set[DatabaseId]:
         """Datastores that lose a mount, or whose mount may turn out to be another datastore."""
-        mounts = [row_id for row_id, *_rest in (*diff.gone, *diff.changed)]
+        mounts = [row_id for row_id, _key in diff.gone] + [row_id for row_id, _key, _fact, _hash in diff.changed]
         found = DatastoreMount.objects.filter(pk__in=mounts).values_list("datastore_id", flat=True)
         return {database_id(store) for store in found}
 

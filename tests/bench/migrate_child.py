@@ -38,6 +38,7 @@ OPEN_JOBS = 640  # vCenter 8's published maximum of concurrent operations
 SUBMISSIONS_A_SECOND = 60
 SUBMITTERS = 4
 ORPHANS = 3
+MOVE_SECONDS = 60.0  # a simulated move copies from its sixth second on
 NEW_OWNER_SECONDS = 10.0
 
 
@@ -188,7 +189,7 @@ def orphans(database: str, stack: Stack) -> Result:
     """kill -9 of the worker that holds a migration: the longest time until another one has it."""
     times = []
     with tempfile.TemporaryDirectory() as folder:
-        fleet = make_fleet(Path(folder) / "world.json", "alpha", "beta", guests=ORPHANS, seconds=3600)
+        fleet = make_fleet(Path(folder) / "world.json", "alpha", "beta", guests=ORPHANS, seconds=MOVE_SECONDS)
         for number in range(ORPHANS):
             job = submit_migration(guest=fleet.guest("alpha", number), target_host=fleet.hosts["beta"], by="bench").job
             times.append(kill_owner(stack, job))

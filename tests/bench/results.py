@@ -55,7 +55,7 @@ def as_json(result: Result) -> str:
 
 
 def as_table(results: Sequence[Result]) -> str:
-    rows = [("name", "unit", "ours", "reference", "ratio", "goal", "ok", "note")]
+    rows: list[tuple[str, ...]] = [("name", "unit", "ours", "reference", "ratio", "goal", "ok", "note")]
     rows += [_cells(result) for result in results]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(

@@ -211,7 +211,7 @@ def test_a_committed_move_is_not_undone_by_an_older_read(fleet: Fleet) -> None:
 
 def test_two_hosts_of_one_source_are_judged_by_its_reads() -> None:
     source = make_source("pool")
-    hosts = {"hosts": (host_fact("one"), host_fact("two"))}
+    hosts: dict[str, Any] = {"hosts": (host_fact("one"), host_fact("two"))}
     on_one, on_two = replace(RUNNING, host_ref="one"), replace(RUNNING, host_ref="two", ref="other")
     apply_snapshot(source, snapshot(1, on_one, **hosts), 0)
     apply_snapshot(source, snapshot(2, on_two, **hosts), 0)
