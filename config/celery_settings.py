@@ -14,6 +14,15 @@ def broker_address(redis_url: str) -> str:
 
 broker_url = broker_address(settings.REDIS_URL)
 broker_connection_retry_on_startup = True
+# A broker that hangs or is away must not hold whoever sends: the row is committed, and the next beat sends again.
+broker_transport_options = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 2.0,
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+}
 task_ignore_result = True
 task_serializer = "json"
 accept_content = ["json"]

@@ -32,7 +32,6 @@ HOME = data.HOME
 PYTHON = sys.executable
 LAB_HOSTS = 3
 HIGHEST_PORT = 65535
-WORKER_THREADS = 16
 # Stopping as a whole has to fit into 30 s, the longest of each stage together: 8 + 14 + 3.
 WORK_GRACE_SECONDS = 8.0
 LAB_GRACE_SECONDS = 14.0
@@ -41,7 +40,13 @@ QUEUE_READY_SECONDS = 20.0
 PAGES_READY_SECONDS = 120.0
 TICK_SECONDS = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-WORKERS = {"worker-a": "operations,polls,default", "worker-b": "operations,suspect,default"}
+# Each worker's queues and threads. A migration holds its thread for as long as it takes, so reading hosts and what beat
+# sends never wait behind jobs; two take jobs, so that one's death is noticed and its jobs go on.
+WORKERS = {
+    "worker-a": ("operations,default", 64),
+    "worker-b": ("operations,suspect", 64),
+    "reader": ("polls,default", 16),
+}
 
 
 class RefusedError(Exception):
@@ -226,10 +231,11 @@ def beat_program() -> Program:
     return Program(name="beat", command=(*command, "--pidfile", "", "-l", "WARNING"), grace_seconds=WORK_GRACE_SECONDS)
 
 
-def worker_program(name: str, queues: str) -> Program:
+def worker_program(name: str) -> Program:
+    queues, threads = WORKERS[name]
     command = python(
         *("-m", "celery", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-Q", queues, "-l", "INFO"),
-        *("-P", "threads", "-c", str(WORKER_THREADS), "--prefetch-multiplier", "1"),
+        *("-P", "threads", "-c", str(threads), "--prefetch-multiplier", "1"),
         *("--without-gossip", "--without-mingle"),
     )
     return Program(name=name, command=command, grace_seconds=WORK_GRACE_SECONDS)
@@ -309,8 +315,8 @@ class Supervisor:
 
     def _launch_workers(self) -> None:
         self.launch(beat_program())
-        for name, queues in WORKERS.items():
-            self.launch(worker_program(name, queues))
+        for name in WORKERS:
+            self.launch(worker_program(name))
 
     def launch(self, program: Program) -> Child:
         child = processes.start(program, log_dir=self.instance.log_dir, cwd=HOME)

@@ -1,6 +1,7 @@
 """Sending work to the workers: by name, with ids only, after the commit."""
 
 import logging
+import time
 from functools import partial
 
 from celery import current_app
@@ -13,18 +14,29 @@ OPERATIONS = "operations"
 POLLS = "polls"
 SUSPECT = "suspect"
 
+REST_AFTER_FAILURE_SECONDS = 5.0
 
-def enqueue(task: str, *ids: str, queue: str = "default") -> None:
+
+def enqueue(task: str, *ids: str, queue: str = "default", expires_seconds: float | None = None) -> None:
     """Send a message when the open transaction commits.
 
     A lost message loses nothing: beat's dispatcher and reconciler find the row again, so an unreachable broker is
-    logged and not raised.
+    logged and not raised, and left alone for some seconds.
     """
-    transaction.on_commit(partial(_send, task, ids, queue), robust=True)
+    transaction.on_commit(partial(_send, task, ids, queue, expires_seconds), robust=True)
 
 
-def _send(task: str, ids: tuple[str, ...], queue: str) -> None:
+class _Rest:
+    """After a failure nobody waits for the broker again for a while."""
+
+    until = 0.0
+
+
+def _send(task: str, ids: tuple[str, ...], queue: str, expires_seconds: float | None) -> None:
+    if time.monotonic() < _Rest.until:
+        return
     try:
-        current_app.send_task(task, args=ids, queue=queue, ignore_result=True, retry=False)
-    except OperationalError:
+        current_app.send_task(task, args=ids, queue=queue, expires=expires_seconds, ignore_result=True, retry=False)
+    except (OperationalError, OSError):
+        _Rest.until = time.monotonic() + REST_AFTER_FAILURE_SECONDS
         log.warning("The message broker does not answer; %s waits for the next beat.", task)

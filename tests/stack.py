@@ -83,9 +83,9 @@ class Stack:
         return process
 
     def start_workers(self, *names: str) -> None:
-        """`worker-a`, `worker-b`; returns when they take messages."""
+        """`worker-a`, `worker-b`, `reader`; returns when they take messages."""
         marks = {name: len(self.log(name)) for name in names}
-        started = {name: self.launch(worker_program(name, WORKERS[name])) for name in names}
+        started = {name: self.launch(worker_program(name)) for name in names}
         for name, process in started.items():
             self._await_ready(name, process, marks[name])
 
@@ -267,7 +267,7 @@ def _set(settings: Any, name: str, value: Any) -> Iterator[None]:
 @contextmanager
 def running_stack(
     *,
-    workers: tuple[str, ...] = ("worker-a", "worker-b"),
+    workers: tuple[str, ...] = tuple(WORKERS),
     beat: bool = True,
     web: bool = False,
     environment: dict[str, str] | None = None,

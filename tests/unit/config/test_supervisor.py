@@ -67,11 +67,17 @@ def test_everything_together_stops_within_half_a_minute():
 
 
 def test_workers_take_all_queues_and_fetch_one_message_ahead():
-    programs = [supervisor.worker_program(name, queues) for name, queues in supervisor.WORKERS.items()]
+    programs = [supervisor.worker_program(name) for name in supervisor.WORKERS]
     queues = {queue for program in programs for queue in program.command[program.command.index("-Q") + 1].split(",")}
     assert queues == {"operations", "polls", "default", "suspect"}
     for program in programs:
         assert program.command[program.command.index("--prefetch-multiplier") + 1] == "1"
+
+
+def test_jobs_have_two_workers_and_take_no_thread_from_reading():
+    queues = [set(queues.split(",")) for queues, _threads in supervisor.WORKERS.values()]
+    assert sum("operations" in taken for taken in queues) == 2
+    assert [taken for taken in queues if "operations" not in taken] == [{"polls", "default"}]
 
 
 def test_the_systems_valkey_serves_where_the_packaged_one_does_not_run(monkeypatch, tmp_path):
