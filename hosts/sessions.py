@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.isolation import RemoteSession, default_pool
+from drivers.errors import HostKeyChanged
+from hosts.host_keys import with_fingerprints
 from hosts.models import Connection
 from hosts.validation import resolve_endpoint
 
@@ -14,5 +16,9 @@ def open_session(connection: Connection, *, deadline_s: float = 30.0) -> Iterato
 
     Raises: DriverError.
     """
-    with default_pool().session(resolve_endpoint(connection), deadline_s=deadline_s) as session:
-        yield session
+    endpoint = resolve_endpoint(connection)
+    try:
+        with default_pool().session(endpoint, deadline_s=deadline_s) as session:
+            yield session
+    except HostKeyChanged as error:
+        raise with_fingerprints(endpoint, error) from error
