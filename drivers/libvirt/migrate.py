@@ -49,11 +49,17 @@ class Attempt:
 
     guest_uuid: str
     stamp: str
+    source: Endpoint
     ended: threading.Event = field(default_factory=threading.Event)
     seen_running: bool = False
     cancelled: bool = False
     error: str = ""
     last: MigrationProgress | None = None
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether libvirt's call returned without an error. Not the outcome: that is asked of both hosts."""
+        return self.ended.is_set() and not self.error and not self.cancelled
 
     def run(self, connection: Connection, domain: Any, target: str, flags: int) -> None:
         """Make the call; returns when libvirt does."""
@@ -138,7 +144,7 @@ class Migrations:
         # A call this long on the session's own connection would make its other calls wait.
         connection = Connection(self._endpoint)
         domain = connection.call(connection.raw.lookupByUUIDString, plan.guest_uuid)
-        attempt = Attempt(plan.guest_uuid, stamp)
+        attempt = Attempt(plan.guest_uuid, stamp, self._endpoint)
         flags = BASE_FLAGS | (PERSISTENT_FLAGS if persistent else 0)
         ATTEMPTS.add(attempt)
         self._own.append(attempt)
@@ -171,18 +177,28 @@ class Migrations:
             return False
 
     def poll(self, guest_uuid: str, stamp: str) -> MigrationProgress:
-        attempt = ATTEMPTS.find(guest_uuid, stamp)
+        attempt = self._begun_here(guest_uuid, stamp)
         try:
             progress = self._read_progress(guest_uuid, stamp)
         except NotFound:
             progress = None  # the source gives the guest up just before libvirt's call returns
-        if attempt is None:
-            return progress or self._read_arrival(guest_uuid, stamp)
         if progress is not None:
-            attempt.seen_running = True
-            attempt.last = progress
+            if attempt is not None:
+                attempt.seen_running = True
+                attempt.last = progress
             return progress
-        return _without_job(attempt)
+        if attempt is not None and not attempt.has_succeeded:
+            return _without_job(attempt)
+        arrived = self._read_arrival(guest_uuid, stamp)
+        # Where the guest left, only the last reading on the way is known.
+        return arrived if attempt is None or arrived.bytes_total is not None else _without_job(attempt)
+
+    def _begun_here(self, guest_uuid: str, stamp: str) -> Attempt | None:
+        """The attempt if it left from this host: its target's session may live in the same process."""
+        known = ATTEMPTS.find(guest_uuid, stamp)
+        here = self._endpoint
+        left_from = (known.source.transport, known.source.address, known.source.port, known.source.uri) if known else ()
+        return known if left_from == (here.transport, here.address, here.port, here.uri) else None
 
     def _read_progress(self, guest_uuid: str, stamp: str) -> MigrationProgress | None:
         """The running job's figures; None when no job of this attempt runs."""
