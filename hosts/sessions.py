@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drivers.isolation import RemoteSession, default_pool
 from drivers.errors import HostKeyChanged
+from drivers.isolation import RemoteSession, default_pool
 from hosts.host_keys import with_fingerprints
 from hosts.models import Connection
 from hosts.validation import resolve_endpoint

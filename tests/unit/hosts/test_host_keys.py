@@ -15,9 +15,8 @@ ERROR = HostKeyChanged("changed")
 
 @pytest.mark.parametrize("presented", [OLD, NEW])
 def test_both_fingerprints(monkeypatch, presented):
-    monkeypatch.setattr(
-        host_keys, "probe_host_key", lambda *args, **kwargs: HostKeyFact(presented, fingerprint(presented))
-    )
+    fact = HostKeyFact(presented, fingerprint(presented))
+    monkeypatch.setattr("drivers.ssh.probe_host_key", lambda *args, **kwargs: fact)
     told = host_keys.with_fingerprints(ENDPOINT, ERROR)
     if presented == OLD:  # it changed back in between: nothing to compare
         assert told is ERROR
@@ -30,5 +29,5 @@ def test_a_host_that_shows_none(monkeypatch):
     def silent(*args, **kwargs):
         raise Unreachable("no key")
 
-    monkeypatch.setattr(host_keys, "probe_host_key", silent)
+    monkeypatch.setattr("drivers.ssh.probe_host_key", silent)
     assert host_keys.with_fingerprints(ENDPOINT, ERROR) is ERROR
