@@ -1,16 +1,21 @@
 """Progress as jobStats told it, step by step, in one recorded migration of a 96 MiB guest."""
 
+from typing import Any
+
 import pytest
 
 from drivers.libvirt.jobs import JobReading
 from drivers.libvirt.migrate import (
+    ATTEMPTS,
     MOST_REMEMBERED,
     Attempt,
     Attempts,
+    Migrations,
     _check_devices,
     _check_target,
     _without_job,
     progress_of,
+    total_of,
 )
 from drivers.types import Endpoint, MigrationPhase, MigrationProgress, Severity, Transport
 
@@ -31,6 +36,9 @@ COPYING = {
     "memory_page_size": 4096,
     "type": 2,
 }
+NOT_USED: Any = None
+SOURCE = Endpoint(kind="libvirt", transport=Transport.TCP, address="192.0.2.1")
+TARGET = Endpoint(kind="libvirt", transport=Transport.TCP, address="192.0.2.2")
 SWITCHING = COPYING | {"data_remaining": 0, "downtime": 231, "memory_iteration": 3}
 
 
@@ -114,7 +122,7 @@ def test_a_target_that_no_other_host_can_reach(target: Endpoint) -> None:
     ],
 )
 def test_no_job_to_be_seen(seen: bool, ended: bool, phase: MigrationPhase) -> None:
-    attempt = Attempt("uuid", "stamp", seen_running=seen, error="Why.")
+    attempt = Attempt("uuid", "stamp", SOURCE, seen_running=seen, error="Why.")
     attempt.last = MigrationProgress(MigrationPhase.COPYING, bytes_total=10, bytes_processed=4, downtime_ms=5)
     if ended:
         attempt.ended.set()
@@ -123,12 +131,28 @@ def test_no_job_to_be_seen(seen: bool, ended: bool, phase: MigrationPhase) -> No
     assert progress.error == "Why."
 
 
+def test_a_move_that_is_over_tells_what_it_came_to() -> None:
+    total = total_of(COPYING | {"operation": 6, "data_processed": 198_000_000, "downtime": 117, "time_elapsed": 31093})
+    assert total.phase is MigrationPhase.ENDED
+    assert (total.bytes_processed, total.downtime_ms, total.elapsed_ms) == (198_000_000, 117, 31093)
+    assert total_of({}).downtime_ms is None
+
+
+def test_a_target_in_the_same_process_is_not_taken_for_the_source() -> None:
+    attempt = Attempt("guest", "shared process", SOURCE)
+    ATTEMPTS.add(attempt)
+    here, there = Migrations(SOURCE, NOT_USED), Migrations(TARGET, NOT_USED)
+    assert here._begun_here("guest", "shared process") is attempt
+    assert there._begun_here("guest", "shared process") is None
+    attempt.ended.set()
+
+
 def test_old_attempts_are_forgotten_running_ones_never() -> None:
     attempts = Attempts()
-    running = Attempt("guest", "running")
+    running = Attempt("guest", "running", SOURCE)
     attempts.add(running)
     for number in range(MOST_REMEMBERED + 20):
-        ended = Attempt("guest", str(number))
+        ended = Attempt("guest", str(number), SOURCE)
         ended.ended.set()
         attempts.add(ended)
     assert attempts.find("guest", "running") is running
