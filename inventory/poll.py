@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 from django.utils import timezone
 
@@ -34,7 +33,7 @@ def poll(source_id: str) -> None:
         whole = _read(source, lease)
         record_success(source, lease, inventory=whole)
     except LeaseLost:
-        log.warning("Another worker took over %s; what was read is dropped.", source.name)
+        _tell_lost(source)
     except DriverError as error:
         _fail(source, lease, error)
     except Exception:  # the process boundary: whatever a source's answer breaks must not end its polling
@@ -43,8 +42,14 @@ def poll(source_id: str) -> None:
 
 
 def _fail(source: Source, lease: Lease, error: DriverError) -> None:
-    with suppress(LeaseLost):
+    try:
         record_failure(source, lease, error)
+    except LeaseLost:
+        _tell_lost(source)
+
+
+def _tell_lost(source: Source) -> None:
+    log.warning("Another worker took over %s; what was read is dropped.", source.name)
 
 
 def _read(source: Source, lease: Lease) -> bool:

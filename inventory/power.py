@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from drivers.types import GuestState as SightedState
 from hosts.models import Host, SourceState
 from hosts.sessions import open_session
 from inventory.holds import exclusive_key
-from inventory.models import Guest, GuestState
+from inventory.models import Guest, GuestState, Placement
 from inventory.services import place_guest
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
@@ -40,6 +40,9 @@ ACT_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 # A guest's operating system may take its time to end; then it most likely does not listen.
 SHUTDOWN_SECONDS = 5 * 60.0
+# A copy that says it was migrated away is started only when so many other hosts deny having the guest.
+ASK_OTHERS = 50
+MIGRATED = "migrated"
 # Anything else is done when the call returns; a moment more until every reading says so.
 SETTLE_SECONDS = 20.0
 
@@ -224,6 +227,7 @@ class PowerRun:
         self.action = PowerAction(handle.parameters["action"])
         self.rule = RULES[self.action]
         self.seen_at: Any = None
+        self.last: GuestSighting | None = None
 
     def run(self) -> None:
         if self.handle.state is JobState.CANCELLING:
@@ -253,18 +257,22 @@ class PowerRun:
             return
         if not self.is_reached(sight) or self.action is PowerAction.RESET:
             self.require_allowed(sight)
+            if self.action is PowerAction.START:
+                self.require_nowhere_else(sight)
             if not self.ask(sight):
                 self.wait_uncertain()
                 return
         late = self.await_goal()
         if late is not None:
-            raise Impossible(self.sentence_late(late))
+            self.end(JobState.FAILED, self.sentence_late(late), late)
 
     def wait_uncertain(self) -> None:
         """Somebody asked, or died just before: only the state can tell, and for a reset not even that."""
-        late = self.look() if self.action is PowerAction.RESET else self.await_goal()
+        late = self.look_again() if self.action is PowerAction.RESET else self.await_goal()
         if late is not None:
             self.end_uncertain(late)
+        elif self.action is PowerAction.RESET:
+            self.handle.switch(JobState.NEEDS_ATTENTION, self.sentence_silent())
 
     def is_reached(self, sight: GuestSighting) -> bool:
         return sight.state is self.rule.goal
@@ -275,6 +283,42 @@ class PowerRun:
         if sight.state.value not in self.rule.allowed:
             label = GuestState(sight.state.value).label
             raise Impossible(_("%(host)s says that the guest is %(state)s.") % {"host": self.host.name, "state": label})
+
+    def require_nowhere_else(self, sight: GuestSighting) -> None:
+        """A guest is never started where it was left behind while it runs elsewhere: two copies ruin one disk.
+
+        Raises: Impossible.
+        """
+        for host in self.hosts_to_ask(sight):
+            there = self.word_of(host)
+            if there is not None and there.state not in {SightedState.OFF, SightedState.CRASHED}:
+                words = {"host": host.name, "state": GuestState(there.state.value).label}
+                raise Impossible(_("%(host)s has this guest, too, and there it is %(state)s.") % words)
+
+    def hosts_to_ask(self, sight: GuestSighting) -> list[Host]:
+        """Where else it may run: hosts that spoke of it; any of the datacenter once it was migrated away from here."""
+        others = Host.objects.select_related("source").exclude(pk=self.host.pk)
+        if sight.state_reason != MIGRATED:
+            spoke = Placement.objects.filter(guest=self.guest).values("host")
+            return list(others.filter(pk__in=spoke))
+        found = list(others.filter(datacenter=self.guest.datacenter_id, missing_since=None)[: ASK_OTHERS + 1])
+        if len(found) > ASK_OTHERS:
+            raise Impossible(
+                _("%(host)s says that the guest was migrated away. Start it on the host that has it now.")
+                % {"host": self.host.name}
+            )
+        return found
+
+    def word_of(self, host: Host) -> GuestSighting | None:
+        try:
+            with self.sessions(host.source, deadline_s=ASK_SECONDS) as session:
+                return session.sight_guest(self.guest.uuid)
+        except DriverError as error:
+            words = {"host": host.name, "reason": error.message}
+            raise Impossible(
+                _("%(host)s may have this guest and cannot be asked; starting it here could run it twice: %(reason)s")
+                % words
+            ) from None
 
     def ask(self, sight: GuestSighting) -> bool:
         """Ask the hypervisor; false when it did not answer in time, so that it may have been taken or not."""
@@ -292,15 +336,29 @@ class PowerRun:
         """End the job when the guest is where it should be; else what it was last seen as."""
         started = time.monotonic()
         while True:
-            sight = self.look()
-            if self.is_reached(sight):
+            sight = self.look_again()
+            if sight is not None and self.is_reached(sight):
                 self.end(JobState.SUCCEEDED, str(self.rule.done), sight)
                 return None
             waited = time.monotonic() - started
             if waited > self.rule.wait_seconds:
+                if sight is None:
+                    self.handle.switch(JobState.NEEDS_ATTENTION, self.sentence_silent())
                 return sight
             self.handle.progress({"seconds_waited": int(waited)})
             self.handle.pause(LOOK_SECONDS)
+
+    def look_again(self) -> GuestSighting | None:
+        """The host's word after it was asked to act; None while it does not answer, which proves nothing."""
+        try:
+            return self.look()
+        except DriverError:
+            return None
+
+    def sentence_silent(self) -> str:
+        return _("%(host)s does not answer since it was asked, so how this ended is not known.") % {
+            "host": self.host.name
+        }
 
     def sentence_late(self, sight: GuestSighting) -> str:
         words = {"state": GuestState(sight.state.value).label, "minutes": int(self.rule.wait_seconds // 60)}
@@ -319,8 +377,11 @@ class PowerRun:
         self.seen_at = timezone.now()
         with self.sessions(self.host.source, deadline_s=ASK_SECONDS) as session:
             sight = session.sight_guest(self.guest.uuid)
+        if sight is None and self.last is not None and not self.last.persistent and "asked" in self.handle.checkpoint:
+            sight = replace(self.last, state=SightedState.OFF)  # a transient guest ends by vanishing
         if sight is None:
             raise Impossible(_("%(host)s does not know the guest any more.") % {"host": self.host.name})
+        self.last = sight
         return sight
 
     # -- ends

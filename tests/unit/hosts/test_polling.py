@@ -28,7 +28,7 @@ LATER = timedelta(hours=1)
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Messages as (source's id, queue)."""
     messages: list[tuple[str, str]] = []
-    monkeypatch.setattr(queue, "_send", lambda task, ids, name: messages.append((ids[0], name)))
+    monkeypatch.setattr(queue, "_send", lambda task, ids, name, *_rest: messages.append((ids[0], name)))
     return messages
 
 
