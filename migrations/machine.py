@@ -12,8 +12,9 @@ MIGRATION = Machine(
         JobState.CHECKING: frozenset({JobState.PREPARING, JobState.CANCELLING}) | ENDS,
         JobState.PREPARING: UNDER_WAY | ENDS,
         # Progress readings may skip a state, never go back. An end is written only after both hosts were asked.
-        JobState.COPYING: UNDER_WAY - {JobState.COPYING},
-        JobState.SWITCHING: frozenset({JobState.VERIFYING}),
+        # Only what we do not know at all, after our own failure, ends without that.
+        JobState.COPYING: (UNDER_WAY - {JobState.COPYING}) | {JobState.NEEDS_ATTENTION},
+        JobState.SWITCHING: frozenset({JobState.VERIFYING, JobState.NEEDS_ATTENTION}),
         JobState.VERIFYING: ENDS,
         JobState.CANCELLING: ENDS,
     },

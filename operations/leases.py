@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
@@ -152,7 +152,7 @@ class Heartbeat:
             close_old_connections()
             for handle in held:
                 handle.renew()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             # The database is away: leases run out unless it is back in time; then nobody else claims either.
             log.warning("Leases could not be renewed: the database does not answer.")
             connection.close()

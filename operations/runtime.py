@@ -4,7 +4,7 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext as _
 
 from operations.errors import HandOver, LeaseLost
@@ -45,12 +45,17 @@ def _run_claimed(handle: JobHandle) -> None:
         log.info("%s is another worker's now, or has ended.", handle.job.pk)
     except HandOver:
         release_job(handle.job.pk, handle.token)
-    except (DatabaseError, InterfaceError):
+    except (OperationalError, InterfaceError):
         # Nothing can be written now; the lease runs out and somebody goes on.
         log.exception("The database failed while %s ran.", handle.job.pk)
     except Exception:  # the process boundary: one broken job must not end the worker
         log.exception("%s failed in an unexpected way.", handle.job.pk)
         _record_crash(handle)
+
+
+def end_unknown(handle: JobHandle) -> None:
+    """The runner of a kind that this version does not have."""
+    handle.switch(JobState.NEEDS_ATTENTION, _("This version of Guesthouse does not know this kind of task."))
 
 
 def _require_end(handle: JobHandle) -> None:

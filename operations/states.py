@@ -50,6 +50,13 @@ SIMPLE = Machine(
 """One step: what a power action needs."""
 
 
+UNKNOWN = Machine(
+    changes={state: ENDS for state in JobState if state not in ENDED},
+    on_cancel={state: OnCancel.AT_ONCE for state in JobState if state not in ENDED},
+)
+"""Of a kind this version does not have: nobody here works on it, so it may only end."""
+
+
 class ForbiddenChange(Exception):
     """A state does not follow the one the job is in: a mistake in our code, never in what a person did."""
 

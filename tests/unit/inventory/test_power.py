@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,14 @@ from tests.world import Fleet, make_fleet, open_here
 
 
 @pytest.fixture
-def fleet(db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+def in_process(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power.PowerRun.__init__, "__defaults__", (open_here,))
     monkeypatch.setattr(power, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(heartbeat, "_ensure_thread", lambda: None)
+
+
+@pytest.fixture
+def fleet(in_process: None, tmp_path: Path) -> Fleet:
     return make_fleet(tmp_path / "world.json", "alpha", guests=2)
 
 
@@ -275,3 +281,81 @@ def test_a_cancel_before_the_call_does_nothing(fleet: Fleet, monkeypatch: Any) -
     at_call(monkeypatch, "sight_guest", after=lambda: request_cancel(job=job, by="ada"))
     ended = go(job)
     assert (ended.state, really(fleet, guest)) == ("cancelled", "running")
+
+
+# -- a guest that may be somewhere else, too
+
+
+@pytest.fixture
+def left_behind(in_process: None, tmp_path: Path) -> tuple[Fleet, Guest]:
+    """Two hosts; alpha says that the guest is off since it was migrated away."""
+    pair = make_fleet(tmp_path / "pair.json", "alpha", "beta", guests=2)
+    guest = pair.guest("alpha")
+    with pair.world.open() as world:
+        left = world.hosts["alpha"].guests[guest.uuid]
+        world.hosts["beta"].guests[guest.uuid] = copy(left)
+        left.state, left.state_reason = GuestState.OFF, "migrated"
+    Guest.objects.filter(pk=guest.pk).update(state="off")
+    return pair, guest
+
+
+def test_a_copy_left_behind_is_not_started_while_the_guest_runs_elsewhere(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    job = go(submit_power(guest=guest, action="start", by="test"))
+    assert (job.state, really(fleet, guest)) == ("failed", "off")
+    assert job.message == "beta has this guest, too, and there it is running."
+
+
+def test_a_copy_left_behind_is_not_started_while_the_other_host_is_silent(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    fleet.world.add_fault("beta", at="sight_guest", do="unreachable")
+    job = go(submit_power(guest=guest, action="start", by="test"))
+    assert (job.state, really(fleet, guest)) == ("failed", "off")
+    assert "could run it twice" in job.message
+
+
+def test_a_copy_left_behind_is_started_when_nobody_else_has_the_guest(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    with fleet.world.open() as world:
+        del world.hosts["beta"].guests[guest.uuid]
+    job = go(submit_power(guest=guest, action="start", by="test"))
+    assert (job.state, really(fleet, guest)) == ("succeeded", "running")
+
+
+# -- a host that falls silent after it was asked
+
+
+@pytest.mark.parametrize(("times", "state"), [(2, "succeeded"), (-1, "needs_attention")])
+def test_silence_after_the_request_is_waited_out_and_never_called_a_failure(
+    fleet: Fleet, monkeypatch: Any, times: int, state: str
+) -> None:
+    short(monkeypatch, "off", 0.3)
+    guest = fleet.guest("alpha")
+
+    def fall_silent() -> None:
+        fleet.world.add_fault("alpha", at="sight_guest", do="unreachable", times=times)
+
+    at_call(monkeypatch, "power", after=fall_silent)
+    job = go(submit_power(guest=guest, action="off", by="test"))
+    assert job.state == state, job.message
+    assert really(fleet, guest) == "off"
+    assert ("does not answer since" in job.message) == (state == "needs_attention")
+
+
+def test_a_transient_guest_is_off_when_it_has_vanished(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+
+    class Transient(power.PowerRun):
+        def look(self) -> Any:
+            self.last = self.last and replace(self.last, persistent=False)
+            return super().look()
+
+    def vanish() -> None:
+        with fleet.world.open() as world:
+            del world.hosts["alpha"].guests[guest.uuid]
+
+    at_call(monkeypatch, "power", after=vanish)
+    monkeypatch.setattr(power, "PowerRun", Transient)
+    job = go(submit_power(guest=guest, action="off", by="test"))
+    assert job.state == "succeeded", job.message
+    assert Guest.objects.get(pk=guest.pk).state == "off"

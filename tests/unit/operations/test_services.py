@@ -26,7 +26,7 @@ def test_a_submitted_job_is_queued_audited_and_sent(
     with django_capture_on_commit_callbacks(execute=True):
         job = submit()
     assert job.state == "queued"
-    assert sent == [("operations.run_job", (str(job.pk),), "operations")], "the id and nothing else"
+    assert sent == [("operations.run_job", (str(job.pk),), "operations", None)], "the id and nothing else"
     assert acts(job) == ["simple.submitted"]
     assert [step.state for step in job.steps.all()] == ["queued"]
 
