@@ -152,8 +152,7 @@ def _placements(guest: Guest, host_ids: set[UUID]) -> dict[bool, frozenset[UUID]
 
 
 def _was_read_since(source: Source, guest: Guest) -> bool:
-    reads = [read for read in (source.states_read_at, source.inventory_read_at) if read is not None]
-    return any(read > guest.evidence_at for read in reads)
+    return source.inventory_read_at is not None and source.inventory_read_at > guest.evidence_at
 
 
 # -- the guest and the host it is on
@@ -162,6 +161,12 @@ def _was_read_since(source: Source, guest: Guest) -> bool:
 def check_same_host(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
     if host.pk == knowledge.guest.host_id:
         yield error("same_host", _("The guest is on %(host)s already.") % {"host": host.name})
+
+
+def check_datacenter(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
+    """A guest's identity holds within its datacenter only."""
+    if host.datacenter_id != knowledge.guest.datacenter_id:
+        yield error("datacenter", _("%(host)s is in another datacenter.") % {"host": host.name})
 
 
 def check_guest(knowledge: Knowledge, _host: Host) -> Iterator[Finding]:
@@ -376,6 +381,7 @@ def _check_switch(knowledge: Knowledge, host: Host, nic: Nic) -> Iterator[Findin
 
 
 CHECKS: tuple[Check, ...] = (
+    check_datacenter,
     check_guest,
     check_running,
     check_open_job,

@@ -49,6 +49,11 @@ STATES = {MigrationPhase.COPYING: JobState.COPYING, MigrationPhase.SWITCHING: Jo
 FORWARD = (JobState.PREPARING, JobState.COPYING, JobState.SWITCHING)
 
 
+def bounded(milliseconds: int | None) -> int | None:
+    """As the column holds it, whatever a host said: 24 days."""
+    return None if milliseconds is None else max(0, min(milliseconds, 2**31 - 1))
+
+
 class Impossible(Exception):
     """A check stands against the move; nothing has been asked of a hypervisor."""
 
@@ -228,15 +233,12 @@ class Attempt:
             try:
                 reading = self.poll()
                 silent_since = None
-            except Unreachable as error:
-                self.error = error.message
-                silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > SILENCE_SECONDS:
-                    break
-                reading = None
             except DriverError as error:
                 self.error = error.message
-                break
+                silent_since = silent_since or time.monotonic()
+                if not error.retryable or time.monotonic() - silent_since > SILENCE_SECONDS:
+                    break
+                reading = None
             if reading is not None and self.take_in(reading):
                 break
             self.wait()
@@ -371,12 +373,13 @@ class Attempt:
         )
 
     def remove_stamp(self, verdict: Verdict) -> None:
-        """A stamp that stays behind only says which attempt was the last; so failing here harms nothing."""
-        if verdict is Verdict.UNCLEAR:
+        """Where the guest arrived. Where it stayed the stamp stays, too: it stops a late worker from beginning this
+        attempt again, and the next attempt writes its own."""
+        if verdict is not Verdict.MOVED:
             return
-        source, target = self.hosts()
+        _source, target = self.hosts()
         try:
-            with self.sessions((target if verdict is Verdict.MOVED else source).source) as session:
+            with self.sessions(target.source) as session:
                 session.clear_stamp(self.uuid, self.stamp)
         except DriverError as error:
             log.info("The stamp of %s stays in the guest: %s", self.migration.pk, error.message)
@@ -407,7 +410,7 @@ class Attempt:
         """What the whole move came to, as far as anybody read it."""
         if self.last is None:
             return
-        figures = {"downtime_ms": self.last.downtime_ms, "bytes_moved": self.last.bytes_processed}
+        figures = {"downtime_ms": bounded(self.last.downtime_ms), "bytes_moved": self.last.bytes_processed}
         known = {name: value for name, value in figures.items() if value is not None}
         GuestMigration.objects.filter(pk=self.migration.pk).update(**known)
 

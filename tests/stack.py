@@ -305,10 +305,9 @@ def _database(folder: Path) -> Iterator[str]:
     import psycopg
 
     name = f"stack_{folder.name.rpartition('-')[2].lower()}"
-    parts = dj_database_url.parse(server)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-        yield server.replace(f"/{parts['NAME']}", f"/{name}")
+        yield f"{server.partition('?')[0].rpartition('/')[0]}/{name}"
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 

@@ -1,9 +1,13 @@
 """Whatever happens to workers, beat and broker: no job is lost, none is done twice."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from core.errors import Conflict
 from inventory.models import Guest
 from inventory.power import submit_power
 from migrations.services import submit_migration
@@ -82,6 +86,31 @@ def test_a_stopped_worker_hands_over_at_once(stack: Stack, fleet: Fleet) -> None
     assert_moved(fleet, guest, wait_for_end(job))
     assert moves(fleet) == 1
     assert taken_over(job)
+
+
+def test_fifty_clicks_at_once_make_one_job(stack: Stack, fleet: Fleet) -> None:
+    guest, gate = fleet.guest("alpha"), threading.Barrier(50)
+
+    def click(_number: int) -> str:
+        gate.wait()
+        try:
+            return str(submit_migration(guest=guest, target_host=fleet.hosts["beta"], by="test").pk)
+        except Conflict as refusal:
+            return refusal.message
+        finally:
+            connection.close()
+
+    for name in ("worker-a", "worker-b"):
+        stack.freeze(name)  # the job stays open while they click
+    with ThreadPoolExecutor(50) as clicks:
+        answers = list(clicks.map(click, range(50)))
+    stack.mend()
+    job = Job.objects.get()
+    assert answers.count(str(job.pk)) == 1
+    refusals = [answer for answer in answers if answer != str(job.pk)]
+    assert all("already has an open task: Migrate to beta" in answer for answer in refusals)
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
 
 
 def test_a_lost_message_is_sent_again(stack: Stack, fleet: Fleet) -> None:

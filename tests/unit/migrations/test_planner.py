@@ -10,7 +10,7 @@ from django.utils import timezone
 from access.models import User
 from access.roles import Role
 from drivers.types import SwitchKind
-from hosts.models import HostState, SourceState
+from hosts.models import Datacenter, HostState, SourceState
 from inventory.models import Guest, Nic, Placement
 from inventory.power import submit_power
 from migrations.planner import CHECKS, as_data, check_target
@@ -77,13 +77,19 @@ def left_behind(*, read_since: bool) -> Break:
     def change(fleet: Fleet, guest: Guest) -> None:
         beta, now = fleet.hosts["beta"], timezone.now()
         Placement.objects.create(guest=guest, host=beta, ref="old", state="off", evidence_at=guest.evidence_at)
-        beta.source.states_read_at = now if read_since else guest.evidence_at - timedelta(seconds=1)
+        beta.source.inventory_read_at = now if read_since else guest.evidence_at - timedelta(seconds=1)
         beta.source.save()
 
     return change
 
 
+def elsewhere(fleet: Fleet, guest: Guest) -> None:
+    fleet.hosts["beta"].datacenter = Datacenter.objects.create(name="elsewhere")
+    fleet.hosts["beta"].save()
+
+
 ERRORS: dict[str, list[Break]] = {
+    "datacenter": [elsewhere],
     "guest_missing": [set_guest(missing_since=timezone.now())],
     "guest_conflict": [set_guest(conflict="Two guests have this UUID.")],
     "guest_running": [set_guest(state="off"), set_guest(state="paused")],
@@ -200,4 +206,4 @@ def test_findings_are_plain_data(fleet: Fleet) -> None:
 
 
 def test_every_check_has_a_case() -> None:
-    assert len(CHECKS) == 15
+    assert len(CHECKS) == 16
