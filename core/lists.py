@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 M = TypeVar("M", bound=Model)
 Text = str | Promise
 Key = str | BaseExpression | Combinable
+Values = tuple[Any, ...]  # of a row's sort keys, its id last
 ExportValue = str | int | float | datetime | bool | None
 
 PAGE_SIZE = 100
@@ -88,31 +89,31 @@ def keyset_page(queryset: QuerySet[M], sort: Sort, cursor: str = "", size: int =
     size = max(1, min(size, LARGEST_PAGE))
     keyed, names = _with_keys(queryset, sort)
     if cursor == LAST:
-        return _last_page(keyed, names, sort, size)
+        return _last_page(queryset, keyed, names, sort, size)
     place = _read_cursor(cursor, sort, keyed, names) if cursor else None
     backwards = place is not None and place.backwards
     direction = sort.reversed() if backwards else sort
     if place is not None:
         keyed = keyed.filter(_beyond(names, place.values, direction.descending))
-    rows = list(_ordered(keyed, names, direction.descending)[: size + 1])
-    more = len(rows) > size
-    rows = rows[:size]
+    found = _keys(keyed, names, direction.descending, size + 1)
+    more = len(found) > size
+    found = found[:size]
     if backwards:
-        rows.reverse()
-    return _page(rows, names, sort, place, more)
+        found.reverse()
+    return _page(queryset, found, sort, place, more)
 
 
-def _page(rows: list[M], names: list[str], sort: Sort, place: _Place | None, more: bool) -> Page[M]:
-    if not rows:
+def _page(queryset: QuerySet[M], found: list[Values], sort: Sort, place: _Place | None, more: bool) -> Page[M]:
+    if not found:
         return Page([], "", "", 1)
     backwards = place is not None and place.backwards
-    first = _first_number(place, len(rows), more)
+    first = _first_number(place, len(found), more)
     has_next = more if not backwards else True
     has_previous = more if backwards else place is not None
     return Page(
-        rows,
-        next=_cursor(rows[-1], names, sort, False, first + len(rows) - 1) if has_next else "",
-        previous=_cursor(rows[0], names, sort, True, first) if has_previous else "",
+        _rows(queryset, found),
+        next=_cursor(found[-1], sort, False, first + len(found) - 1) if has_next else "",
+        previous=_cursor(found[0], sort, True, first) if has_previous else "",
         first=first,
     )
 
@@ -123,14 +124,14 @@ def _first_number(place: _Place | None, count: int, more: bool) -> int:
     return max(1, place.row_number - count) if place.backwards else place.row_number + 1
 
 
-def _last_page(keyed: QuerySet[M], names: list[str], sort: Sort, size: int) -> Page[M]:
-    total = keyed.count()
+def _last_page(queryset: QuerySet[M], keyed: QuerySet[M], names: list[str], sort: Sort, size: int) -> Page[M]:
+    total = queryset.count()
     wanted = (total % size) or min(size, total)
-    rows = list(_ordered(keyed, names, not sort.descending)[:wanted])
-    rows.reverse()
-    first = max(1, total - len(rows) + 1)
-    previous = _cursor(rows[0], names, sort, True, first) if rows and first > 1 else ""
-    return Page(rows, "", previous, first)
+    found = _keys(keyed, names, not sort.descending, wanted)
+    found.reverse()
+    first = max(1, total - len(found) + 1)
+    previous = _cursor(found[0], sort, True, first) if found and first > 1 else ""
+    return Page(_rows(queryset, found), "", previous, first)
 
 
 def all_rows(queryset: QuerySet[M], sort: Sort, prepare: Callable[[list[M]], None] | None = None) -> Iterator[M]:
@@ -139,16 +140,16 @@ def all_rows(queryset: QuerySet[M], sort: Sort, prepare: Callable[[list[M]], Non
     `prepare` sees each chunk before its rows are given out.
     """
     keyed, names = _with_keys(queryset, sort)
-    ordered = _ordered(keyed, names, sort.descending)
-    chunk = list(ordered[:EXPORT_CHUNK])
-    while chunk:
+    found = _keys(keyed, names, sort.descending, EXPORT_CHUNK)
+    while found:
+        rows = _rows(queryset, found)
         if prepare:
-            prepare(chunk)
-        yield from chunk
-        if len(chunk) < EXPORT_CHUNK:
+            prepare(rows)
+        yield from rows
+        if len(found) < EXPORT_CHUNK:
             return
-        values = tuple(getattr(chunk[-1], name) for name in names)
-        chunk = list(ordered.filter(_beyond(names, values, sort.descending))[:EXPORT_CHUNK])
+        beyond = keyed.filter(_beyond(names, found[-1], sort.descending))
+        found = _keys(beyond, names, sort.descending, EXPORT_CHUNK)
 
 
 def _with_keys(queryset: QuerySet[M], sort: Sort) -> tuple[QuerySet[M], list[str]]:
@@ -157,8 +158,17 @@ def _with_keys(queryset: QuerySet[M], sort: Sort) -> tuple[QuerySet[M], list[str
     return queryset.annotate(**keys), [*names, "pk"]
 
 
-def _ordered(queryset: QuerySet[M], names: list[str], descending: bool) -> QuerySet[M]:
-    return queryset.order_by(*(f"-{name}" if descending else name for name in names))
+def _keys(keyed: QuerySet[M], names: list[str], descending: bool, size: int) -> list[Values]:
+    """The sort values and ids of the first rows: a database that has to sort moves nothing else about."""
+    ordered = keyed.order_by(*(f"-{name}" if descending else name for name in names))
+    return list(ordered.values_list(*names)[:size])
+
+
+def _rows(queryset: QuerySet[M], found: list[Values]) -> list[M]:
+    """The rows behind the keys, in their order; one deleted meanwhile is left out."""
+    ids = [values[-1] for values in found]
+    by_id = {row.pk: row for row in queryset.order_by().filter(pk__in=ids)}
+    return [by_id[pk] for pk in ids if pk in by_id]
 
 
 def _beyond(names: Sequence[str], values: Sequence[Any], descending: bool) -> Q:
@@ -172,8 +182,8 @@ def _beyond(names: Sequence[str], values: Sequence[Any], descending: bool) -> Q:
     return condition
 
 
-def _cursor(row: Model, names: list[str], sort: Sort, backwards: bool, number: int) -> str:
-    values = [_plain(getattr(row, name)) for name in names]
+def _cursor(found: Values, sort: Sort, backwards: bool, number: int) -> str:
+    values = [_plain(value) for value in found]
     return signing.Signer(salt=_SALT).sign_object([sort.text, values, backwards, number])
 
 
