@@ -174,7 +174,7 @@ def test_a_dialog_opened_before_the_guest_moved_is_refused(client_as: ClientAs, 
     assert not Job.objects.exists()
 
 
-@pytest.mark.parametrize("target", ["", "not-an-id", str(new_id())])
+@pytest.mark.parametrize("target", ["", "not-an-id", str(new_id())], ids=["none", "no id", "unknown id"])
 def test_a_target_that_was_not_offered_is_refused(target: str, client_as: ClientAs, rack: Rack) -> None:
     response = client_as("admin").post(dialog_url(rack.guest), form(rack.guest, None) | {"target_host": target})
     assert response.status_code == 409
