@@ -6,6 +6,7 @@ It carries kinds and ids only. What a page then asks for again is answered with 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -31,6 +32,7 @@ CHECK_SECONDS = 15.0
 GAP_SECONDS = 0.1
 BROKER_RETRY_SECONDS = 3.0
 RETRY_MS = 2000
+MILLISECONDS = re.compile(r"[0-9]{1,16}")
 
 
 @require_GET
@@ -42,7 +44,7 @@ async def events(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=403)
     position = request.headers.get("Last-Event-ID") or request.GET.get("position", "")
     since = request.GET.get("since", "")
-    stream = _stream(session_key, actions, position, int(since) if since.isascii() and since.isdigit() else None)
+    stream = _stream(session_key, actions, position, int(since) if MILLISECONDS.fullmatch(since) else None)
     response = StreamingHttpResponse(stream, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # a proxy in front must not collect events

@@ -22,7 +22,6 @@ PACKAGES: dict[tuple[str, str], dict[str, str]] = {
         "dist/js/tabler.min.js": "tabler.min.js",
     },
     ("htmx.org", "2.0.11"): {"dist/htmx.min.js": "htmx.min.js"},
-    ("@alpinejs/csp", "3.17.4"): {"dist/cdn.min.js": "alpine-csp.min.js"},
     ("uplot", "1.6.32"): {"dist/uPlot.iife.min.js": "uplot.min.js", "dist/uPlot.min.css": "uplot.min.css"},
 }
 ICONS = ("@tabler/icons", "3.51.0")
