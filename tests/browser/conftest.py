@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Playwright's synchronous interface keeps an event loop in this thread; the rows are made outside of it.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
@@ -128,6 +128,7 @@ def complaints() -> Iterator[Complaints]:
     assert found.unexpected() == []
 
 
+Theme = Literal["light", "dark"]
 PageAs = Callable[..., Page]
 
 
@@ -136,7 +137,7 @@ def page_as(browser: Browser, site: str, complaints: Complaints) -> Iterator[Pag
     """A page in a browser that is signed in as a user of this role."""
     contexts: list[BrowserContext] = []
 
-    def page(role: str = Role.ADMIN, *, theme: str = "light", width: int = 1280, height: int = 800) -> Page:
+    def page(role: str = Role.ADMIN, *, theme: Theme = "light", width: int = 1280, height: int = 800) -> Page:
         context = browser.new_context(
             base_url=site, color_scheme=theme, viewport={"width": width, "height": height}, reduced_motion="reduce"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from access.models import User
 from access.roles import Role
@@ -104,7 +104,12 @@ def test_the_tree_and_the_recent_tasks_follow(page_as: PageAs, inventory: Invent
 def test_what_changed_while_the_page_was_made_is_not_missed(page_as: PageAs, inventory: Inventory) -> None:
     guest = make_guest("early", inventory.hosts[0])
     page = page_as()
-    page.route("**/js/live.js", lambda route: (_switch_off(guest), route.continue_()))
+
+    def change_first(route: Route) -> None:
+        _switch_off(guest)
+        route.continue_()
+
+    page.route("**/js/live.js", change_first)
     page.goto(f"/guests/{guest.pk}/")
     expect(page.locator("#guest-state")).to_contain_text("off")
 
@@ -176,7 +181,7 @@ def test_a_hung_broker_does_not_hold_up_writes(inventory: Inventory) -> None:
     with private_valkey() as url:
         _use_broker(url)
         events._send([Change("guest", "1")])
-        pid = int(str(events._client().info("server")["process_id"]))  # type: ignore[index]
+        pid = int(str(events._client().info("server")["process_id"]))
         os.kill(pid, signal.SIGSTOP)
         try:
             events._send([Change("guest", "2")])

@@ -71,7 +71,7 @@ def test_a_name_is_never_markup(client_as: ClientAs, guest: Guest) -> None:
         assert answer.status_code == 200, path
         document = parser.fromstring(answer.content)
         for element in document.iter():
-            assert not [name for name in element.attrib if name.startswith("on")], (path, element.attrib)
+            assert not [name for name in element.attrib if str(name).startswith("on")], (path, element.attrib)
             assert not element.get("href", "").startswith("javascript:"), path
             assert element.tag != "script" or element.get("src"), path
             assert element.get("style") is None, (path, "inline style")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -121,7 +122,7 @@ def test_what_is_not_there_is_not_found(client_as: ClientAs, inventory: Inventor
 
 @pytest.mark.parametrize("kind", ["hosts", "guests", "datastores", "switches"])
 def test_an_unknown_tab_is_not_found(client_as: ClientAs, inventory: Inventory, kind: str) -> None:
-    rows = {"hosts": inventory.hosts, "guests": inventory.guests, "datastores": [inventory.shared]}
+    rows: dict[str, Any] = {"hosts": inventory.hosts, "guests": inventory.guests, "datastores": [inventory.shared]}
     row = rows.get(kind, inventory.switches)[0]
     assert client_as(Role.ADMIN).get(f"/{kind}/{row.pk}/secrets/").status_code == 404
 

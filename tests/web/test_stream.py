@@ -41,12 +41,11 @@ def broker(valkey_url: str, transactional_db: None, monkeypatch: pytest.MonkeyPa
 
 async def _blocks(client: AsyncClient, query: str = "") -> AsyncIterator[dict[str, str]]:
     """The events of the stream as the browser parses them."""
-    answer = await client.get(f"/events/{query}")
+    answer: Any = await client.get(f"/events/{query}")
     assert answer.status_code == 200
     assert answer["Content-Type"] == "text/event-stream"
     assert answer["Cache-Control"] == "no-store"
-    content: Any = answer.streaming_content
-    async for piece in content:
+    async for piece in answer.streaming_content:
         for block in piece.decode().strip().split("\n\n"):
             yield dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in block.split("\n"))
 

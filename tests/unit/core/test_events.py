@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -72,7 +73,7 @@ class TestCoalesce:
 
 class TestPublish:
     def test_sent_when_the_transaction_commits(
-        self, broker: Redis, db: None, django_capture_on_commit_callbacks: Callable[..., object]
+        self, broker: Redis, db: None, django_capture_on_commit_callbacks: Callable[..., Any]
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             with transaction.atomic():
@@ -81,7 +82,7 @@ class TestPublish:
         assert broker.xlen(events.STREAM) == 1
 
     def test_nothing_is_sent_for_nothing(
-        self, broker: Redis, db: None, django_capture_on_commit_callbacks: Callable[..., list[object]]
+        self, broker: Redis, db: None, django_capture_on_commit_callbacks: Callable[..., Any]
     ) -> None:
         with django_capture_on_commit_callbacks() as callbacks:
             publish()
