@@ -34,7 +34,7 @@ def main() -> int:
         create_first_user()
         collect_static()
     except (RefusedError, DataError) as refusal:
-        print(refusal, file=sys.stderr)
+        print(f"\n{refusal}", file=sys.stderr)  # on a line of its own, whatever was under way
         return REFUSED
     return 0
 
