@@ -83,7 +83,7 @@ def is_identity(value: str) -> bool:
 
 @dataclass(slots=True)
 class Findings:
-    """What had to be changed or refused: sentences by what they are about.
+    """What had to be changed or refused: sentences by what they are about, as `kind:digest of its reference`.
 
     A finding stays from read to read until its object is looked at again: unchanged ones are not.
     """
@@ -100,6 +100,10 @@ class Findings:
     def add(self, about: str, message: str) -> None:
         if about in self.kept or len(self.kept) < MOST_FINDINGS:
             self.kept[about] = message
+
+    def forget_all_but(self, present: set[str]) -> None:
+        """Drop what is about objects the source no longer has; `present` holds their digests."""
+        self.kept = {about: message for about, message in self.kept.items() if about.partition(":")[2] in present}
 
     def dump(self) -> list[dict[str, str]]:
         return [{"about": about, "message": message} for about, message in sorted(self.kept.items())]

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from hosts.models import Source, SourceState
 
-# The longest call a poll makes (hosts.polling.SNAPSHOT_DEADLINE_S) and the time to write one batch of its answer.
+# Longer than what a poll does between two renewals: a suspect is opened and asked (hosts.polling.PATIENT_DEADLINE_S
+# each), or a full read is taken (SNAPSHOT_DEADLINE_S), or a batch is written.
 LEASE = timedelta(seconds=75)
 
 

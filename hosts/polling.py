@@ -33,6 +33,8 @@ DISPATCH_AT_ONCE = 500
 # A source not known to hang may hold a worker's thread only this long; suspects wait on a queue of their own.
 OPEN_DEADLINE_S = 5.0
 STATES_DEADLINE_S = 10.0
+# There a slow one gets the time it needs: a far host's ssh may take longer than a hanging one is given elsewhere.
+PATIENT_DEADLINE_S = 30.0
 SNAPSHOT_DEADLINE_S = 45.0
 # A guest that vanished most likely moved: so many other sources are asked at once whether they have it.
 ASK_OTHERS = 50

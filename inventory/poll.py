@@ -7,10 +7,11 @@ import logging
 from django.utils import timezone
 
 from drivers.errors import DriverError
-from hosts.lease import Lease, LeaseLost, claim
+from hosts.lease import Lease, LeaseLost, claim, renew
 from hosts.models import Source
 from hosts.polling import (
     OPEN_DEADLINE_S,
+    PATIENT_DEADLINE_S,
     SNAPSHOT_DEADLINE_S,
     STATES_DEADLINE_S,
     record_failure,
@@ -59,11 +60,14 @@ def _read(source: Source, lease: Lease) -> bool:
     Returns whether the inventory was read. Raises: DriverError, LeaseLost.
     """
     whole = source.next_inventory_at <= timezone.now() or source.inventory_read_at is None
-    with open_session(source, deadline_s=OPEN_DEADLINE_S) as session:
-        states = session.read_states(deadline_s=STATES_DEADLINE_S)
+    opening = PATIENT_DEADLINE_S if source.suspect else OPEN_DEADLINE_S
+    answering = PATIENT_DEADLINE_S if source.suspect else STATES_DEADLINE_S
+    with open_session(source, deadline_s=opening) as session:
+        states = session.read_states(deadline_s=answering)
         if not whole:
             whole = apply_states(source, states, lease.token).needs_inventory
         if whole:
+            renew(lease)
             snapshot = session.snapshot(deadline_s=SNAPSHOT_DEADLINE_S)
             apply_snapshot(source, snapshot, lease.token)
             apply_states(source, states, lease.token)

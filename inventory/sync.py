@@ -18,12 +18,13 @@ from django.utils.translation import gettext as _
 from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
-from drivers.types import GuestFact, GuestStateFact, Snapshot, StateReading
+from drivers.types import DatastoreFact, GuestFact, GuestStateFact, Snapshot, StateReading, SwitchFact
 from hosts.diff import DatabaseId, database_id, id_column
 from hosts.facts import Findings, digest, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, Source
 from hosts.sync import HostRows, apply_hosts
+from inventory.clock import repair_clock
 from inventory.links import Links
 from inventory.resolve import UNKNOWN
 from inventory.store import Item, Reading, apply_items, settle_contested
@@ -45,6 +46,7 @@ def apply_snapshot(source: Source, snapshot: Snapshot, token: int) -> None:
     Transaction: several short ones of its own; each proves the lease.
     """
     source.refresh_from_db()
+    repair_clock(source)
     read_at = snapshot.read_started_at.astimezone(UTC)
     if _is_stale(source, read_at):
         log.info("A read of %s is older than one applied before; it is dropped.", source.name)
@@ -76,6 +78,7 @@ def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
     Transaction: several short ones of its own.
     """
     source.refresh_from_db()
+    repair_clock(source)
     read_at = states.read_started_at.astimezone(UTC)
     lease = Lease(source.pk, token)
     hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
@@ -184,7 +187,7 @@ def _tell_doubles(facts: list[GuestFact], once: dict[str, GuestFact], findings: 
     for fact in facts:
         if once[_ref(fact.ref)] is not fact:
             message = _("The host lists the guest %(name)s twice; only the first counts.")
-            findings.add(f"guest-twice:{digest(fact.ref)}", message % {"name": text(fact.name, 255)})
+            findings.add(f"guest-twice:{digest((fact.host_ref, fact.ref))}", message % {"name": text(fact.name, 255)})
 
 
 def _ref(ref: str) -> str:
@@ -197,6 +200,8 @@ def _reason(fact: GuestFact | GuestStateFact) -> str:
 
 def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: Iterable[DatabaseId]) -> None:
     """Say that this read was applied: from now on nothing older counts."""
+    if snapshot.complete and reading.findings.kept:
+        reading.findings.forget_all_but(_digests(snapshot))
     source, findings = reading.source, reading.findings.dump()
     with write_transaction():
         renew(reading.lease)
@@ -208,6 +213,16 @@ def _finish_snapshot(reading: Reading, snapshot: Snapshot, relinked: Iterable[Da
             Source.objects.filter(pk=source.pk).update(**values)
         if "findings" in values:
             publish(Change("source", str(source.pk)))
+
+
+def _digests(snapshot: Snapshot) -> set[str]:
+    """Of the references of everything a read shows, as findings name them."""
+    parts: list[GuestFact | DatastoreFact | SwitchFact] = [
+        *snapshot.guests,
+        *snapshot.datastores,
+        *snapshot.switches,
+    ]
+    return {digest((part.host_ref, part.ref)) for part in parts} | {digest(host.ref) for host in snapshot.hosts}
 
 
 # -- the quick read

@@ -9,7 +9,7 @@ import pytest
 from celery import current_app
 from django.utils import timezone
 
-from core.queue import POLLS
+from core.queue import POLLS, SUSPECT
 from drivers.fake.world import FakeWorld
 from hosts.models import Datacenter, Source, SourceState
 from hosts.polling import POLL
@@ -33,9 +33,9 @@ def add_source(name: str, uri: str, *, due_in: float = 0.0) -> Source:
     )
 
 
-def send(source: Source, times: int = 1) -> None:
+def send(source: Source, queue: str = POLLS, times: int = 1) -> None:
     for _ in range(times):
-        current_app.send_task(POLL, args=[str(source.pk)], queue=POLLS, ignore_result=True)
+        current_app.send_task(POLL, args=[str(source.pk)], queue=queue, ignore_result=True)
 
 
 def is_read(source: Source) -> bool:
@@ -48,13 +48,14 @@ def make_due(source: Source) -> None:
 
 
 def test_twenty_messages_to_two_workers_are_one_read(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("worker-a", "worker-b")
+    stack.start_workers("reader", "worker-b")
     world.add_fault("alpha", at="read_states", do="slow", seconds=2, times=-1)
     source = add_source("alpha", world.uri("alpha"), due_in=3600)
     make_due(source)
-    send(source, times=20)
+    send(source, POLLS, times=10)
+    send(source, SUSPECT, times=10)
     wait_until(lambda: is_read(source), "the source is read")
-    wait_until(lambda: stack.messages(POLLS) == 0, "all messages are taken")
+    wait_until(lambda: stack.messages(POLLS) == stack.messages(SUSPECT) == 0, "all messages are taken")
     assert world.fired("alpha", at="read_states") == 1
     assert Source.objects.get().lease_token == 1
     assert Guest.objects.count() == 3
@@ -63,31 +64,31 @@ def test_twenty_messages_to_two_workers_are_one_read(stack: Stack, world: FakeWo
 def test_a_flushed_broker_delays_a_read_and_loses_none(stack: Stack, world: FakeWorld) -> None:
     stack.start_beat()
     source = add_source("alpha", world.uri("alpha"))
-    for name in ("worker-a", "worker-b"):
+    for name in ("reader", "worker-b"):
         if name in stack.processes:
             stack.freeze(name)
     wait_until(lambda: Source.objects.filter(pk=source.pk, sent_at__isnull=False).exists(), "the message is sent")
     stack.flush_broker()
     assert stack.messages(POLLS) == 0
     stack.mend()
-    stack.start_workers(*({"worker-a", "worker-b"} - set(stack.processes)))
+    stack.start_workers(*({"reader", "worker-b"} - set(stack.processes)))
     wait_until(lambda: is_read(source), "the source is read all the same")
 
 
 def test_a_worker_killed_in_the_middle_of_a_poll_is_replaced(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("worker-a", "worker-b")
+    stack.start_workers("reader", "worker-b")
     world.add_fault("alpha", at="snapshot", do="hang", times=1)
     source = add_source("alpha", world.uri("alpha"))
     send(source)
     wait_until(lambda: world.fired("alpha", at="snapshot") == 1, "the read is under way")
     token = Source.objects.get().lease_token
-    stack.kill("worker-a")
+    stack.kill("reader")
     stack.kill("worker-b")
     assert Source.objects.get().lease_until is not None  # nobody gave it back
     assert not Guest.objects.exists()
     # The lease ends by itself; no need to sit through it.
     Source.objects.update(lease_until=timezone.now())
-    stack.start_workers("worker-a", "worker-b")
+    stack.start_workers("reader", "worker-b")
     stack.start_beat()
     wait_until(lambda: is_read(source), "another worker reads it")
     assert Source.objects.get().lease_token > token
@@ -95,28 +96,28 @@ def test_a_worker_killed_in_the_middle_of_a_poll_is_replaced(stack: Stack, world
 
 
 def test_a_worker_frozen_past_its_lease_writes_nothing_old(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("worker-a")
+    stack.start_workers("reader")
     world.add_fault("alpha", at="snapshot", do="slow", seconds=3, times=1)
     source = add_source("alpha", world.uri("alpha"), due_in=3600)
     make_due(source)
     send(source)
     wait_until(lambda: world.fired("alpha", at="snapshot") == 1, "the read is under way")
-    stack.freeze("worker-a")
+    stack.freeze("reader")
     Source.objects.update(lease_until=timezone.now())  # as time would
     make_due(source)
     stack.start_workers("worker-b")
-    current_app.send_task(POLL, args=[str(source.pk)], queue="suspect", ignore_result=True)
+    send(source, SUSPECT)
     wait_until(lambda: is_read(source), "the other worker reads it")
     token = Source.objects.get().lease_token
     evidence = sorted(Guest.objects.values_list("pk", "evidence_at"))
-    stack.thaw("worker-a")
-    wait_until(lambda: "Another worker took over" in stack.log("worker-a"), "the frozen one finds out")
+    stack.thaw("reader")
+    wait_until(lambda: "Another worker took over" in stack.log("reader"), "the frozen one finds out")
     assert Source.objects.get().lease_token == token
     assert sorted(Guest.objects.values_list("pk", "evidence_at")) == evidence
 
 
 def test_ten_percent_of_two_hundred_hanging_delay_none_of_the_rest(stack: Stack) -> None:
-    stack.start_workers("worker-a", "worker-b")
+    stack.start_workers("reader", "worker-b")
     hanging = [add_source(f"hang-{n}", f"fake://fleet/hang-{n}?guests=2&hang=1") for n in range(HANGING)]
     well = [add_source(f"well-{n}", f"fake://fleet/well-{n}?guests=2") for n in range(SOURCES - HANGING)]
     began = timezone.now()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from drivers.types import GuestState, Technology
 from hosts.lease import LeaseLost
@@ -351,3 +353,22 @@ def test_equal_uuids_in_two_trust_domains_are_two_guests() -> None:
     apply_snapshot(alpha, snapshot(1, guest_fact()), 0)
     apply_snapshot(other, snapshot(2, guest_fact(host="other"), host="other"), 0)
     assert Guest.objects.filter(uuid=uuid_of("db-07"), conflict="").count() == 2
+
+
+def test_findings_go_with_what_they_are_about(source: Source) -> None:
+    apply_snapshot(source, full(1, replace(guest_fact(), vcpus=-1)), 0)
+    source.refresh_from_db()
+    assert len(source.findings) == 1
+    apply_snapshot(source, full(2), 0)
+    source.refresh_from_db()
+    assert source.findings == []
+
+
+def test_a_clock_set_back_shuts_no_read_out(source: Source) -> None:
+    now = timezone.now()
+    ahead = replace(full(0, guest_fact()), read_started_at=now + timedelta(hours=1))
+    apply_snapshot(source, ahead, 0)
+    later = replace(full(0, replace(guest_fact(), notes="new")), read_started_at=timezone.now() + timedelta(seconds=2))
+    apply_snapshot(source, later, 0)
+    assert Guest.objects.get().notes == "new"
+    assert Guest.objects.get().evidence_at == later.read_started_at
