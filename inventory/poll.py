@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from drivers.errors import DriverError
@@ -37,6 +38,9 @@ def poll(source_id: str) -> None:
         _tell_lost(source)
     except DriverError as error:
         _fail(source, lease, error)
+    except (OperationalError, InterfaceError):
+        # Ours, not the source's, failed: nothing can be written now; it is read again when the lease ends.
+        log.exception("The database failed while %s was read.", source.name)
     except Exception:  # the process boundary: whatever a source's answer breaks must not end its polling
         log.exception("Reading %s failed in an unexpected way.", source.name)
         _fail(source, lease, unexpected())

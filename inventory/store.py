@@ -292,7 +292,10 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     moving = {database_id(guest) for guest in moving_guests()}
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
-        return {row[0]: _Plain(*row[1:8], bool(row[8]) and row[1] not in moving) for row in cursor.fetchall()}
+        return {
+            word: _Plain(guest, uuid, devices, state, name, vcpus, memory, bool(simple) and guest not in moving)
+            for word, guest, uuid, devices, state, name, vcpus, memory, simple in cursor.fetchall()
+        }
 
 
 def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:
