@@ -131,7 +131,7 @@ class _Write:
         unknown = [identity for identity in touched if identity not in self.ids]
         new = dict(zip(unknown, new_ids(len(unknown)), strict=True))
         self.ids |= new
-        store_rows = [self._store_row(identity, fact) for identity, fact in touched.items()]
+        store_rows = [self._store_row(identity, fact) for identity, fact in sorted(touched.items(), key=by_identity)]
         mount_ids = new_ids(len(diff.new))
         new_mounts = [
             (row_id, *key, *self._mount_row(key, fact, h))
@@ -141,6 +141,7 @@ class _Write:
         with write_transaction():
             renew(lease)
             left = self._left_behind(diff)
+            lock_in_order(left | set(self.ids.values()))
             bulk.update(Datastore, ("id", "identity"), [(store, identity) for identity, store in renamed.items()])
             self._write_stores(store_rows)
             self._take_ids(new)
@@ -209,6 +210,16 @@ class _Write:
         changed = left | {self.ids[identity] for identity in touched} | {row[0] for row in levelled}
         added = {self.ids[identity] for identity in new}
         publish(*(Change("datastore", str(UUID(i)), "added" if i in added else "changed") for i in changed))
+
+
+def by_identity(pair: tuple[str, DatastoreFact]) -> str:
+    return pair[0]
+
+
+def lock_in_order(ids: set[DatabaseId]) -> None:
+    """Two hosts that share datastores list them in orders of their own; written so, they would wait for each other."""
+    rows = Datastore.objects.filter(pk__in=[UUID(one) for one in ids]).order_by("pk")
+    list(rows.select_for_update().values_list("pk"))
 
 
 def _written(diff: Diff[Key, DatastoreFact]) -> Iterator[tuple[Key, DatastoreFact]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from drivers.fake.world import FakeWorld
@@ -102,3 +103,21 @@ def test_a_source_that_fails_and_recovers_is_connected_again(world: FakeWorld) -
     polls.poll(str(source.pk))
     source.refresh_from_db()
     assert (source.state, source.suspect, source.failures) == (SourceState.OK, False, 0)
+
+
+@pytest.mark.parametrize("error", [OperationalError("database is locked"), InterfaceError("connection already closed")])
+def test_a_failure_of_our_own_database_is_not_the_sources(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    source = make_source(uri=world.uri("alpha"))
+    polls.poll(str(source.pk))
+    make_due(source)
+
+    def fail(*_args: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(polls, "_read", fail)
+    polls.poll(str(source.pk))
+    source.refresh_from_db()
+    assert (source.state, source.failures, source.suspect) == (SourceState.OK, 0, False)
+    assert set(Host.objects.values_list("state", flat=True)) == {HostState.CONNECTED}
