@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from typing import Any
 
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
@@ -13,7 +14,8 @@ from django.utils.translation import gettext as _
 
 from access.models import ApiToken, User, require
 from access.roles import Action, Role
-from audit.services import record
+from access.throttle import clear_account, count_attempt
+from audit.services import COMMAND_LINE, NOBODY, record
 from core.db import write_transaction
 from core.errors import Conflict, Forbidden, Invalid
 from core.events import Change, publish
@@ -23,7 +25,6 @@ SHOWN_CHARACTERS = 12
 LONGEST_NAME = 150
 LONGEST_PASSWORD = 256  # hashing endless input would be free work for a stranger
 MOST_TOKENS = 50
-COMMAND_LINE = "command line"
 
 
 def create_user(*, username: str, role: str, password: str = "", by: Any) -> tuple[User, str]:
@@ -106,23 +107,40 @@ def reset_password(*, user: User, password: str = "", by: Any) -> str:
     return password
 
 
-def change_own_password(*, user: User, current: str, new: str) -> User:
-    """Every session of this user ends; the page signs its own in again.
+def change_own_password(*, user: User, current: str, new: str, address: str = "") -> User:
+    """Every session of this user ends; the page signs its own in again. Guesses at `current` count as sign-ins do.
 
-    Raises: Invalid.
+    Raises: Invalid, access.throttle.SignInRefused, Conflict when the password was changed elsewhere meanwhile.
     """
-    if not user.check_password(current):
+    checked = user.password
+    attempt = count_attempt(user.username, address)
+    if len(current) > LONGEST_PASSWORD or not check_password(current, checked):
+        attempt.record_failure("user.password_change_failed", user=user, by=user)
         raise Invalid(_("That is not your current password."), field="current")
+    attempt.forget()
     if current == new:
         raise Invalid(_("Choose a password that differs from the current one."), field="new")
-    _set_password(user, new, field="new")
+    _judge_password(user, new, field="new")
+    hashed = make_password(new)
     with write_transaction():
-        user.must_change_password = False
-        user.save(update_fields=["password", "must_change_password"])
-        _end_sessions(user)
-        _record("user.password_changed", user, by=user)
+        locked = User.objects.select_for_update().get(pk=user.pk)
+        if locked.password != checked or not locked.is_active:
+            raise Conflict(_("Your password was changed elsewhere meanwhile; sign in again."))
+        locked.password, locked.must_change_password = hashed, False
+        locked.save(update_fields=["password", "must_change_password"])
+        _end_sessions(locked)
+        _record("user.password_changed", locked, by=locked)
     user.refresh_from_db()
     return user
+
+
+def unlock_user(*, user: User) -> bool:
+    """Forget the failed sign-ins counted on an account over all addresses. Returns whether there were any."""
+    with write_transaction():
+        unlocked = clear_account(user.username)
+        if unlocked:
+            _record("user.unlocked", user, by=COMMAND_LINE)
+    return unlocked
 
 
 def create_token(*, user: User, name: str = "", by: Any) -> tuple[ApiToken, str]:
@@ -203,17 +221,21 @@ def _revoke_all(user: User) -> int:
     return ApiToken.objects.filter(user=user).delete()[0]
 
 
-def _set_password(user: User, password: str, field: str = "password") -> str:
+def _set_password(user: User, password: str) -> str:
     """Set a judged password, or a random one when it is empty; hashes before any transaction opens."""
     password = password or secrets.token_urlsafe(15)
+    _judge_password(user, password, field="password")
+    user.set_password(password)
+    return password
+
+
+def _judge_password(user: User, password: str, *, field: str) -> None:
     if len(password) > LONGEST_PASSWORD:
         raise Invalid(_("This password is too long."), field=field)
     try:
         validate_password(password, user)
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), field=field) from error
-    user.set_password(password)
-    return password
 
 
 def _checked_username(username: str) -> str:
@@ -224,6 +246,8 @@ def _checked_username(username: str) -> str:
         raise Invalid(str(error.messages[0]), field="username") from error
     if not 1 <= len(name) <= LONGEST_NAME:
         raise Invalid(_("A user name has 1 to 150 characters."), field="username")
+    if name.casefold() in NOBODY:
+        raise Invalid(_("The audit log uses this name for itself; choose another one."), field="username")
     return name
 
 

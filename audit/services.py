@@ -8,6 +8,10 @@ from audit.middleware import current_request_id
 from audit.models import AuditRow
 
 SYSTEM = "system"
+UNKNOWN = "unknown"  # somebody who has not signed in
+COMMAND_LINE = "command line"
+# Who acted where nobody was signed in. No user may bear such a name.
+NOBODY = frozenset({SYSTEM, UNKNOWN, COMMAND_LINE})
 
 
 def record(

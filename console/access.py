@@ -77,7 +77,12 @@ def account_password(request: HttpRequest) -> HttpResponseBase:
     try:
         if values["new"] != values["again"]:
             raise Invalid(_("Both new passwords must be the same."), field="again")
-        fresh = services.change_own_password(user=user, current=values["current"], new=values["new"])
+        fresh = services.change_own_password(
+            user=user,
+            current=values["current"],
+            new=values["new"],
+            address=str(request.META.get("REMOTE_ADDR", "")),
+        )
     except Refused as error:
         return form_page(request, template, values, error)
     login(request, fresh, backend="django.contrib.auth.backends.ModelBackend")

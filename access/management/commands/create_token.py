@@ -5,7 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from access.models import User
-from access.services import COMMAND_LINE, create_token
+from access.services import create_token
+from audit.services import COMMAND_LINE
 from core.errors import Refused
 
 

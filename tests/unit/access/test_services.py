@@ -7,6 +7,7 @@ from django.test import Client
 from access import services
 from access.models import ApiToken, User
 from access.roles import Role
+from access.throttle import SignInRefused
 from audit.models import AuditRow
 from core.errors import Conflict, Forbidden, Invalid
 from tests.together import database_for_threads, together
@@ -37,6 +38,12 @@ class TestCreateUser:
     def test_odd_names_are_refused(self, boss, name):
         with pytest.raises(Invalid):
             services.create_user(username=name, role=Role.VIEWER, by=boss)
+
+    @pytest.mark.parametrize("name", ["system", "System", "unknown", " UNKNOWN ", "command line", "\uff53ystem"])
+    def test_nobody_is_named_as_the_audit_log_names_nobody(self, boss, name):
+        with pytest.raises(Invalid) as error:
+            services.create_user(username=name, role=Role.VIEWER, by=boss)
+        assert error.value.field == "username"
 
     def test_names_differ_in_more_than_case(self, boss):
         services.create_user(username="Ann", role=Role.VIEWER, by=boss)
@@ -168,6 +175,24 @@ class TestOwnPassword:
         with pytest.raises(Invalid) as error:
             services.change_own_password(user=boss, current="wrong", new="another long secret")
         assert error.value.field == "current"
+        assert actions() == ["user.password_change_failed"]
+
+    def test_guesses_are_counted_as_sign_ins_are(self, boss):
+        for guess in ["wrong", "x" * 1_000_000, "\0", "", "wrong"]:
+            with pytest.raises(Invalid):
+                services.change_own_password(user=boss, current=guess, new="another long secret", address="192.0.2.1")
+        with pytest.raises(SignInRefused):
+            services.change_own_password(user=boss, current=PASSWORD, new="another long secret", address="192.0.2.1")
+
+    def test_a_reset_meanwhile_wins(self, boss, make_user):
+        ann = make_user("ann", Role.VIEWER, PASSWORD)
+        stale = User.objects.get(pk=ann.pk)
+        password = services.reset_password(user=ann, by=boss)
+        with pytest.raises(Conflict):
+            services.change_own_password(user=stale, current=PASSWORD, new="another long secret")
+        ann.refresh_from_db()
+        assert ann.check_password(password)
+        assert ann.must_change_password
 
     def test_it_must_differ(self, boss):
         with pytest.raises(Invalid):

@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.management import CommandError, call_command
 from django.test import RequestFactory
 from django.utils import timezone
 
-from access import signin
+from access import throttle
 from access.models import SignInThrottle, User
-from access.signin import SignInRefused, sign_in
+from access.signin import sign_in
+from access.throttle import SignInRefused
 from audit.models import AuditRow
 from tests.together import database_for_threads, together
 from tests.unit.access.conftest import PASSWORD
@@ -76,13 +78,13 @@ def test_waiting_does_not_prolong_the_wait(boss):
 
 
 def test_many_names_from_one_address(boss, monkeypatch):
-    monkeypatch.setattr(signin, "ADDRESS", signin.Limit("address", 10, timedelta(minutes=5)))
+    monkeypatch.setattr(throttle, "ADDRESS", throttle.Limit("address", 10, timedelta(minutes=5)))
     spread = [outcome(username=f"user-{number}") for number in range(12)]
     assert spread == ["wrong"] * 10 + ["wait"] * 2
 
 
 def test_many_addresses_on_one_name(boss, monkeypatch):
-    monkeypatch.setattr(signin, "ACCOUNT", signin.Limit("account", 10, timedelta(minutes=5)))
+    monkeypatch.setattr(throttle, "ACCOUNT", throttle.Limit("account", 10, timedelta(minutes=5)))
     spread = [outcome(address=f"192.0.2.{number}") for number in range(12)]
     assert spread == ["wrong"] * 10 + ["wait"] * 2
 
@@ -112,6 +114,34 @@ def test_failures_are_written_down_without_what_was_typed(boss):
     everything = str(list(AuditRow.objects.values())) + str(list(SignInThrottle.objects.values()))
     assert "hunter2" not in everything
     assert "my-secret" not in everything
+
+
+def test_a_full_address_leaves_no_rows_for_the_names_it_tries(boss, monkeypatch):
+    monkeypatch.setattr(throttle, "ADDRESS", throttle.Limit("address", 3, timedelta(minutes=5)))
+    for number in range(3):
+        outcome(username=f"user-{number}")
+    before = SignInThrottle.objects.count()
+    assert outcome(username="one-more") == "wait"
+    assert SignInThrottle.objects.count() == before
+
+
+def test_a_limit_reached_is_written_down_once(boss):
+    outcomes(9)
+    row = AuditRow.objects.get(action="user.sign_in_limit_reached")
+    assert (row.target_name, row.detail) == ("boss", {"limit": "account and address", "address": "192.0.2.1"})
+
+
+def test_an_account_locked_from_elsewhere_is_unlocked(boss, monkeypatch, capsys):
+    monkeypatch.setattr(throttle, "ACCOUNT", throttle.Limit("account", 4, timedelta(hours=1)))
+    for number in range(4):
+        outcome(address=f"192.0.2.{number}")
+    assert outcome(password=PASSWORD, address="192.0.2.99") == "wait"
+    call_command("unlock_user", "boss")
+    call_command("unlock_user", "boss")
+    assert outcome(password=PASSWORD, address="192.0.2.99") == "in"
+    assert AuditRow.objects.get(action="user.unlocked").actor_name == "command line"
+    with pytest.raises(CommandError):
+        call_command("unlock_user", "nobody")
 
 
 @pytest.mark.parametrize("password", ["", "\0", "x" * 100_000, "é" * 257])
