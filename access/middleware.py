@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from django.contrib.auth import logout
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -22,6 +23,12 @@ SEEN = "seen_at"
 ALWAYS_OPEN = frozenset({"account_password", "logout", "healthz"})
 
 
+def is_expired(session: SessionBase) -> bool:
+    """Whether a session is too old, or was not used for too long."""
+    idle, age = (time.time() - float(session.get(clock, 0)) for clock in (SEEN, STARTED))
+    return idle > IDLE_SECONDS or age > ABSOLUTE_SECONDS
+
+
 def start_clock(request: HttpRequest, **kwargs: Any) -> None:
     """Remember when this session began; called at each sign-in."""
     request.session[STARTED] = request.session[SEEN] = int(time.time())
@@ -33,12 +40,10 @@ class SessionMiddleware(MiddlewareMixin):
     def process_request(self, request: HttpRequest) -> None:
         if not request.user.is_authenticated:
             return
-        now = int(time.time())
-        seen = request.session.get(SEEN, 0)
-        if now - seen > IDLE_SECONDS or now - request.session.get(STARTED, 0) > ABSOLUTE_SECONDS:
+        if is_expired(request.session):
             logout(request)
-        elif now - seen > WRITE_EVERY_SECONDS:
-            request.session[SEEN] = now
+        elif _by_a_person(request) and time.time() - request.session.get(SEEN, 0) > WRITE_EVERY_SECONDS:
+            request.session[SEEN] = int(time.time())
 
     def process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
         user = request.user
@@ -46,6 +51,11 @@ class SessionMiddleware(MiddlewareMixin):
             return None
         name = request.resolver_match.url_name if request.resolver_match else ""
         return None if name in ALWAYS_OPEN else _change_password_first(request)
+
+
+def _by_a_person(request: HttpRequest) -> bool:
+    """A page left open asks for fresh parts by itself; nobody needs to sit there."""
+    return request.headers.get("X-Live") != "true" and request.path != reverse("events")
 
 
 def _change_password_first(request: HttpRequest) -> HttpResponseBase:

@@ -19,11 +19,13 @@
     window.guesthouse.remember(openKey(), open.join(" "));
   }
 
-  async function load(open = openNodes()) {
-    const tab = selectedTab(), query = new URLSearchParams();
-    (open || ["first"]).forEach((node) => query.append("open", node));
+  // `live`: the page asks by itself, which does not keep the session from ending.
+  async function load({ live = false } = {}) {
+    const tab = selectedTab(), query = new URLSearchParams(), headers = { "HX-Request": "true" };
+    if (live) headers["X-Live"] = "true";
+    (openNodes() || ["first"]).forEach((node) => query.append("open", node));
     try {
-      const answer = await fetch(`${tab.dataset.url}?${query}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" });
+      const answer = await fetch(`${tab.dataset.url}?${query}`, { headers, credentials: "same-origin" });
       if (answer.redirected) { location.reload(); return; }
       if (!answer.ok) throw new Error(answer.status);
       show(await answer.text(), tab.dataset.tree);
@@ -118,7 +120,7 @@
   let later = 0;
   function changed(event) {
     if (!event.detail.some(([kind]) => ["guest", "host", "datastore", "switch", "source", "*"].includes(kind)) || later) return;
-    later = setTimeout(() => { later = 0; if (!document.hidden) load(); }, REFRESH_MS);
+    later = setTimeout(() => { later = 0; if (!document.hidden) load({ live: true }); }, REFRESH_MS);
   }
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -141,6 +141,15 @@ class TestSessionAge:
         assert client.get(reverse("host_list")).status_code == 200
         assert client.session[SEEN] >= int(time.time()) - 5
 
+    @pytest.mark.parametrize(("page", "headers"), [("host_list", {"X-Live": "true"}), ("events", {})])
+    def test_what_a_page_asks_by_itself_does_not(self, page, headers):
+        client = signed_in()
+        session = client.session
+        session[SEEN] = before = int(time.time()) - IDLE_SECONDS + 60
+        session.save()
+        assert client.get(reverse(page), headers=headers).status_code == 200
+        assert client.session[SEEN] == before
+
     def test_one_without_a_clock_is_none(self):
         client = signed_in()
         session = client.session
