@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.test import AsyncClient, override_settings
 
+from access.middleware import ABSOLUTE_SECONDS, IDLE_SECONDS, SEEN, STARTED
 from access.models import User
 from access.roles import ROLE_ACTIONS, Role
 from console import stream
@@ -117,6 +120,48 @@ def test_signing_out_ends_the_stream(broker: None) -> None:
         SessionStore(key).delete()
 
     assert async_to_sync(_until)(client, "end", act=sign_out)[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize(("clock", "limit"), [(SEEN, IDLE_SECONDS), (STARTED, ABSOLUTE_SECONDS)])
+@pytest.mark.parametrize("broker_lost", [False, True])
+def test_the_stream_ends_with_the_session(broker: None, clock: str, limit: int, broker_lost: bool) -> None:
+    client = _client(Role.OPERATOR)
+
+    def grow_old() -> None:
+        session = client.session
+        session[clock] -= limit + 1
+        session.save()
+
+    async def read() -> str:
+        async for block in _blocks(client):
+            if block.get("event") in ("hello", "broker-lost"):
+                await sync_to_async(grow_old)()
+            if block.get("event") == "end":
+                return "end"
+        return "cut"
+
+    with override_settings(REDIS_URL="unix:///nonexistent/s") if broker_lost else nullcontext():
+        assert async_to_sync(read)() == "end"
+
+
+@pytest.mark.parametrize(("limit", "others"), [("MOST_STREAMS_OF_USER", 200), ("MOST_STREAMS", 503)])
+def test_too_many_streams_are_refused(broker: None, monkeypatch: pytest.MonkeyPatch, limit: str, others: int) -> None:
+    monkeypatch.setattr(stream, "_places", WeakSet())
+    monkeypatch.setattr(stream, limit, 2)
+    client, other = _client(Role.OPERATOR), _client(Role.VIEWER)
+
+    async def read() -> None:
+        answers: list[Any] = [await client.get("/events/") for _number in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        refused = await client.get("/events/")
+        assert (refused.status_code, refused["Retry-After"]) == (503, "30")
+        assert (await other.get("/events/")).status_code == others
+        content: Any = aiter(answers[1])
+        await anext(content)
+        await content.aclose()
+        assert (await client.get("/events/")).status_code == 200
+
+    async_to_sync(read)()
 
 
 def test_a_stream_goes_on_where_the_last_one_ended(broker: None) -> None:
