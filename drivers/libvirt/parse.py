@@ -37,6 +37,7 @@ LONGEST_NAME = 255
 LONGEST_NOTES = 10_000
 MOST_VCPUS = 65_535
 MOST_ADDRESSES = 32
+LONGEST_IP = 45  # an IPv6 address that ends as an IPv4 one
 MOST_STATS = 1_024
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _TECHNOLOGIES: dict[str, Technology] = {
@@ -306,8 +307,10 @@ def _addresses(mac: str, addresses: tuple[tuple[str, str], ...]) -> tuple[str, .
 
 
 def _clean_ip(text: str) -> str:
+    """The address in one spelling; a zone means something inside the guest only, and may be any text."""
+    address = text[: LONGEST_IP + 1].partition("%")[0]
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(address)) if len(address) <= LONGEST_IP else ""
     except ValueError:
         return ""
 

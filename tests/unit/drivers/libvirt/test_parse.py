@@ -308,3 +308,17 @@ def test_whatever_comes_can_be_sent_on(name: str, inner: str, attribute: str, nu
     inventory = RawInventory(NOW, True, HOST, (raw,), (RawPool(xml, True, True),), (RawNetwork(xml, True, True, xml),))
     snapshot = parse.snapshot_of(inventory)
     assert unpack(pack(snapshot), Snapshot) == snapshot
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("fe80::1%eth0", "fe80::1"),
+        ("fe80::1%<script>" + "x" * 1_000_000, "fe80::1"),
+        ("::ffff:" + "0" * 1_000_000, ""),
+        ("9" * 1_000_000, ""),
+        ("2001:DB8:0:0:0:0:0:7", "2001:db8::7"),
+    ],
+)
+def test_an_address_is_short_and_has_no_zone(said: str, kept: str) -> None:
+    assert parse._clean_ip(said) == kept
