@@ -41,6 +41,8 @@ REFUSED_NETWORKS: tuple[tuple[str, str], ...] = (
     ("169.254.0.0/16", "link-local; cloud metadata"),
     ("100.64.0.0/10", "carrier-grade NAT; cloud metadata"),
     ("192.0.0.0/24", "IETF protocol assignments; cloud metadata"),
+    # Source: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+    ("168.63.129.16/32", "Azure's platform"),
     ("192.88.99.0/24", "6to4 relays"),
     ("224.0.0.0/4", "multicast"),
     ("240.0.0.0/4", "reserved and broadcast"),
