@@ -32,5 +32,6 @@ worker_hijack_root_logger = False
 timezone = "UTC"
 beat_schedule = {
     "dispatch due sources": {"task": "hosts.dispatch_due", "schedule": 1.0, "options": {"expires": 5}},
+    "expire drafts": {"task": "hosts.expire_drafts", "schedule": 600.0, "options": {"expires": 300}},
     "reconcile jobs": {"task": "operations.reconcile", "schedule": 2.0, "options": {"expires": 10}},
 }

@@ -60,9 +60,23 @@ def draft_source(
     _set_credentials(draft, username=username, password=password, private_key=private_key)
     _require_new_place(draft)
     with write_transaction():
-        SourceDraft.objects.filter(created_at__lt=timezone.now() - KEEP_DRAFTS).delete()
+        expire_drafts()
         draft.save(force_insert=True)
+        _record(
+            "source_draft.created",
+            draft,
+            by=by,
+            transport=draft.transport,
+            address=draft.address,
+            port=draft.port,
+            username=draft.username,
+        )
     return draft
+
+
+def expire_drafts() -> None:
+    """Forget what was begun and never added, with its secrets."""
+    SourceDraft.objects.filter(created_at__lt=timezone.now() - KEEP_DRAFTS).delete()
 
 
 def test_source(*, source: Connection, by: Any) -> Job:
@@ -107,7 +121,10 @@ def discard_draft(*, draft: SourceDraft, by: Any) -> None:
     Raises: Forbidden.
     """
     require(by, Action.SOURCES)
-    SourceDraft.objects.filter(pk=draft.pk).delete()
+    with write_transaction():
+        deleted, _kinds = SourceDraft.objects.filter(pk=draft.pk).delete()
+        if deleted:
+            _record("source_draft.discarded", draft, by=by)
 
 
 def add_source(*, draft: SourceDraft, by: Any) -> Source:

@@ -13,7 +13,7 @@ from access.roles import Role
 from audit.models import AuditRow
 from core.crypto import decrypt
 from core.errors import Conflict, Forbidden, Invalid
-from hosts import services
+from hosts import services, tasks
 from hosts.models import Datacenter, Host, Source, SourceDraft, SourceState
 from inventory.models import Guest, Placement
 from metrics.models import GuestLoad, HostLoad
@@ -368,3 +368,24 @@ class TestCommand:
             self.add("x", uri)
         assert "\n" not in str(error.value)
         assert not Source.objects.exists()
+
+
+def test_drafts_are_written_down_without_their_secrets(boss):
+    made = draft(boss)
+    services.discard_draft(draft=made, by=boss)
+    services.discard_draft(draft=made, by=boss)
+    rows = AuditRow.objects.filter(target_kind="source_draft").order_by("at", "id")
+    assert [(row.action, row.target_name) for row in rows] == [
+        ("source_draft.created", "rack-9"),
+        ("source_draft.discarded", "rack-9"),
+    ]
+    assert rows[0].detail == {"transport": "ssh", "address": "10.0.0.9", "port": None, "username": "root"}
+
+
+def test_old_drafts_are_forgotten_by_themselves(boss):
+    old, new = draft(boss), draft(boss, name="rack-10", address="10.0.0.10")
+    SourceDraft.objects.filter(pk=old.pk).update(
+        created_at=timezone.now() - services.KEEP_DRAFTS - timedelta(minutes=1)
+    )
+    tasks.expire_drafts()
+    assert list(SourceDraft.objects.all()) == [new]
