@@ -18,6 +18,7 @@ from console.areas import tabs
 from console.listing import list_response
 from console.tables.guests import GUESTS, guest_rows
 from console.tables.switches import SWITCHES, kind_of, state_cell, switch_rows
+from core.models import by_name
 from inventory.models import Nic
 from networks.models import VirtualSwitch
 
@@ -69,5 +70,5 @@ def _frame(switch: VirtualSwitch, tab: str) -> dict[str, Any]:
 
 
 def _summary(switch: VirtualSwitch) -> dict[str, Any]:
-    nics = Nic.objects.filter(switch=switch).select_related("guest").order_by("guest__name", "position")
+    nics = Nic.objects.filter(switch=switch).select_related("guest").order_by(by_name("guest__name"), "position", "id")
     return {"nics": list(nics[:NICS_SHOWN])}
