@@ -198,8 +198,10 @@ def test_the_demo_goes_on_by_sudo_with_what_was_set_for_it(machine):
     machine.set_sudo(True)
     machine.run("demo", "--port", "9000", GUESTHOUSE_DATA="/srv/it")
     words = machine.calls[-1].split()
-    assert words[:2] == ["sudo", "env"]
-    assert "GUESTHOUSE_DATA=/srv/it" in words
+    assert words[0] == "sudo"
+    names = words[1].removeprefix("--preserve-env=").split(",")
+    assert "GUESTHOUSE_DATA" in names
+    assert "/srv/it" not in machine.calls[-1]  # a value may be secret, and command lines are seen by all
     assert words[-4:] == [f"{machine.home}/guesthouse", "demo", "--port", "9000"]
 
 
