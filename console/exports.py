@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db.models import Model, QuerySet
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.timezone import now
@@ -77,8 +78,21 @@ def csv_lines(head: list[str], rows: Iterable[list[ExportValue]]) -> Iterator[st
     yield "".join(piece)
 
 
+class _CsvResponse(StreamingHttpResponse):
+    """Piece after piece under ASGI as well, where Django collects the whole of what is not asynchronous.
+
+    Source: https://docs.djangoproject.com/en/5.2/ref/request-response/#streaminghttpresponse-objects
+    """
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: Any = self.streaming_content
+        fetch = sync_to_async(lambda: next(pieces, None))
+        while (piece := await fetch()) is not None:
+            yield piece
+
+
 def _csv(head: list[str], rows: Iterator[list[ExportValue]], name: str) -> HttpResponseBase:
-    response = StreamingHttpResponse(csv_lines(head, rows), content_type="text/csv; charset=utf-8")
+    response = _CsvResponse(csv_lines(head, rows), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Cache-Control"] = "no-store"
     return response

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.http import StreamingHttpResponse
 from lxml import etree
 
 from access.roles import Role
 from audit.models import AuditRow
+from console import exports
 from tests.factories import Inventory, make_guest
 from tests.web.conftest import ClientAs
 
@@ -149,3 +151,26 @@ def test_a_mistake_is_one_sentence(client_as: ClientAs, inventory: Inventory, qu
     assert answer.status_code == 400
     assert answer["Content-Type"].startswith("text/plain")
     assert answer.content.decode().strip().endswith(".")
+
+
+def test_csv_is_read_while_it_is_sent() -> None:
+    """Under ASGI as well: a large list is never in memory as a whole."""
+    read: list[int] = []
+
+    def rows() -> Iterator[list[Any]]:
+        for number in range(10 * exports.CSV_ROWS_AT_ONCE):
+            read.append(number)
+            yield [number]
+
+    async def first_pieces() -> tuple[int, bytes]:
+        answer: Any = exports._csv(["Number"], rows(), "numbers.csv")
+        pieces = aiter(answer)
+        await anext(pieces)
+        await anext(pieces)
+        after_two = len(read)
+        return after_two, b"".join([piece async for piece in pieces])
+
+    after_two, rest = async_to_sync(first_pieces)()
+    assert after_two == exports.CSV_ROWS_AT_ONCE
+    assert rest.startswith(f"{exports.CSV_ROWS_AT_ONCE}\r\n".encode())
+    assert len(read) == 10 * exports.CSV_ROWS_AT_ONCE
