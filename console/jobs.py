@@ -94,10 +94,7 @@ def cancel_offer(job: Job, *, user: Any) -> CancelOffer:
 
 def reason_against_cancel(job: Job) -> str:
     """Why an open job cannot be cancelled where it stands; empty when it can."""
-    try:
-        answer = kind_of(job.kind).machine.answer_cancel(job.state)
-    except KeyError:
-        return _("This version does not know this kind of task.")
+    answer = kind_of(job.kind).machine.answer_cancel(job.state)
     if answer is OnCancel.TOO_LATE:
         return _("Too late to cancel: the guest is already changing hosts. Wait for the end.")
     if answer is OnCancel.ALREADY:

@@ -6,8 +6,8 @@ from django.views.decorators.http import require_safe
 
 from access.models import require
 from access.roles import Action
-from console.tables.tasks import progress, state_cell, target, task_url, title
-from operations.selectors import job_list
+from console.tables.tasks import progress, state_cell, target, task_url
+from operations.selectors import job_list, job_title
 
 SHOWN = 12
 
@@ -20,7 +20,7 @@ def recent_tasks(request: HttpRequest) -> HttpResponse:
         {
             "job": job,
             "url": task_url(job),
-            "title": title(job),
+            "title": job_title(job),
             "target": target(job),
             "state": state_cell(job),
             "progress": progress(job),

@@ -24,11 +24,11 @@ from console.jobs import (
     state_look,
 )
 from console.listing import list_response
-from console.tables.tasks import TASKS, progress_words, target, task_rows, task_url, title
+from console.tables.tasks import TASKS, progress_words, target, task_rows, task_url
 from core.errors import Refused
 from operations.errors import CannotCancel
 from operations.models import Job, JobState
-from operations.selectors import job_list
+from operations.selectors import job_list, job_title
 from operations.services import request_cancel
 
 
@@ -72,7 +72,7 @@ def task_context(job: Job, *, user: Any) -> dict[str, Any]:
     """What the task's page and its parts show."""
     return {
         "job": job,
-        "title": title(job),
+        "title": job_title(job),
         "target": target(job),
         "look": state_look(job),
         "label": state_label(job),
@@ -100,7 +100,7 @@ def readable_parameters(job: Job) -> list[tuple[str, str]]:
 def _readable(job: Job, name: str, value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    return title(job) if name == "action" else str(value)
+    return job_title(job) if name == "action" else str(value)
 
 
 # -- cancel
@@ -128,7 +128,7 @@ def task_cancel(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
 def _ask_cancel(request: HttpRequest, job: Job, status: int = 200) -> HttpResponse:
     context = {
         "job": job,
-        "title": title(job),
+        "title": job_title(job),
         "task_url": task_url(job),
         "refusal": reason_against_cancel(job) if job.is_open else _("This task has ended already."),
         "consequence": cancel_consequence(job),
@@ -149,7 +149,7 @@ def cancel_consequence(job: Job) -> str:
 
 
 def _cancel_sentence(job: Job) -> str:
-    names = {"title": title(job), "target": job.target_name}
+    names = {"title": job_title(job), "target": job.target_name}
     if job.state == JobState.CANCELLED:
         return _("Cancelled: %(title)s, %(target)s.") % names
     return _("Asked to cancel: %(title)s, %(target)s.") % names

@@ -34,14 +34,6 @@ def link_tasks(jobs: list[Job]) -> None:
         job.page_url = task_url(job)  # type: ignore[attr-defined]
 
 
-def title(job: Job) -> str:
-    """What the task does; its kind when it was made by a part that is gone."""
-    try:
-        return job_title(job)
-    except KeyError:
-        return job.kind
-
-
 def target(job: Job) -> SafeString:
     url = cells.page_url(job.target_kind, job.target_id)
     if not url:
@@ -79,7 +71,7 @@ def progress_words(job: Job) -> str:
 
 
 def _name_cell(job: Job) -> SafeString:
-    return format_html('<a class="name" href="{}">{}</a>', task_url(job), title(job))
+    return format_html('<a class="name" href="{}">{}</a>', task_url(job), job_title(job))
 
 
 def _took_cell(job: Job) -> str | SafeString:
@@ -96,7 +88,7 @@ TASKS: ListSpec[Job] = ListSpec(
     name="task",
     label=_("Tasks"),
     columns=(
-        Column("task", _("Task"), _name_cell, title),
+        Column("task", _("Task"), _name_cell, job_title),
         Column("target", _("Target"), target, lambda j: j.target_name),
         Column("state", _("State"), state_cell, lambda j: j.state),
         Column("progress", _("Progress"), progress, lambda j: j.message),
