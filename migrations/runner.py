@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 OpenSession = Callable[..., AbstractContextManager[RemoteSession]]
 
 POLL_SECONDS = 0.3
+LAST_POLL_SECONDS = 0.05  # the guest stands still: its end is a moment away
 ASK_SECONDS = 10.0  # one question; the peers' own keepalive gives up after 6.5 s
 START_SECONDS = 30.0
 # The source may be silent this long while it copies (its libvirtd restarts, a switch reboots) before we ask the target.
@@ -290,7 +291,7 @@ class Attempt:
 
     def wait(self) -> None:
         try:
-            self.handle.pause(POLL_SECONDS)
+            self.handle.pause(LAST_POLL_SECONDS if self.handle.state is JobState.SWITCHING else POLL_SECONDS)
         except CancelRequested:
             self.note_cancel()
 

@@ -65,7 +65,8 @@ class Move:
         assert self.guest.doubled_beats() == []
         row = Guest.objects.select_related("host__source").get(pk=self.row.pk)
         assert (row.host.source.name, row.state) == (where, "running")
-        assert "urn:guesthouse" not in self.guest.host.virsh("dumpxml", self.guest.uuid)
+        # Where it stayed, the stamp stops a late worker from beginning this attempt again.
+        assert (self.migration.stamp in self.guest.host.virsh("dumpxml", self.guest.uuid)) is (where == self.home)
 
 
 @pytest.fixture

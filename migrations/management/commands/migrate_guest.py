@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import close_old_connections
+from django.db import OperationalError, connection
 from django.db.models import Model, QuerySet
 
 from core.errors import Refused
@@ -21,6 +21,7 @@ from operations.models import JobState
 
 BY = "command line"
 LOOK_SECONDS = 0.25
+DATABASE_SECONDS = 30.0
 LINE_SECONDS = 2.0  # how often a progress line comes where nothing overwrites it
 
 M = TypeVar("M", bound=Model)
@@ -31,6 +32,8 @@ class Command(BaseCommand):
         "Move a running guest to another host. GUEST and HOST are ids, or names that only one has. Prints the "
         "migration's id; with --wait shows the progress and exits 0 only when the guest has moved."
     )
+
+    unread_since: float | None = None
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("guest", metavar="GUEST", help="id or name of the guest")
@@ -69,8 +72,7 @@ class Command(BaseCommand):
         shown, shown_at = "", 0.0
         while migration.job.is_open:
             time.sleep(LOOK_SECONDS)
-            close_old_connections()
-            migration.job.refresh_from_db()
+            self.read_again(migration)
             line = line_of(migration)
             if line != shown and (overwrites or time.monotonic() - shown_at > LINE_SECONDS):
                 self.stdout.write(f"\r\x1b[K{line}" if overwrites else line, ending="" if overwrites else "\n")
@@ -78,6 +80,17 @@ class Command(BaseCommand):
                 shown, shown_at = line, time.monotonic()
         if overwrites:
             self.stdout.write("")
+
+    def read_again(self, migration: GuestMigration) -> None:
+        """Read the row; a database that was restarted meanwhile gets another chance."""
+        try:
+            migration.job.refresh_from_db()
+            self.unread_since = None
+        except OperationalError:
+            connection.close()
+            self.unread_since = self.unread_since or time.monotonic()
+            if time.monotonic() - self.unread_since > DATABASE_SECONDS:
+                raise CommandError("The database does not answer. The migration goes on without it.") from None
 
 
 def find_one(rows: QuerySet[M], text: str, what: str) -> M:
