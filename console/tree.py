@@ -73,7 +73,7 @@ class Branches:
                     found.append(UUID(value))
                 except ValueError:
                     continue
-        return found
+        return list(dict.fromkeys(found))
 
 
 @require_safe

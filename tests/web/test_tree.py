@@ -34,6 +34,21 @@ def test_opening_a_host_shows_its_guests_and_no_others(client_as: ClientAs, inve
     assert 'aria-level="3"' in html
 
 
+def test_every_row_is_there_once(client_as: ClientAs, inventory: Inventory) -> None:
+    """However a branch was asked for: by name, as one of all, or twice."""
+    host = inventory.hosts[0]
+    make_guest("mine", host)
+    opened = ["first", *[f"datacenter:{host.datacenter_id}", f"host:{host.pk}"] * 2]
+    for name, row in (
+        ("hosts", host),
+        ("networks", host),
+        ("storage", inventory.shared),
+        ("guests", host.guests.last()),
+    ):
+        html = _tree(client_as, name, *opened)
+        assert html.count(f">{row}</a>") == 1, name
+
+
 def test_a_wall_of_children_is_capped(
     client_as: ClientAs, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
