@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.name not in BENCHES:
         sys.stderr.write(f"There is no benchmark {options.name}; --list names them.\n")
         return 2
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # servers and files go, too
     results = []
     with tempfile.TemporaryDirectory(prefix="gh-bench-", dir="/tmp") as folder:
         # Never an installation's own data: each benchmark has its servers and files to itself.

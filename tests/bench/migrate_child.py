@@ -18,6 +18,7 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402 - Django's settings come first
 
+from config.supervisor import WORKERS  # noqa: E402
 from drivers.types import Endpoint, Transport  # noqa: E402
 from hosts.models import Datacenter, Source  # noqa: E402
 from hosts.polling import hurry  # noqa: E402
@@ -164,9 +165,9 @@ def submissions(database: str, guests: list[Guest]) -> Result:
 
 
 def work_off(database: str, stack: Stack) -> Result:
-    """Two workers do them all, each once."""
+    """The workers do them all, each once."""
     started = time.perf_counter()
-    stack.start_workers("worker-a", "worker-b")
+    stack.start_workers(*WORKERS)
     stack.start_beat()
     wait_until(lambda: not Job.objects.exclude(state__in=ENDED).exists(), "all tasks have ended", seconds=600)
     seconds = time.perf_counter() - started
@@ -181,7 +182,7 @@ def work_off(database: str, stack: Stack) -> Result:
         ratio=None,
         goal="all succeeded, each claimed once",
         ok=once,
-        note=f"{dict(ends)} in {seconds:.1f} s, the start of two workers included",
+        note=f"{dict(ends)} in {seconds:.1f} s, the start of the workers included",
     )
 
 

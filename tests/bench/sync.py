@@ -6,6 +6,7 @@ Each database runs in a process of its own with servers of its own: Django's set
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 import msgspec
 
 from config.data import HOME
+from config.processes import die_with_parent
 from tests.bench.results import Options, Result
 from tests.servers import private_postgresql, private_valkey
 
@@ -32,7 +34,14 @@ def _child(options: Options, settings: dict[str, str]) -> Iterator[Result]:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | settings
     environment |= {"DJANGO_SETTINGS_MODULE": "config.settings", "GUESTHOUSE_LOG_LEVEL": "WARNING"}
     command = [sys.executable, "-m", "tests.bench.sync_child", str(options.guests)]
-    with subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE) as child:
+    dies_too = die_with_parent(os.getpid(), signal.SIGKILL)
+    with subprocess.Popen(
+        command,
+        cwd=HOME,
+        env=environment,
+        stdout=subprocess.PIPE,
+        preexec_fn=dies_too,  # noqa: PLW1509 - this process has one thread
+    ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             yield msgspec.json.decode(line, type=Result)
