@@ -340,7 +340,7 @@ def _check_disk(knowledge: Knowledge, host: Host, disk: Disk) -> Iterator[Findin
     if mount is None or not mount.active:
         message = _("%(disk)s is on the datastore %(datastore)s, which %(host)s does not see.") % words
         yield error(name, message, remedy)
-    elif mount.path != _path_here(knowledge, disk):
+    elif _path_here(knowledge, disk) not in {mount.path, None}:
         message = _("%(host)s has the datastore %(datastore)s in another place, so %(disk)s is not found there.")
         yield error(name, message % words, _("Mount it at the same path on every host."))
 

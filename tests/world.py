@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def make_rows(endpoint: Endpoint, datacenter: Datacenter, name: str) -> Host:
         transport=endpoint.transport,
         uri=endpoint.uri,
         state=SourceState.OK,
-        next_inventory_at=now,
-        next_states_at=now,
+        # Rows are made here; a poll between two of a test's steps would make others.
+        next_inventory_at=now + timedelta(days=1),
+        next_states_at=now + timedelta(days=1),
     )
     fact = snapshot.hosts[0]
     host = Host.objects.create(
