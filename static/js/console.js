@@ -174,14 +174,15 @@
   function setUpMoves() {
     document.body.addEventListener("htmx:beforeSwap", (event) => {
       const { target, xhr } = event.detail;
-      if (target?.id !== "main" || /<main id="main"/.test(xhr.responseText)) return;
+      if (target?.id !== "main") return;
+      currentRow = "";
+      if (/<main id="main"/.test(xhr.responseText)) return;
       event.detail.shouldSwap = false; // no page of ours inside the frame: the sign-in page, or a proxy's error
       location.assign(xhr.responseURL || location.href);
     });
     document.body.addEventListener("htmx:sendError", () => toast(document.body.dataset.textOffline));
     document.body.addEventListener("htmx:afterSettle", (event) => {
       if (event.detail.target?.id !== "main" && event.detail.elt?.id !== "main") return;
-      currentRow = "";
       markSection();
       drawTimes();
       document.dispatchEvent(new CustomEvent("guesthouse:moved"));
