@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -289,10 +290,11 @@ def _stage(state: JobState, current: JobState, took: dict[str, float | None]) ->
 
 
 def stage_seconds(steps: Sequence[JobStep]) -> dict[str, float | None]:
-    """How long each state lasted; none for the last one. Units: seconds."""
+    """How long each state lasted in all; none for the last one. Units: seconds."""
     took: dict[str, float | None] = {}
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        took[step.state] = seconds_between(step.at, following.at if following else None)
+    for step, following in zip_longest(steps, steps[1:]):
+        seconds = seconds_between(step.at, following.at if following else None)
+        took[step.state] = None if seconds is None else seconds + (took.get(step.state) or 0.0)
     return took
 
 

@@ -61,7 +61,7 @@ async def events(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=403)
     place = _take_place(str(request.user.pk))
     if place is None:
-        return HttpResponse(status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return HttpResponse(status=429, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     position = request.headers.get("Last-Event-ID") or request.GET.get("position", "")
     since = request.GET.get("since", "")
     since_ms = int(since) if MILLISECONDS.fullmatch(since) else None

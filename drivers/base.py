@@ -57,13 +57,14 @@ class MigrationOps(Protocol):
     def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
         """Named checks only the hypervisor can answer, just before the start."""
 
-    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+    def start_migration(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         """Write the stamp into the guest, then start the move; returns while it runs.
 
-        An attempt is one shot: asked for again while it runs, nothing happens.
+        An attempt is one shot: asked for again while it runs, nothing happens. `not_after`, in seconds of this
+        machine's monotonic clock, is when the caller's right to start it ends: look at it last.
 
-        Raises: Busy when the guest carries another attempt's running job; Rejected when refused at once, or when the
-        guest already carries this stamp and nothing runs.
+        Raises: Busy when the guest carries another attempt's running job, or past `not_after`: nothing was begun and
+        no stamp written; Rejected when refused at once, or when the guest already carries this stamp and nothing runs.
         """
 
     def find_migration(self, guest_uuid: str, stamp: str) -> bool:

@@ -65,12 +65,16 @@ class PowerRule:
 
 
 _ON = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SUSPENDED, GuestState.CRASHED})
-_DOWN = frozenset({GuestState.OFF, GuestState.CRASHED})
+# Of these a person is told what to do instead.
+_INSTEAD = {
+    (PowerAction.START, GuestState.CRASHED): gettext_lazy("The guest has crashed. Power it off, then start it."),
+    (PowerAction.RESUME, GuestState.SUSPENDED): gettext_lazy("The guest is asleep. Wake it or power it off."),
+}
 
 RULES: dict[PowerAction, PowerRule] = {
     PowerAction.START: PowerRule(
         label=gettext_lazy("Start"),
-        allowed=_DOWN,
+        allowed=frozenset({GuestState.OFF}),
         goal=SightedState.RUNNING,
         done=gettext_lazy("The guest runs."),
         repeatable=False,
@@ -106,7 +110,7 @@ RULES: dict[PowerAction, PowerRule] = {
     ),
     PowerAction.RESUME: PowerRule(
         label=pgettext_lazy("a guest", "Resume"),
-        allowed=frozenset({GuestState.PAUSED, GuestState.SUSPENDED}),
+        allowed=frozenset({GuestState.PAUSED}),
         goal=SightedState.RUNNING,
         done=gettext_lazy("The guest runs."),
     ),
@@ -154,7 +158,8 @@ def reason_against(guest: Guest, action: PowerAction, holder: Job | None) -> str
     if source.state == SourceState.PAUSED:
         return _("The source of this guest's host is paused. Resume it first.")
     if guest.state not in rule.allowed:
-        return _("The guest is %(state)s.") % {"state": GuestState(guest.state).label}
+        instead = _INSTEAD.get((action, GuestState(guest.state)))
+        return str(instead or _("The guest is %(state)s.") % {"state": GuestState(guest.state).label})
     if holder is not None and not _may_overrule(rule, holder):
         return sentence_busy(holder)
     return ""

@@ -18,13 +18,20 @@ from networks.models import VirtualSwitch
 
 
 def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, evidence_at: datetime) -> None:
-    """Write where a guest is and how, as a job verified it at `evidence_at`. No older reading undoes it.
+    """Write where a guest is and how, as a job verified it at `evidence_at`.
+
+    No older reading undoes it, and it undoes no newer one: of the place a job's word counts, of the state the latest.
 
     Transaction: joins the caller's, which also writes the job's end.
     """
     with write_transaction():
         row = Guest.objects.select_for_update().get(pk=guest.pk)
         before = row.host_id
+        word = Placement.objects.filter(host=host, ref=ref).first()
+        if word is not None and word.guest_id == row.pk and word.evidence_at > evidence_at:
+            if before == host.pk:
+                return  # a poll has written it, and knows it better
+            state, evidence_at = GuestState(word.state), word.evidence_at
         row.host, row.ref, row.state, row.evidence_at = host, ref, state.value, evidence_at
         row.missing_since = None
         if before != host.pk:

@@ -183,8 +183,8 @@ class _Batch:
         contents.write()
         # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
         bulk.update(Guest, ("host", "id", "evidence_at", "state", "state_reason"), states, keys=2, newer="evidence_at")
-        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words)
-        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said)
+        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words, newer="evidence_at")
+        bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said, newer="evidence_at")
         write_devices(devices)
         # So many only mean "any of them": see core.events.
         self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain[: MANY + 1]]

@@ -301,7 +301,7 @@ def _record_loads(
         elif word is not None and word.state == "running":
             ended.append(word.guest_id)
     record_guest_loads(readings, read_at=read_at)
-    forget_guest_loads(ended)
+    forget_guest_loads(ended, read_at=read_at)
     of_hosts = [(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
     record_host_loads(of_hosts, read_at=read_at)
     publish(Change("load", str(source.pk)))

@@ -64,11 +64,11 @@ def record_host_loads(loads: Iterable[tuple[Any, HostLoadFact]], *, read_at: dat
             bulk.upsert(HostLoad, _HOST, rows, key=("host_id",), newer="read_at")
 
 
-def forget_guest_loads(guest_ids: Iterable[Any]) -> None:
-    """These run no longer: their last load is not theirs any more."""
+def forget_guest_loads(guest_ids: Iterable[Any], *, read_at: datetime) -> None:
+    """These ran no longer when they were read: a load from before is not theirs any more."""
     ids = list(guest_ids)
     for start in range(0, len(ids), BATCH):
-        GuestLoad.objects.filter(pk__in=ids[start : start + BATCH])._raw_delete("default")
+        GuestLoad.objects.filter(pk__in=ids[start : start + BATCH], read_at__lte=read_at)._raw_delete("default")
 
 
 def _plain(value: Any) -> str:

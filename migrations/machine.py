@@ -11,11 +11,12 @@ MIGRATION = Machine(
         # Nothing has been asked of the hypervisor before PREPARING is written: what ends here changed nothing.
         JobState.CHECKING: frozenset({JobState.PREPARING, JobState.CANCELLING}) | ENDS,
         JobState.PREPARING: UNDER_WAY | ENDS,
-        # Progress readings may skip a state, never go back. An end is written only after both hosts were asked.
+        # Progress readings may skip a state, none takes it back. An end is written only after both hosts were asked.
         # Only what we do not know at all, after our own failure, ends without that.
         JobState.COPYING: (UNDER_WAY - {JobState.COPYING}) | {JobState.NEEDS_ATTENTION},
         JobState.SWITCHING: frozenset({JobState.VERIFYING, JobState.NEEDS_ATTENTION}),
-        JobState.VERIFYING: ENDS,
+        # Back to copying: sight of it was lost, and the source is seen to work on it all the same.
+        JobState.VERIFYING: frozenset({JobState.COPYING}) | ENDS,
         JobState.CANCELLING: ENDS,
     },
     on_cancel={

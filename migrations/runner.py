@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.db import write_transaction
-from drivers.errors import DriverError, NotFound, Rejected, Unreachable
+from drivers.errors import Busy, DriverError, NotFound, Rejected, Unreachable
 from drivers.isolation import RemoteSession
 from drivers.types import Finding, MigrationPhase, MigrationPlan, MigrationProgress, Severity
 from hosts.models import Host
@@ -40,10 +40,14 @@ POLL_SECONDS = 0.3
 LAST_POLL_SECONDS = 0.05  # the guest stands still: its end is a moment away
 ASK_SECONDS = 10.0  # one question; the peers' own keepalive gives up after 6.5 s
 START_SECONDS = 30.0
-# The source may be silent this long while it copies (its libvirtd restarts, a switch reboots) before we ask the target.
+# The source may tell nothing for this long while it copies (its libvirtd restarts, a switch reboots) before we ask the
+# target, too.
 SILENCE_SECONDS = 20.0
 # An unclear answer may take this long to become clear; then a person must look.
 VERIFY_SECONDS = 60.0
+# A start that nobody saw taken may still be: a call that waits for the guest's lock gives up after 30.8 s (measured
+# with libvirt 9.0).
+LATE_START_SECONDS = 35.0
 VERIFY_PAUSE_SECONDS = 0.5
 
 STATES = {MigrationPhase.COPYING: JobState.COPYING, MigrationPhase.SWITCHING: JobState.SWITCHING}
@@ -75,6 +79,8 @@ class Attempt:
         ).get(pk=handle.job.pk)
         self.error = ""
         self.cancel_taken = False
+        # Whether the start is known to be taken or refused: then nothing of it can come later.
+        self.start_is_settled = self.handle.state in {JobState.COPYING, JobState.SWITCHING}
         self.last: MigrationProgress | None = None
 
     @property
@@ -175,25 +181,29 @@ class Attempt:
                 # Last: a worker that slept past its lease must not wake up and start what another one watches. What it
                 # could still do in the moment after this, the stamp in the guest stops.
                 self.handle.confirm()
-                session.start_migration(plan, self.stamp)
+                session.start_migration(plan, self.stamp, self.handle.lease_ends)
         except Unreachable as error:
             self.error = error.message
             self.resume(started=True)  # it may have been taken or not
+        except Busy as error:
+            self.end_unchanged(JobState.FAILED, error.message)
         except DriverError as error:
             self.error = error.message
-            self.verify()
+            self.start_is_settled = True
+            self.settle()
         else:
-            self.watch()
+            self.start_is_settled = True
+            self.follow()
 
     def resume(self, *, started: bool = False) -> None:
         """Go on from what the hosts say: adopt a move that runs, start one that was never begun, or verify."""
         here, there = self.look_at_both()
         if self.is_under_way(here):
-            self.watch()
+            self.follow()
         elif not started and self.was_never_begun(here, there):
             self.start_again(here)
         else:
-            self.verify()
+            self.settle()
 
     def is_under_way(self, here: Sight) -> bool:
         """Whether the source host still works on this attempt, by the stamp in the guest."""
@@ -221,14 +231,28 @@ class Attempt:
             plan = self.plan(here, self.hosts()[1])
         except (CancelRequested, DriverError) as error:
             self.error = getattr(error, "message", "")
-            self.verify()
+            self.start_is_settled = True  # what was never begun, nobody else begins: the job is ours
+            self.settle()
         else:
             self.start(plan)
 
     # -- while it runs
 
+    def follow(self) -> None:
+        """Watch it, then verify how it ended."""
+        self.watch()
+        self.settle()
+
+    def settle(self) -> None:
+        """Verify how it ended; should it turn out to run on, watch it again."""
+        while not self.verify():
+            self.start_is_settled = True
+            if self.handle.state is JobState.VERIFYING:
+                self.handle.switch(JobState.COPYING)
+            self.watch()
+
     def watch(self) -> None:
-        """Read the attempt until nothing of it runs on the source host any more."""
+        """Read the attempt until nothing of it runs on the source host any more, or sight of it is lost."""
         silent_since: float | None = None
         while True:
             try:
@@ -237,13 +261,12 @@ class Attempt:
             except DriverError as error:
                 self.error = error.message
                 silent_since = silent_since or time.monotonic()
-                if not error.retryable or time.monotonic() - silent_since > SILENCE_SECONDS:
+                if time.monotonic() - silent_since > SILENCE_SECONDS:
                     break
                 reading = None
             if reading is not None and self.take_in(reading):
                 break
             self.wait()
-        self.verify()
 
     def poll(self) -> MigrationProgress:
         source, _target = self.hosts()
@@ -300,36 +323,42 @@ class Attempt:
 
     # -- where is it?
 
-    def verify(self) -> None:
-        """Ask both hosts until what they say is clear, or for as long as it is worth."""
+    def verify(self) -> bool:
+        """Ask both hosts until what they say is clear, or for as long as it is worth; false when it runs on."""
         if self.handle.state is not JobState.VERIFYING and self.handle.state is not JobState.CANCELLING:
             try:
                 self.handle.switch(JobState.VERIFYING)
             except CancelRequested:
                 self.note_cancel()
-        give_up_at = time.monotonic() + VERIFY_SECONDS
+        began_at = time.monotonic()
         while True:
             asked_at = timezone.now()
             here, there = self.look_at_both()
-            verdict = judge(here, there)
-            if verdict is not Verdict.UNCLEAR:
-                break
             if self.is_under_way(here):
-                give_up_at = time.monotonic() + VERIFY_SECONDS
-                self.show_late_reading()
-            if time.monotonic() > give_up_at:
+                return False
+            verdict, waited = judge(here, there), time.monotonic() - began_at
+            if self.is_final(verdict, here, waited) or waited > VERIFY_SECONDS:
                 break
-            self.handle.pause(VERIFY_PAUSE_SECONDS)
+            self.pause_verifying()
         self.finish(verdict, here, there, asked_at)
+        return True
 
-    def show_late_reading(self) -> None:
-        """The move still runs although we had lost sight of it."""
+    def is_final(self, verdict: Verdict, here: Sight, waited: float) -> bool:
+        """Whether nothing can come after these words.
+
+        A guest that stands where it was, with our stamp, may be about to leave: a worker that was killed or stopped
+        right then may have asked for it, and nobody saw the answer.
+        """
+        if verdict is not Verdict.STAYED or self.start_is_settled:
+            return verdict is not Verdict.UNCLEAR
+        asked = here.sighting is not None and here.sighting.stamp == self.stamp
+        return not asked or waited > LATE_START_SECONDS
+
+    def pause_verifying(self) -> None:
         try:
-            reading = self.poll()
-        except DriverError as error:
-            self.error = error.message
-        else:
-            self.take_in(reading)
+            self.handle.pause(VERIFY_PAUSE_SECONDS)
+        except CancelRequested:
+            self.note_cancel()
 
     def look_at_both(self) -> tuple[Sight, Sight]:
         """The source's word, then the target's: in this order a guest that moves meanwhile is seen, not missed."""

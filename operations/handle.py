@@ -32,6 +32,11 @@ class JobHandle:
         return JobState(self.job.state)
 
     @property
+    def lease_ends(self) -> float:
+        """Until when (monotonic) the job is surely this worker's, unless it is renewed meanwhile."""
+        return self._lease_ends
+
+    @property
     def parameters(self) -> dict[str, Any]:
         return self.job.parameters  # type: ignore[no-any-return]
 

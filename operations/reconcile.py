@@ -13,6 +13,9 @@ from operations.services import RUN_TASK
 
 # Longer than a message takes to a free worker. A message that is merely late does no harm: one claim wins.
 LOST_AFTER_SECONDS = 4.0
+# While messages wait, an unclaimed job most likely waits with them: sending it again soon would only lengthen the line.
+# Some messages die with the worker that had fetched them, though.
+LOST_IN_LINE_AFTER_SECONDS = 60.0
 AT_ONCE = 500  # as many as one round sends; the next is two seconds away
 
 
@@ -23,7 +26,6 @@ def reconcile_jobs() -> int:
     """
     if not _forgotten(everything=True).exists():
         return 0
-    # While messages wait, an unclaimed job most likely waits with them: sending it again would only lengthen the line.
     waiting = messages_waiting()
     with write_transaction():
         chosen = list(
@@ -43,10 +45,11 @@ def _forgotten(*, everything: bool) -> QuerySet[Job]:
     not_sent_since = Q(sent_at__isnull=True) | Q(sent_at__lte=F("lease_until"))
     orphaned = lapsed & not_sent_since
     never_sent = Q(lease_until__isnull=True, sent_at__isnull=True)
-    chosen = orphaned | never_sent
+    unclaimed = Q(lease_until__isnull=True)
+    chosen = orphaned | never_sent | (unclaimed & Q(sent_at__lt=moment(-LOST_IN_LINE_AFTER_SECONDS)))
     if everything:
         chosen |= lapsed & Q(sent_at__lt=long_ago)
-        chosen |= Q(lease_until__isnull=True, sent_at__lt=long_ago)
+        chosen |= unclaimed & Q(sent_at__lt=long_ago)
     return Job.objects.filter(chosen).exclude(state__in=ENDED).order_by("submitted_at", "pk")
 
 

@@ -29,11 +29,12 @@ from drivers.types import (
     Transport,
 )
 
+_UP = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SUSPENDED, GuestState.CRASHED})
 _POWER: dict[PowerAction, tuple[frozenset[GuestState], GuestState, str]] = {
-    PowerAction.START: (frozenset({GuestState.OFF, GuestState.CRASHED}), GuestState.RUNNING, "booted"),
+    PowerAction.START: (frozenset({GuestState.OFF}), GuestState.RUNNING, "booted"),
     PowerAction.SHUTDOWN: (frozenset({GuestState.RUNNING}), GuestState.OFF, "shutdown"),
-    PowerAction.RESET: (frozenset({GuestState.RUNNING, GuestState.PAUSED}), GuestState.RUNNING, "booted"),
-    PowerAction.OFF: (frozenset({GuestState.RUNNING, GuestState.PAUSED}), GuestState.OFF, "destroyed"),
+    PowerAction.RESET: (_UP, GuestState.RUNNING, "booted"),
+    PowerAction.OFF: (_UP, GuestState.OFF, "destroyed"),
     PowerAction.SUSPEND: (frozenset({GuestState.RUNNING}), GuestState.PAUSED, "user"),
     PowerAction.RESUME: (frozenset({GuestState.PAUSED}), GuestState.RUNNING, "unpaused"),
 }
@@ -140,9 +141,11 @@ class FakeSession(FakeFleetSession):
             guest = host.guests.get(plan.guest_uuid)
             return tuple(_check(state, host, guest, _target_name(plan)))
 
-    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+    def start_migration(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         with self.acting("start_migration") as (state, host, _fault):
             guest = _find(host, plan.guest_uuid)
+            if time.monotonic() >= not_after:
+                raise Busy("The time to begin this attempt is over; nothing was begun.")
             start_move(state, host, guest, _target_name(plan), stamp, time.time())
             self._started.add(guest.uuid)
 

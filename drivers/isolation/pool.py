@@ -4,13 +4,14 @@ A call past its deadline raises Unreachable at once. Its child is poisoned: it t
 sources in it may finish, then it is killed; a fresh child takes its place immediately. A poisoned child in which a
 migration still runs lives on until that ends (at most DRAIN_LIMIT_S): killing it would cut a direct migration in the
 middle, and lose what a peer-to-peer one would answer. The source that hung is opened in a quarantine process of its
-own from then on, until that has been idle for long, so that it never disturbs the others again.
+own from then on, until it has answered for long enough, so that it does not disturb the others again.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
+import logging
 import os
 import queue
 import secrets
@@ -29,6 +30,8 @@ from drivers.isolation.remote import RemoteSession
 from drivers.isolation.wire import OPEN
 from drivers.types import Capability, Endpoint
 
+log = logging.getLogger(__name__)
+
 DEFAULT_PROCESSES = 2  # about 35 MB each
 DEFAULT_SESSIONS_PER_PROCESS = 128
 DEFAULT_DEADLINE_S = 30.0
@@ -36,6 +39,7 @@ QUARANTINE_LIMIT = 8  # more hanging sources than this share quarantine processe
 DRAIN_LIMIT_S = 12 * 3600.0  # a huge, busy guest over a slow link moves for hours
 DRAIN_INTERVAL_S = 0.2
 SWEEP_INTERVAL_S = 15.0
+PAROLE_S = 600.0  # this long without another hang, and a source may live among the others again
 
 
 class SessionPool:
@@ -55,7 +59,7 @@ class SessionPool:
         self._guard = threading.Lock()
         self._shared: list[Child | None] = [None] * self._processes
         self._quarantine: dict[str, Child] = {}
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, float] = {}  # by key: when it last hung
         self._sweeping = False
         self._draining: set[Child] = set()
         self._digest_key = secrets.token_bytes(32)
@@ -87,7 +91,7 @@ class SessionPool:
     def give_up(self, child: Child, key: str, endpoint: Endpoint, deadline_s: float) -> Unreachable:
         """Take a child with a hanging call out of service; return what to raise."""
         with self._guard:
-            self._suspects.add(key)
+            self._suspects[key] = time.monotonic()
             first = not child.poisoned
             child.poisoned = True
             if first:
@@ -169,18 +173,23 @@ class SessionPool:
             self.sweep()
 
     def sweep(self) -> None:
-        """End quarantine processes that nobody used for long; their sources may come back among the others."""
-        oldest = time.monotonic() - IDLE_CLOSE_S
+        """End quarantine processes whose sources nobody used, or which answered, for long; those may come back."""
         with self._guard:
-            rested = {k: c for k, c in self._quarantine.items() if c.used_at < oldest and not c.calls_in_flight}
+            rested = {key: child for key, child in self._quarantine.items() if self._has_rested(key, child)}
         over = {child for child in set(rested.values()) if child.dead or (not child.is_working() and child.retire())}
         with self._guard:
             for key in [key for key, child in rested.items() if child in over]:
                 if self._quarantine.get(key) is rested[key]:
                     del self._quarantine[key]
-                    self._suspects.discard(key)
+                    self._suspects.pop(key, None)
         for child in over:
             child.kill()
+
+    def _has_rested(self, key: str, child: Child) -> bool:
+        now = time.monotonic()
+        unused = child.used_at < now - IDLE_CLOSE_S
+        answering = self._suspects.get(key, 0.0) < now - PAROLE_S
+        return (unused or answering) and not child.calls_in_flight
 
 
 class _Starter:
@@ -214,7 +223,8 @@ class _Starter:
     def _grant(sessions_limit: int, wish: Future[Child]) -> None:
         try:
             wish.set_result(Child(sessions_limit))
-        except OSError:
+        except Exception:  # no memory, no thread: whatever it is, this thread must serve the next wish
+            log.exception("A helper process could not be started.")
             wish.set_exception(Unreachable("A helper process for connections could not be started."))
 
 

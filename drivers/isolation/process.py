@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import Future
@@ -24,7 +26,7 @@ from drivers.isolation.wire import WORKING, Answer, Call, pack, receive_frame, s
 HOME = Path(__file__).resolve().parent.parent.parent
 REAP_LIMIT_S = 5.0
 START_LIMIT_S = 30.0  # a Python start on a machine under heavy load
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH")
 """The environment a child gets. Everything else, such as the database's address, is not its business."""
 
 
@@ -49,14 +51,27 @@ class Child:
         self.poisoned = False
         self.dead = False
         self.used_at = time.monotonic()
-        self._sock, self._process = self._spawn(sessions_limit)
-        threading.Thread(target=self._read_answers, daemon=True, name=f"session-child-{self.pid}").start()
+        # Its temporary files, such as a tunnel's socket, go with it, however it ends.
+        self._folder = tempfile.mkdtemp(prefix="guesthouse-")
+        try:
+            self._start(sessions_limit)
+        except BaseException:
+            self._remove_folder()
+            raise
 
-    @staticmethod
-    def _spawn(sessions_limit: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    def _start(self, sessions_limit: int) -> None:
+        self._sock, self._process = self._spawn(sessions_limit)
+        try:
+            threading.Thread(target=self._read_answers, daemon=True, name=f"session-child-{self.pid}").start()
+        except RuntimeError:  # no more threads
+            self.kill()
+            self._sock.close()
+            raise
+
+    def _spawn(self, sessions_limit: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment[SESSION_LIMIT_VARIABLE] = str(sessions_limit)
+        environment |= {SESSION_LIMIT_VARIABLE: str(sessions_limit), "TMPDIR": self._folder}
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "drivers.isolation", str(theirs.fileno()), str(os.getpid())],
@@ -184,6 +199,10 @@ class Child:
             self._sock.shutdown(socket.SHUT_RDWR)
         with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: it goes when that lets it
             self._process.wait(timeout=REAP_LIMIT_S)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def forget_after_fork(self) -> None:
         """In a forked copy of the parent: let go of the socket, touch nothing else."""

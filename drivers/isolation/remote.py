@@ -71,8 +71,10 @@ class RemoteSession:
     def check_migration(self, plan: MigrationPlan, *, deadline_s: float | None = None) -> tuple[Finding, ...]:
         return self._call("check_migration", (plan,), deadline_s)  # type: ignore[no-any-return]
 
-    def start_migration(self, plan: MigrationPlan, stamp: str, *, deadline_s: float | None = None) -> None:
-        self._call("start_migration", (plan, stamp), deadline_s)
+    def start_migration(
+        self, plan: MigrationPlan, stamp: str, not_after: float, *, deadline_s: float | None = None
+    ) -> None:
+        self._call("start_migration", (plan, stamp, not_after), deadline_s)
 
     def find_migration(self, guest_uuid: str, stamp: str, *, deadline_s: float | None = None) -> bool:
         return self._call("find_migration", (guest_uuid, stamp), deadline_s)  # type: ignore[no-any-return]

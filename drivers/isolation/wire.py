@@ -61,7 +61,7 @@ METHODS: dict[str, Method] = {
     "is_busy": Method(tuple[()], bool),
     "power": Method(tuple[str, PowerAction], None, PowerOps),
     "check_migration": Method(tuple[MigrationPlan], tuple[Finding, ...], MigrationOps),
-    "start_migration": Method(tuple[MigrationPlan, str], None, MigrationOps),
+    "start_migration": Method(tuple[MigrationPlan, str, float], None, MigrationOps),
     "find_migration": Method(tuple[str, str], bool, MigrationOps),
     "poll_migration": Method(tuple[str, str], MigrationProgress, MigrationOps),
     "cancel_migration": Method(tuple[str, str], None, MigrationOps),

@@ -6,6 +6,7 @@ as a sentence for a person and never trusted as the outcome: that is asked of bo
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ MOST_REMEMBERED = 500
 CACHED_BY_HOST = frozenset({"default", "writeback", "writethrough", "unsafe"})
 # A worker that slept may wake and ask again for what another one has since seen to its end.
 BEGUN_BEFORE = "This attempt was begun before and runs no more; it is not begun twice."
+TOO_LATE = "The host took too long to answer, so that the move was not begun. Try again."
 _MOVABLE = frozenset({GuestState.RUNNING, GuestState.PAUSED})
 
 
@@ -50,6 +52,7 @@ class Attempt:
     guest_uuid: str
     stamp: str
     source: Endpoint
+    not_after: float = math.inf
     ended: threading.Event = field(default_factory=threading.Event)
     seen_running: bool = False
     cancelled: bool = False
@@ -64,6 +67,10 @@ class Attempt:
     def run(self, connection: Connection, domain: Any, target: str, flags: int) -> None:
         """Make the call; returns when libvirt does."""
         try:
+            # Nothing comes between this look and the call: who sleeps here and wakes up late has lost the right to it.
+            if time.monotonic() >= self.not_after:
+                self.error = TOO_LATE
+                return
             domain.migrateToURI3(target, {}, flags)
         except libvirt.libvirtError as error:
             self.cancelled = error.get_error_code() == libvirt.VIR_ERR_OPERATION_ABORTED
@@ -102,6 +109,13 @@ class Migrations:
         self._endpoint = endpoint
         self._connection = connection
         self._own: list[Attempt] = []
+        self._line: Connection | None = None
+        self._guard = threading.Lock()
+
+    def close(self) -> None:
+        line = self._take_line()
+        if line is not None:
+            line.close()
 
     def is_busy(self) -> bool:
         self._own = [attempt for attempt in self._own if not attempt.ended.is_set()]
@@ -112,9 +126,10 @@ class Migrations:
             domain = self._find(plan.guest_uuid)
         except NotFound:
             return (_finding("guest_here", "The guest is not on this host any more.", "Refresh, then try again."),)
+        self._open_line()
         return tuple(_check(self._connection, domain, plan))
 
-    def start(self, plan: MigrationPlan, stamp: str) -> None:
+    def start(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         """As the contract says. Refused at once means: libvirt's call failed within START_LOOK_S before a job began."""
         target = uri.migration_uri(plan.target)
         domain = self._find(plan.guest_uuid)
@@ -122,8 +137,12 @@ class Migrations:
             return
         if states.state_of(self._connection.call(domain.state)[0]) not in _MOVABLE:
             raise Rejected("The guest is not running; start it, then migrate it.")
+        flags = BASE_FLAGS | (PERSISTENT_FLAGS if self._connection.call(domain.isPersistent) else 0)
+        self._open_line()
+        if time.monotonic() >= not_after:
+            raise Busy(TOO_LATE)
         write_stamp(self._connection, domain, stamp)
-        attempt = self._launch(plan, stamp, target, persistent=bool(self._connection.call(domain.isPersistent)))
+        attempt = self._launch(Attempt(plan.guest_uuid, stamp, self._endpoint, not_after), target, flags)
         self._look_at_start(attempt, domain)
 
     def _is_under_way(self, domain: Any, guest_uuid: str, stamp: str) -> bool:
@@ -140,16 +159,27 @@ class Migrations:
             return True
         raise Busy("Another operation of this guest is under way; wait for its end.")
 
-    def _launch(self, plan: MigrationPlan, stamp: str, target: str, *, persistent: bool) -> Attempt:
-        # A call this long on the session's own connection would make its other calls wait.
-        connection = Connection(self._endpoint)
-        domain = connection.call(connection.raw.lookupByUUIDString, plan.guest_uuid)
-        attempt = Attempt(plan.guest_uuid, stamp, self._endpoint)
-        flags = BASE_FLAGS | (PERSISTENT_FLAGS if persistent else 0)
+    def _open_line(self) -> None:
+        """A connection of its own for the call that moves: on the session's, its other calls would wait for its end.
+
+        Opened ahead, since a far host takes seconds for it and the right to start a move does not last.
+        """
+        with self._guard:
+            if self._line is None or not self._line.is_alive():
+                self._line = Connection(self._endpoint)
+
+    def _take_line(self) -> Connection | None:
+        with self._guard:
+            line, self._line = self._line, None
+        return line
+
+    def _launch(self, attempt: Attempt, target: str, flags: int) -> Attempt:
+        connection = self._take_line() or Connection(self._endpoint)
+        domain = connection.call(connection.raw.lookupByUUIDString, attempt.guest_uuid)
         ATTEMPTS.add(attempt)
         self._own.append(attempt)
         run = (connection, domain, target, flags)
-        threading.Thread(target=attempt.run, args=run, daemon=True, name=f"migrate-{plan.guest_uuid}").start()
+        threading.Thread(target=attempt.run, args=run, daemon=True, name=f"migrate-{attempt.guest_uuid}").start()
         return attempt
 
     def _look_at_start(self, attempt: Attempt, domain: Any) -> None:

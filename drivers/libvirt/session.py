@@ -117,13 +117,17 @@ class QemuSession(LibvirtSession):
     def is_busy(self) -> bool:
         return self._migrations.is_busy()
 
+    def close(self) -> None:
+        self._migrations.close()
+        super().close()
+
     def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:
         return self._migrations.check(plan)
 
-    def start_migration(self, plan: MigrationPlan, stamp: str) -> None:
+    def start_migration(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         if not plan.live:
             raise NotSupported("Only live migration is offered.")
-        self._migrations.start(plan, stamp)
+        self._migrations.start(plan, stamp, not_after)
 
     def find_migration(self, guest_uuid: str, stamp: str) -> bool:
         return self._migrations.find(guest_uuid, stamp)

@@ -24,6 +24,11 @@ def wait_until(find: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def soon() -> float:
+    """Until when a start is allowed: more than any test needs."""
+    return time.monotonic() + WAIT_S
+
+
 class Session(Protocol):
     """What the tests here use of a session."""
 

@@ -16,7 +16,7 @@ from drivers.isolation import RemoteSession, SessionPool
 from drivers.types import Endpoint, GuestSighting, GuestState, MigrationPhase, Transport
 from lab.api import Lab, LabHost
 from tests.contract.conftest import lab_endpoint, lab_movable
-from tests.contract.subjects import DEADLINE_S, Movable, wait_for_copying, wait_for_end, wait_until
+from tests.contract.subjects import DEADLINE_S, Movable, soon, wait_for_copying, wait_for_end, wait_until
 
 SHORT_S = 3.0
 
@@ -40,7 +40,7 @@ class Moving:
         wait_until(lambda: self.movable.running_on() == [self.source_host.name], "the guest at its source alone")
         self.movable.fast()
         stamp = "attempt-retry"
-        self.source.start_migration(self.movable.plan(), stamp)
+        self.source.start_migration(self.movable.plan(), stamp, soon())
         assert wait_for_end(self.source, self.uuid, stamp)[-1].error == ""
         assert self.movable.running_on() == [self.target_host.name]
         self.target.clear_stamp(self.uuid, stamp)
@@ -57,7 +57,7 @@ def moving(lab: Lab, pool: SessionPool) -> Iterator[Moving]:
         pool.session(movable.source, deadline_s=DEADLINE_S) as one,
         pool.session(movable.target, deadline_s=DEADLINE_S) as two,
     ):
-        one.start_migration(movable.plan(), "attempt-1")
+        one.start_migration(movable.plan(), "attempt-1", soon())
         wait_for_copying(one, guest.uuid, "attempt-1")
         yield Moving(movable, source, target, one, two)
     lab.mend()

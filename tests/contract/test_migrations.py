@@ -1,11 +1,13 @@
 """Live migration: what is declared works, and each end is the one that was measured."""
 
+import time
+
 import pytest
 
 from drivers.errors import Busy, DriverError, NotFound, NotSupported, Rejected
 from drivers.isolation import SessionPool
 from drivers.types import Capability, GuestState, MigrationPhase, MigrationPlan, PowerAction, Severity
-from tests.contract.subjects import DEADLINE_S, Movable, Subject, wait_for_copying, wait_for_end
+from tests.contract.subjects import DEADLINE_S, Movable, Subject, soon, wait_for_copying, wait_for_end
 from tests.contract.test_reads import UNKNOWN
 
 ORDER = [MigrationPhase.PREPARING, MigrationPhase.COPYING, MigrationPhase.SWITCHING, MigrationPhase.ENDED]
@@ -20,7 +22,7 @@ def test_there_and_back(movable: Movable, pool: SessionPool) -> None:
         ways = [(one, two, movable.target, "attempt-there"), (two, one, movable.source, "attempt-back")]
         for source, target, to, stamp in ways:
             assert source.check_migration(movable.plan(to)) == ()
-            source.start_migration(movable.plan(to), stamp)
+            source.start_migration(movable.plan(to), stamp, soon())
             readings = wait_for_end(source, uuid, stamp)
             assert (readings[-1].error, readings[-1].cancelled) == ("", False)
             phases = [ORDER.index(reading.phase) for reading in readings]
@@ -54,7 +56,7 @@ def test_on_the_way_both_hosts_say_so_and_nothing_else_may_touch_it(movable: Mov
         pool.session(movable.source, deadline_s=DEADLINE_S) as source,
         pool.session(movable.target, deadline_s=DEADLINE_S) as target,
     ):
-        source.start_migration(movable.plan(), stamp)
+        source.start_migration(movable.plan(), stamp, soon())
         reading = wait_for_copying(source, uuid, stamp)
         assert reading.bytes_total
         assert reading.bytes_remaining
@@ -69,9 +71,9 @@ def test_on_the_way_both_hosts_say_so_and_nothing_else_may_touch_it(movable: Mov
         assert source.find_migration(uuid, stamp)
         assert not source.find_migration(uuid, "other")
         assert source.is_busy()
-        source.start_migration(movable.plan(), stamp)  # again: nothing happens
+        source.start_migration(movable.plan(), stamp, soon())  # again: nothing happens
         with pytest.raises(Busy):
-            source.start_migration(movable.plan(), "other")
+            source.start_migration(movable.plan(), "other", soon())
         with pytest.raises(Busy):
             source.power(uuid, PowerAction.SUSPEND)
         with pytest.raises(NotFound):
@@ -91,7 +93,7 @@ def test_cancelled_on_the_way(movable: Movable, pool: SessionPool) -> None:
         pool.session(movable.source, deadline_s=DEADLINE_S) as source,
         pool.session(movable.target, deadline_s=DEADLINE_S) as target,
     ):
-        source.start_migration(movable.plan(), stamp)
+        source.start_migration(movable.plan(), stamp, soon())
         wait_for_copying(source, uuid, stamp)
         source.cancel_migration(uuid, stamp)
         last = wait_for_end(source, uuid, stamp)[-1]
@@ -103,9 +105,22 @@ def test_cancelled_on_the_way(movable: Movable, pool: SessionPool) -> None:
         with pytest.raises(NotFound):
             source.cancel_migration(uuid, stamp)
         with pytest.raises(Rejected):
-            source.start_migration(movable.plan(), stamp)  # an attempt is one shot
+            source.start_migration(movable.plan(), stamp, soon())  # an attempt is one shot
         source.clear_stamp(uuid, stamp)
     assert len(movable.running_on()) == 1
+
+
+def test_past_its_time_nothing_is_begun(movable: Movable, pool: SessionPool) -> None:
+    uuid = movable.guest_uuid
+    with pool.session(movable.source, deadline_s=DEADLINE_S) as source:
+        with pytest.raises(Busy) as raised:
+            source.start_migration(movable.plan(), "attempt-1", time.monotonic())
+        assert raised.value.message.endswith(".")
+        here = source.sight_guest(uuid)
+        assert here is not None
+        assert (here.state, here.job_active, here.stamp) == (GuestState.RUNNING, False, "")
+        source.start_migration(movable.plan(), "attempt-1", soon())
+        wait_for_end(source, uuid, "attempt-1")
 
 
 def test_refused_at_once(movable: Movable, pool: SessionPool) -> None:
@@ -113,7 +128,7 @@ def test_refused_at_once(movable: Movable, pool: SessionPool) -> None:
     target = movable.refuse()
     with pool.session(movable.source, deadline_s=DEADLINE_S) as source:
         with pytest.raises(Rejected) as raised:
-            source.start_migration(movable.plan(target), stamp)
+            source.start_migration(movable.plan(target), stamp, soon())
         assert raised.value.message.endswith(".")
         here = source.sight_guest(uuid)
         assert here is not None
@@ -131,7 +146,7 @@ def test_a_guest_that_does_not_run_cannot_move(movable: Movable, pool: SessionPo
         session.power(uuid, PowerAction.OFF)
         assert "guest_runs" in {finding.check for finding in session.check_migration(plan)}
         with pytest.raises(Rejected):
-            session.start_migration(plan, "attempt-1")
+            session.start_migration(plan, "attempt-1", soon())
         session.power(uuid, PowerAction.START)
 
 
@@ -140,7 +155,7 @@ def test_a_guest_that_is_not_there(movable: Movable, pool: SessionPool) -> None:
     with pool.session(movable.source, deadline_s=DEADLINE_S) as source:
         assert {f.severity for f in source.check_migration(plan)} == {Severity.ERROR}
         with pytest.raises(NotFound):
-            source.start_migration(plan, "attempt-1")
+            source.start_migration(plan, "attempt-1", soon())
         with pytest.raises(NotFound):
             source.cancel_migration(UNKNOWN, "attempt-1")
         assert source.find_migration(UNKNOWN, "attempt-1") is False
@@ -155,7 +170,7 @@ def test_what_is_not_declared_is_not_supported(immovable: Subject, pool: Session
     with pool.session(immovable.endpoint, deadline_s=DEADLINE_S) as session:
         calls = [
             lambda: session.check_migration(plan),
-            lambda: session.start_migration(plan, "a"),
+            lambda: session.start_migration(plan, "a", soon()),
             lambda: session.find_migration(uuid, "a"),
             lambda: session.poll_migration(uuid, "a"),
             lambda: session.cancel_migration(uuid, "a"),

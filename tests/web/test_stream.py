@@ -144,7 +144,7 @@ def test_the_stream_ends_with_the_session(broker: None, clock: str, limit: int, 
         assert async_to_sync(read)() == "end"
 
 
-@pytest.mark.parametrize(("limit", "others"), [("MOST_STREAMS_OF_USER", 200), ("MOST_STREAMS", 503)])
+@pytest.mark.parametrize(("limit", "others"), [("MOST_STREAMS_OF_USER", 200), ("MOST_STREAMS", 429)])
 def test_too_many_streams_are_refused(broker: None, monkeypatch: pytest.MonkeyPatch, limit: str, others: int) -> None:
     monkeypatch.setattr(stream, "_places", WeakSet())
     monkeypatch.setattr(stream, limit, 2)
@@ -154,7 +154,7 @@ def test_too_many_streams_are_refused(broker: None, monkeypatch: pytest.MonkeyPa
         answers: list[Any] = [await client.get("/events/") for _number in range(2)]
         assert [answer.status_code for answer in answers] == [200, 200]
         refused = await client.get("/events/")
-        assert (refused.status_code, refused["Retry-After"]) == (503, "30")
+        assert (refused.status_code, refused["Retry-After"]) == (429, "30")
         assert (await other.get("/events/")).status_code == others
         content: Any = aiter(answers[1])
         await anext(content)

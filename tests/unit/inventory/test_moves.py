@@ -14,6 +14,7 @@ from hypothesis.extra.django import TestCase
 
 from drivers.types import GuestState
 from hosts.models import Host, Source, SourceState
+from inventory import store
 from inventory.models import Guest, Nic, Placement
 from inventory.services import place_guest
 from inventory.sync import apply_snapshot, apply_states
@@ -207,6 +208,36 @@ def test_a_committed_move_is_not_undone_by_an_older_read(fleet: Fleet) -> None:
     guest = Guest.objects.get()
     assert (guest.host.name, guest.conflict, guest.placements.count()) == ("beta", "", 1)
     assert guest.nics.get().switch.host == beta  # type: ignore[union-attr]
+
+
+def test_a_job_s_word_undoes_no_newer_reading_of_the_state(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    guest = Guest.objects.get()
+    fleet.read("alpha", 5, replace(RUNNING, state=GuestState.OFF))
+    place_guest(guest=guest, host=guest.host, ref=guest.ref, state=GuestState.RUNNING, evidence_at=at(4))
+    assert (Guest.objects.get().state, Placement.objects.get().state) == ("off", "off")
+    # The place is the job's to say, the state the latest reading's.
+    fleet.read("beta", 9, replace(RUNNING, state=GuestState.PAUSED))
+    beta = Host.objects.get(name="beta")
+    Guest.objects.update(host=guest.host)
+    place_guest(guest=guest, host=beta, ref=guest.ref, state=GuestState.RUNNING, evidence_at=at(8))
+    assert (where(), Guest.objects.get().state, Guest.objects.get().evidence_at) == ("beta", "paused", at(9))
+
+
+def test_a_reading_that_lost_the_race_writes_no_word(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at a row and its update a newer word may be written, by a job or on another machine."""
+    fleet.read("alpha", 1, RUNNING)
+    load = store._load_plain
+
+    def overtaken(*args: Any) -> Any:
+        rows = load(*args)
+        for model in (Guest, Placement):
+            model._default_manager.update(state="paused", evidence_at=at(20))
+        return rows
+
+    monkeypatch.setattr(store, "_load_plain", overtaken)
+    fleet.read("alpha", 5, replace(RUNNING, state=GuestState.OFF))
+    assert (Guest.objects.get().state, Placement.objects.get().state) == ("paused", "paused")
 
 
 def test_two_hosts_of_one_source_are_judged_by_its_reads() -> None:

@@ -61,7 +61,9 @@ def test_more_guests_than_a_batch() -> None:
 
 def test_the_load_of_a_guest_that_stopped_is_forgotten() -> None:
     read(0, 5, 100)
-    forget_guest_loads([GUEST.hex])
+    forget_guest_loads([GUEST.hex], read_at=at(-1))
+    assert GuestLoad.objects.exists()  # an older reading
+    forget_guest_loads([GUEST.hex], read_at=at(100))
     assert not GuestLoad.objects.exists()
 
 

@@ -17,6 +17,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(runner, "VERIFY_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(runner, "VERIFY_SECONDS", 0.2)
+    monkeypatch.setattr(runner, "LATE_START_SECONDS", 0.1)
     monkeypatch.setattr(runner, "SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(runtime, "RETRY_SECONDS", 0.0)
     # A test's rows are in a transaction that the heartbeat's own connection does not see.

@@ -1,17 +1,21 @@
 """A move from its submission to its end, on simulated hosts with scripted faults."""
 
+import itertools
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
+from drivers.fake.moves import start_move
 from drivers.types import GuestState
 from hosts.models import SourceState
 from inventory.models import Guest
 from migrations import runner
 from migrations.models import GuestMigration
 from migrations.services import submit_migration
+from operations.handle import JobHandle
 from operations.models import Job, JobState
 from operations.runtime import run
 from operations.services import request_cancel
@@ -306,6 +310,69 @@ def test_a_stamp_without_a_move_is_verified_not_begun_again(fleet: Fleet, monkey
     assert "stayed on alpha" in ended.message
     with fleet.world.open() as state:
         assert state.hosts["alpha"].moves == []
+
+
+def test_a_start_that_comes_late_is_seen_not_called_a_failure(fleet: Fleet, monkeypatch: Any) -> None:
+    """A dead worker's call was still in line at the hypervisor: the stamp is there, the job begins after our look."""
+    monkeypatch.setattr(runner, "LATE_START_SECONDS", 5.0)
+    slow(fleet, 0.3)
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    at_call(monkeypatch, "start_migration", kill)
+    die(job)
+    change_guest(fleet, guest, "alpha", stamp=GuestMigration.objects.get(pk=job.pk).stamp)
+    begun = []
+
+    def begin() -> None:
+        """After the new worker has seen the guest stand there a few times."""
+        with fleet.world.open() as state:
+            alpha = state.hosts["alpha"]
+            stamp, alpha.guests[guest.uuid].stamp = alpha.guests[guest.uuid].stamp, ""
+            start_move(state, alpha, alpha.guests[guest.uuid], "beta", stamp, time.time())
+            begun.append(len(alpha.moves))
+
+    pause = runner.Attempt.pause_verifying
+    looks = itertools.count()
+
+    def pausing(attempt: runner.Attempt) -> None:
+        if next(looks) == 3:
+            begin()
+        pause(attempt)
+
+    monkeypatch.setattr(runner.Attempt, "pause_verifying", pausing)
+    ended = go(job)
+    assert begun == [1], "the late start came while it was verified"
+    assert ended.state == "succeeded", ended.message
+    assert host_name(guest) == "beta"
+    assert "copying" in [step.state for step in ended.steps.all()], "it was watched again, and could be cancelled"
+
+
+def test_a_start_past_the_lease_is_refused_and_nothing_is_begun(fleet: Fleet, monkeypatch: Any) -> None:
+    """The worker was stopped between its last look at the lease and the hypervisor's work."""
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    monkeypatch.setattr(JobHandle, "lease_ends", property(lambda _handle: time.monotonic() - 1))
+    ended = go(job)
+    assert (ended.state, ended.message) == ("failed", "The time to begin this attempt is over; nothing was begun.")
+    assert fleet.world.guests("alpha")[guest.uuid].stamp == ""
+    with fleet.world.open() as state:
+        assert state.hosts["alpha"].moves == []
+
+
+def test_another_operation_of_the_guest_is_told_at_once(fleet: Fleet, monkeypatch: Any) -> None:
+    slow(fleet, 20.0)
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+
+    def somebody_else_moves_it() -> None:
+        with fleet.world.open() as state:
+            alpha = state.hosts["alpha"]
+            start_move(state, alpha, alpha.guests[guest.uuid], "beta", "somebody-else", time.time())
+
+    at_call(monkeypatch, "start_migration", somebody_else_moves_it)
+    ended = go(job)
+    assert (ended.state, ended.message) == ("failed", "Another migration of this guest is under way.")
+    assert "verifying" not in [step.state for step in ended.steps.all()]
 
 
 def test_a_move_that_ended_meanwhile_is_verified(fleet: Fleet, monkeypatch: Any) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from operations import reconcile
 from operations.leases import claim_job, release_job
 from operations.models import Job
-from operations.reconcile import LOST_AFTER_SECONDS, reconcile_jobs
+from operations.reconcile import LOST_AFTER_SECONDS, LOST_IN_LINE_AFTER_SECONDS, reconcile_jobs
 from operations.services import request_cancel
 
 
@@ -45,8 +45,16 @@ def test_a_job_whose_message_was_lost_is_sent_again_once(job: Job, sent: list[st
 
 def test_a_job_that_waits_in_line_is_not_sent_again(job: Job, sent: list[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(reconcile, "messages_waiting", lambda: 3)
-    change(job, sent_at=ago(600))
+    change(job, sent_at=ago(LOST_AFTER_SECONDS + 1))
     assert reconcile_jobs() == 0
+
+
+def test_a_message_that_died_with_its_worker_is_not_waited_for_for_ever(
+    job: Job, sent: list[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(reconcile, "messages_waiting", lambda: 3)
+    change(job, sent_at=ago(LOST_IN_LINE_AFTER_SECONDS + 1))
+    assert (reconcile_jobs(), reconcile_jobs()) == (1, 0)
 
 
 def test_an_orphan_is_sent_even_when_others_wait_but_only_once(job: Job, sent: list[str], monkeypatch: Any) -> None:

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +38,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end between the opening and the reading
         return False
 
 
@@ -163,6 +165,63 @@ def test_a_source_that_hung_gets_a_process_of_its_own(pool: SessionPool, world: 
     assert world.fired("alpha", at="open") == 3
 
 
+def test_a_source_that_answers_again_comes_back_among_the_others(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is read all the time and its quarantine process never rests."""
+    world.add_fault("alpha", at="open", do="hang")
+    with pytest.raises(Unreachable), pool.session(world.endpoint("alpha"), deadline_s=SHORT_S):
+        pytest.fail("opened")  # pragma: no cover
+
+    def read(name: str) -> None:
+        with pool.session(world.endpoint(name), deadline_s=LONG_S) as session:
+            session.read_states()
+
+    read("alpha")
+    read("beta")
+    wait_until(lambda: len(pool.process_ids()) == 2)
+    pool.sweep()
+    assert len(pool.process_ids()) == 2, "too early"
+    monkeypatch.setattr("drivers.isolation.pool.PAROLE_S", 0.0)
+    pool.sweep()
+    wait_until(lambda: len(pool.process_ids()) == 1)
+    read("alpha")
+    assert len(pool.process_ids()) == 1
+
+
+def test_a_child_that_cannot_be_started_is_told_and_the_next_one_starts(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("session-child-") and failures:
+            raise failures.pop()
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(Unreachable, match="could not be started"), pool.session(world.endpoint("alpha")):
+        pytest.fail("opened")  # pragma: no cover
+    assert failures == []
+    with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session:
+        assert len(session.read_states().guests) == 3
+
+
+def test_what_a_killed_child_left_on_the_disk_is_removed(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with pool.session(world.endpoint("alpha"), deadline_s=LONG_S):
+        (folder,) = (tmp_path / "tmp").iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        environment = Path(f"/proc/{pool.process_ids()[0]}/environ").read_bytes().decode().split("\0")
+        assert f"TMPDIR={folder}" in environment, "its temporary files go there"
+        (folder / "left").mkdir()
+        os.kill(pool.process_ids()[0], signal.SIGKILL)
+        wait_until(lambda: not folder.exists())
+
+
 def test_many_hanging_sources_do_not_take_many_processes(tmp_path: Path) -> None:
     names = tuple(f"h{number}" for number in range(20))
     world = FakeWorld.create(tmp_path / "world.json", hosts=(*names, "healthy"), guests=1)
@@ -198,7 +257,7 @@ def test_a_child_with_a_migration_outlives_another_sources_hang(pool: SessionPoo
         pool.session(world.endpoint("beta"), deadline_s=LONG_S) as hanging,
     ):
         (child,) = pool.process_ids()
-        moving.start_migration(plan, "attempt-1")
+        moving.start_migration(plan, "attempt-1", time.monotonic() + LONG_S)
         with pytest.raises(Unreachable):
             hanging.read_states(deadline_s=SHORT_S)
         while moving.poll_migration(guest.uuid, "attempt-1").phase is not MigrationPhase.ENDED:
