@@ -17,6 +17,7 @@ from api.lists import read_page
 from api.resources import GUESTS, HOSTS, MIGRATIONS, TASKS, Resource
 from api.serializers import migration_detail_json, target_json, task_detail_json
 from drivers.types import PowerAction
+from inventory.power import submit_power
 from migrations.selectors import targets_for
 from migrations.services import request_cancel as cancel_migration
 from migrations.services import submit_migration
@@ -63,8 +64,6 @@ class GuestPower(Endpoint):
         require(request.user, Action.POWER)
         guest = _visible(GUESTS, request, id)
         body = read_body(request, PowerBody)
-        from inventory.power import submit_power
-
         job = submit_power(guest=guest, action=body.action, by=request.user)
         return Response(task_detail_json(job), status=status.HTTP_202_ACCEPTED)
 

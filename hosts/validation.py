@@ -57,6 +57,7 @@ REFUSED_NETWORKS: tuple[tuple[str, str], ...] = (
     ("2001::/32", "Teredo names an IPv4 address"),
     ("2002::/16", "6to4 names an IPv4 address"),
     ("fd00:ec2::/32", "cloud metadata"),
+    ("fd20:ce::/32", "cloud metadata"),
     ("fe80::/10", "link-local"),
     ("fec0::/10", "site-local, deprecated"),
     ("ff00::/8", "multicast"),

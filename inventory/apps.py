@@ -11,5 +11,5 @@ class InventoryConfig(AppConfig):
         from inventory.removal import on_source_removing
         from operations.kinds import JobKind, register
 
-        register(JobKind(name=KIND, title=title, runner="inventory.power:run"))
+        register(JobKind(name=KIND, title=title, runner="inventory.power_runner:run"))
         source_removing.connect(on_source_removing)

@@ -14,7 +14,7 @@ from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.types import GuestState, PowerAction
 from hosts.models import SourceState
-from inventory import power
+from inventory import power, power_runner
 from inventory.models import Guest
 from inventory.power import power_choices, submit_power
 from operations.errors import AlreadyOpen
@@ -28,8 +28,8 @@ from tests.world import Fleet, make_fleet, open_here
 
 @pytest.fixture
 def in_process(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(power.PowerRun.__init__, "__defaults__", (open_here,))
-    monkeypatch.setattr(power, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(power_runner.PowerRun.__init__, "__defaults__", (open_here,))
+    monkeypatch.setattr(power_runner, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(heartbeat, "_ensure_thread", lambda: None)
 
 
@@ -83,7 +83,7 @@ def at_call(monkeypatch: Any, method: str, *, before: Any = None, after: Any = N
             setattr(session, method, called)
             yield session
 
-    monkeypatch.setattr(power.PowerRun.__init__, "__defaults__", (opened,))
+    monkeypatch.setattr(power_runner.PowerRun.__init__, "__defaults__", (opened,))
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_silence_after_the_request_is_waited_out_and_never_called_a_failure(
 def test_a_transient_guest_is_off_when_it_has_vanished(fleet: Fleet, monkeypatch: Any) -> None:
     guest = fleet.guest("alpha")
 
-    class Transient(power.PowerRun):
+    class Transient(power_runner.PowerRun):
         def look(self) -> Any:
             self.last = self.last and replace(self.last, persistent=False)
             return super().look()
@@ -355,7 +355,7 @@ def test_a_transient_guest_is_off_when_it_has_vanished(fleet: Fleet, monkeypatch
             del world.hosts["alpha"].guests[guest.uuid]
 
     at_call(monkeypatch, "power", after=vanish)
-    monkeypatch.setattr(power, "PowerRun", Transient)
+    monkeypatch.setattr(power_runner, "PowerRun", Transient)
     job = go(submit_power(guest=guest, action="off", by="test"))
     assert job.state == "succeeded", job.message
     assert Guest.objects.get(pk=guest.pk).state == "off"
