@@ -17,6 +17,7 @@ from api.lists import read_page
 from api.resources import GUESTS, HOSTS, MIGRATIONS, TASKS, Resource
 from api.serializers import migration_detail_json, target_json, task_detail_json
 from drivers.types import PowerAction
+from hosts.services import set_maintenance
 from inventory.power import submit_power
 from migrations.selectors import targets_for
 from migrations.services import request_cancel as cancel_migration
@@ -66,6 +67,18 @@ class GuestPower(Endpoint):
         body = read_body(request, PowerBody)
         job = submit_power(guest=guest, action=body.action, by=request.user)
         return Response(task_detail_json(job), status=status.HTTP_202_ACCEPTED)
+
+
+class MaintenanceBody(Body):
+    on: bool
+
+
+class HostMaintenance(Endpoint):
+    def post(self, request: Request, id: UUID) -> Response:  # noqa: A002
+        require(request.user, Action.MAINTENANCE)
+        host = _visible(HOSTS, request, id)
+        body = read_body(request, MaintenanceBody)
+        return Response(HOSTS.tell_one(set_maintenance(host=host, on=body.on, by=request.user)))
 
 
 class MigrationBody(Body):

@@ -1,10 +1,23 @@
 """Transactions that write."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, transaction
+
+
+def after_commit(act: Callable[..., None], *args: Any) -> None:
+    """Do something once the open transaction is committed; at once when there is none.
+
+    What fails there is logged and never raised: the rows are written, and whoever wrote them was successful.
+    """
+
+    # Django's own log line needs a function with a name; a functools.partial has none and would be raised after all.
+    def run() -> None:
+        act(*args)
+
+    transaction.on_commit(run, robust=True)
 
 
 @contextmanager

@@ -16,17 +16,18 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db import transaction
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from core.db import after_commit
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def publish(*changes: Change) -> None:
     Transaction: call it inside the one that makes the change.
     """
     if changes:
-        transaction.on_commit(partial(_send, coalesce(changes)), robust=True)
+        after_commit(_send, coalesce(changes))
 
 
 def coalesce(changes: Iterable[Change]) -> list[Change]:

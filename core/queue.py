@@ -2,11 +2,11 @@
 
 import logging
 import time
-from functools import partial
 
 from celery import current_app
-from django.db import transaction
 from kombu.exceptions import OperationalError
+
+from core.db import after_commit
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def enqueue(task: str, *ids: str, queue: str = "default", expires_seconds: float
     A lost message loses nothing: beat's dispatcher and reconciler find the row again, so an unreachable broker is
     logged and not raised, and left alone for some seconds.
     """
-    transaction.on_commit(partial(_send, task, ids, queue, expires_seconds), robust=True)
+    after_commit(_send, task, ids, queue, expires_seconds)
 
 
 class _Rest:

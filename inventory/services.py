@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 
-from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
-from core.db import write_transaction
+from core.db import after_commit, write_transaction
 from core.events import Change, publish
 from drivers.types import GuestState
 from hosts.models import Host
@@ -53,7 +51,7 @@ def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, eviden
             publish(Change("host", str(before)), Change("host", str(host.pk)))
             # Disks, addresses and the rest are read again on both sides.
             sources = Host.objects.filter(pk__in=[before, host.pk]).values_list("source", flat=True)
-            transaction.on_commit(partial(hurry, set(sources)), robust=True)
+            after_commit(hurry, set(sources))
 
 
 def _leave(row: Guest, evidence_at: datetime) -> None:

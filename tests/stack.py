@@ -242,15 +242,14 @@ def _options(engine: str) -> dict[str, Any]:
 
 def _use_broker(redis_url: str) -> None:
     from celery import current_app
+    from kombu import pools
 
     from config.celery_settings import broker_address
     from core import events
 
     current_app.conf.broker_url = broker_address(redis_url)
-    if current_app.amqp._producer_pool is not None:
-        current_app.amqp._producer_pool.force_close_all()
-        current_app.amqp._producer_pool = None
-    current_app._pool = None
+    pools.reset()  # type: ignore[no-untyped-call]
+    current_app.amqp._producer_pool = current_app._pool = None
     events._client.cache_clear()
 
 

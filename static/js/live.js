@@ -6,6 +6,8 @@
   const GAP_MS = 1000; // between two fetches of one address, unless a part says data-live-gap
   const LOAD_GAP_MS = 10000; // load figures move all the time; nobody reads them faster
 
+  const OPEN_MENU = ".dropdown-menu.show, [data-bs-toggle=dropdown].show"; // stays open, and says what is true now
+
   const parts = () => [...document.querySelectorAll("[data-live]")];
   const addressOf = (part) => part.dataset.liveUrl || location.pathname + location.search;
   const jobs = new Map(); // address → { ids, due, timer, last }
@@ -56,9 +58,9 @@
   function morph(from, to) {
     if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName || changedLink(from, to)) { from.replaceWith(document.importNode(to, true)); return; }
     if (from.nodeType !== Node.ELEMENT_NODE) { if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue; return; }
-    if (from.isEqualNode(to) || from.querySelector(":scope > .dropdown-menu.show") || from.hasAttribute("data-live-keep")) return;
+    if (from.isEqualNode(to) || from.hasAttribute("data-live-keep")) return;
     if (from === document.activeElement && from.matches("input, select, textarea")) return;
-    copyAttributes(from, to);
+    if (!from.matches(OPEN_MENU)) copyAttributes(from, to);
     morphChildren(from, to);
   }
 

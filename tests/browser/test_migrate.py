@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
 MOVE_MS = 120_000
 SOON_MS = 30_000
+POLL_MS = 90_000  # what somebody else did is seen with the next reading of states
 
 # Collects what the progress bar said, each time it changed.
 WATCH_PERCENT = """() => {
@@ -43,7 +44,7 @@ def module_product(session_lab: Lab, django_db_blocker: Any) -> Iterator[Product
 @pytest.fixture
 def product(module_product: Product, lab: Lab, django_db_blocker: Any) -> Iterator[Product]:  # noqa: F811
     """The product with its pages on the lab's hosts; this process uses the same database."""
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), module_product.stack.attached():
         module_product.stack.mend()
         yield module_product
 
@@ -162,6 +163,21 @@ def test_a_guest_is_powered_off_and_started(product: Product, desk: Desk, guest:
     desk.page.get_by_role("button", name="Start").click()
     expect(state).to_contain_text("running", timeout=SOON_MS)
     wait_until(lambda: len(guest.running_on) == 1, "it runs")
+    assert desk.is_same
+
+
+def test_an_open_menu_follows_the_guest(product: Product, desk: Desk, guest: LabGuest) -> None:
+    desk.sign_in("operator")
+    open_guest(desk, product, guest)
+    desk.page.get_by_role("button", name="Power").click()
+    suspend, resume = (desk.page.get_by_role("button", name=name) for name in ("Suspend", "Resume"))
+    expect(suspend).to_be_visible()
+    expect(resume).to_have_count(0)
+    guest.host.virsh("suspend", guest.uuid)
+    expect(resume).to_be_visible(timeout=POLL_MS)
+    expect(suspend).to_have_count(0)
+    resume.click()
+    expect(desk.page.locator("#guest-state")).to_contain_text("running", timeout=SOON_MS)
     assert desk.is_same
 
 

@@ -76,7 +76,8 @@ def session_product(session_lab: Lab, django_db_blocker: Any) -> Iterator[Produc
 @pytest.fixture
 def product(session_product: Product, lab: Lab, django_db_blocker: Any) -> Iterator[Product]:
     """Workers, beat and broker that read and act on the lab's hosts; this process uses the same database."""
-    with django_db_blocker.unblock():
+    # A lab's product may live beside another stack: each test uses the database of its own.
+    with django_db_blocker.unblock(), session_product.stack.attached():
         session_product.stack.mend()
         yield session_product
         session_product.stack.mend()

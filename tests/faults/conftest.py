@@ -29,20 +29,20 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="package")
-def package_stack(django_db_blocker: Any) -> Iterator[Stack]:
+@pytest.fixture(scope="session")
+def session_stack(django_db_blocker: Any) -> Iterator[Stack]:
     with django_db_blocker.unblock(), running_stack() as running:
         yield running
 
 
 @pytest.fixture
-def stack(package_stack: Stack, django_db_blocker: Any) -> Iterator[Stack]:
+def stack(session_stack: Stack, django_db_blocker: Any) -> Iterator[Stack]:
     """Two workers, beat and a broker around a database, which this process uses, too."""
-    with django_db_blocker.unblock():
-        package_stack.mend()
-        yield package_stack
-        package_stack.mend()
-        package_stack.forget_everything()
+    with django_db_blocker.unblock(), session_stack.attached():
+        session_stack.mend()
+        yield session_stack
+        session_stack.mend()
+        session_stack.forget_everything()
 
 
 @pytest.fixture

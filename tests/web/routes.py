@@ -56,6 +56,7 @@ POSTED: dict[str, dict[str, Any]] = {
     "source_credentials": {"username": "op"},
     "guest_migrate": {"target_host": "{other_host}", "from_host": "{host}", "live": "true"},
     "api:guest-power": {"action": "shutdown"},
+    "api:host-maintenance": {"on": True},
     "api:migrations": {"guest": "{guest}", "target_host": "{other_host}", "live": True},
 }
 
@@ -123,6 +124,7 @@ ROUTES = [
     api("switches-detail", id="switch"),
     api("guest-targets", id="guest"),
     api("guest-power", None, Action.POWER, id="guest"),
+    api("host-maintenance", None, Action.MAINTENANCE, id="host"),
     api("migrations", VIEW, Action.MIGRATE),
     api("migration-cancel", None, Action.CANCEL, id="migration"),
     api("task-cancel", None, Action.CANCEL, id="task"),

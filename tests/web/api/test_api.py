@@ -17,6 +17,7 @@ from django.utils import timezone
 from access.models import ApiToken, User
 from access.roles import Role
 from access.services import create_token
+from audit.models import AuditRow
 from core.ids import new_id
 from hosts.models import Source
 from migrations.models import GuestMigration
@@ -246,6 +247,24 @@ class TestPower:
         assert answer.status_code == 400
         assert answer.json()["error"]["code"] == "invalid"
         assert not Job.objects.exists()
+
+
+class TestMaintenance:
+    def test_on_and_off_say_so_and_twice_changes_nothing(self, script):
+        host = make_host("h1")
+        for on in (True, True, False):
+            answer = script.post(f"hosts/{host.pk}/maintenance/", {"on": on})
+            assert (answer.status_code, answer.json()["id"], answer.json()["maintenance"]) == (200, str(host.pk), on)
+            host.refresh_from_db()
+            assert host.maintenance is on
+        assert [entry.action for entry in AuditRow.objects.filter(target_id=str(host.pk)).order_by("pk")] == [
+            "host.maintenance_entered",
+            "host.maintenance_left",
+        ]
+
+    @pytest.mark.parametrize("body", [{}, {"on": "yes"}, {"on": 1}, {"on": True, "host": "other"}])
+    def test_bodies_that_do_not_fit(self, script, body):
+        assert script.post(f"hosts/{make_host('h1').pk}/maintenance/", body).status_code == 400
 
 
 class TestMigrations:
