@@ -6,6 +6,7 @@ COPY through a temporary table and three times as fast as arrays. SQLite gets on
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -16,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import Field, ForeignKey, JSONField, Model
+from django.db.models import Field, ForeignKey, Model
 
 # Beyond this PostgreSQL's JSON unfolding spills; below it the round trip shows.
 BATCH = 1000
@@ -164,14 +165,21 @@ Converter = Callable[[Any], Any]
 
 
 def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Values]) -> Sequence[Any]:
-    """SQLite's own values: hexadecimal ids, times as text in UTC, JSON as text."""
-    converters = _converters(model, tuple(columns))
-    if not converters:
+    """SQLite's own values: hexadecimal ids and times as text in UTC. Lists and truth values are adapted below."""
+    needed = [
+        (position, converter)
+        for position, converter in _converters(model, tuple(columns))
+        if not set(map(type, map(itemgetter(position), rows))) <= _PLAIN_TYPES
+    ]
+    if not needed:
         return rows
     by_column = list(zip(*rows, strict=True))
-    for position, converter in converters:
+    for position, converter in needed:
         by_column[position] = tuple(map(converter, by_column[position]))
     return list(zip(*by_column, strict=True))
+
+
+_PLAIN_TYPES = {str, type(None)}
 
 
 @cache
@@ -181,8 +189,6 @@ def _converters(model: type[Model], columns: tuple[str, ...]) -> tuple[tuple[int
 
 
 def _converter(field: Field[Any, Any]) -> Converter | None:
-    if isinstance(field, JSONField):
-        return _json_text
     kind = field.target_field.get_internal_type() if isinstance(field, ForeignKey) else field.get_internal_type()
     return {"UUIDField": _hexadecimal, "DateTimeField": _utc_text}.get(kind)
 
@@ -203,3 +209,9 @@ def _text_of(value: datetime) -> str:
 
 def _json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+# Without an adapter of its own the sqlite3 module searches for one at each value that is not a plain number or text.
+sqlite3.register_adapter(bool, int)
+sqlite3.register_adapter(list, _json_text)
+sqlite3.register_adapter(dict, _json_text)

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -48,6 +49,10 @@ def text(value: str, longest: int) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
+# For fields that say the same of many objects: a full read looks at a million of them.
+word = lru_cache(maxsize=4096)(text)
+
+
 def key_text(value: str, longest: int) -> str:
     """As `text`, but different values stay different: for references."""
     clean = text(value, longest)
@@ -58,7 +63,7 @@ def key_text(value: str, longest: int) -> str:
 
 def number(value: int, biggest: int = BIGGEST) -> int:
     """Neither negative nor larger than its column."""
-    return min(max(value, 0), biggest)
+    return value if 0 <= value <= biggest else min(max(value, 0), biggest)
 
 
 def identity(value: str, *parts: object) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
+from operator import ne
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +52,7 @@ GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", 
 # What a plain change always writes, and the indexed columns it writes only when they differ: an index costs more than
 # a row.
 PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash")
+INDEXED = ("state", "name", "vcpus", "memory_bytes")
 UNINDEXED = tuple(name for name in CONTENT if name not in {"name", "vcpus", "memory_bytes"})
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
 
@@ -163,7 +166,7 @@ class _Batch:
         return plain, others, uuids
 
     def _write_plain(self, plain: list[tuple[Item, _Plain]]) -> None:
-        at = self.reading.read_at
+        at = time_value(self.reading.read_at)
         states, words, said = [], [], []
         contents = _Contents()
         devices: list[Devices] = []
@@ -246,18 +249,17 @@ class _Contents:
     """Updates of guests, sorted by which indexed columns change."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        self.rows: dict[tuple[bool, ...], list[tuple[Any, ...]]] = {}
 
     def add(self, head: tuple[Any, ...], state: str, values: tuple[Any, ...], row: _Plain) -> None:
         name, title, notes, vcpus, memory, *rest = values
-        now = {"state": state, "name": name, "vcpus": vcpus, "memory_bytes": memory}
-        before = (row.state, row.name, row.vcpus, row.memory_bytes)
-        changed = tuple(key for key, was in zip(now, before, strict=True) if now[key] != was)
-        values = (*head, title, notes, *rest, *(now[key] for key in changed))
-        self.rows.setdefault(changed, []).append(values)
+        now, before = (state, name, vcpus, memory), (row.state, row.name, row.vcpus, row.memory_bytes)
+        differs = tuple(map(ne, now, before))
+        self.rows.setdefault(differs, []).append((*head, title, notes, *rest, *compress(now, differs)))
 
     def write(self) -> None:
-        for changed, rows in self.rows.items():
+        for differs, rows in self.rows.items():
+            changed = compress(INDEXED, differs)
             bulk.update(Guest, (*PLAIN, *UNINDEXED, *changed), rows, keys=2, newer="evidence_at")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -21,6 +22,7 @@ from hosts.facts import (
     is_identity,
     number,
     text,
+    word,
 )
 from inventory.links import HostLinks
 
@@ -77,6 +79,7 @@ _identity_of: Callable[[GuestFact], tuple[Any, ...]] = attrgetter(
     "disks",
     "nics",
 )
+_addresses_of: Callable[[NicFact], tuple[str, ...]] = attrgetter("addresses")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -103,7 +106,7 @@ def device_counts(devices_hash: str) -> tuple[int, int]:
 
 def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
     """The values of CONTENT."""
-    addresses = ", ".join(address for nic in fact.nics for address in nic.addresses)
+    addresses = ", ".join(chain.from_iterable(map(_addresses_of, fact.nics)))
     row = (
         text(fact.name, 255),
         text(fact.title, 255),
@@ -112,10 +115,10 @@ def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
         number(fact.memory_bytes),
         fact.autostart,
         fact.persistent,
-        text(fact.architecture, 32),
-        text(fact.machine, 64),
-        text(fact.firmware, 32),
-        text(fact.cpu_mode, 64),
+        word(fact.architecture, 32),
+        word(fact.machine, 64),
+        word(fact.firmware, 32),
+        word(fact.cpu_mode, 64),
         number(fact.snapshot_count, BIGGEST_INTEGER),
         [text(device, 255) for device in fact.passthrough[:MOST_PASSTHROUGH]],
         text(addresses, 500),
@@ -141,13 +144,13 @@ def _note_changes(fact: GuestFact, row: tuple[Any, ...], findings: Findings) -> 
 def disk_row(disk: DiskFact, links: HostLinks) -> tuple[Any, ...]:
     """The values of DISK."""
     return (
-        text(disk.target, 64),
-        text(disk.device, 16),
-        text(disk.bus, 32),
+        word(disk.target, 64),
+        word(disk.device, 16),
+        word(disk.bus, 32),
         text(disk.source, 1000),
-        text(disk.source_type, 16),
-        text(disk.format, 32),
-        text(disk.cache, 32),
+        word(disk.source_type, 16),
+        word(disk.format, 32),
+        word(disk.cache, 32),
         disk.read_only,
         disk.shareable,
         None if disk.capacity_bytes is None else number(disk.capacity_bytes),
@@ -159,10 +162,10 @@ def nic_row(nic: NicFact, links: HostLinks) -> tuple[Any, ...]:
     """The values of NIC."""
     return (
         text(nic.mac, 32),
-        text(nic.model, 32),
-        text(nic.kind, 32),
-        text(nic.network, 255),
-        text(nic.bridge, 64),
+        word(nic.model, 32),
+        word(nic.kind, 32),
+        word(nic.network, 255),
+        word(nic.bridge, 64),
         nic.link_up,
         [text(address, 64) for address in nic.addresses[:MOST_ADDRESSES]],
         links.switch_of(nic),

@@ -4,9 +4,9 @@
 # The one table of distributions. A new one is a new row; `@file` stands for the names in that file.
 #   id | versions it was tested on | manager | to run | to build | Python | lab | tests
 distributions='
-debian | 12 13 | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium
-ubuntu |       | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium-browser
-fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgconf-pkg-config libvirt-devel | python3 python3-devel | libvirt-daemon-driver-qemu libvirt-client qemu-system-x86-core qemu-img dnsmasq nftables iptables-nft iproute iputils procps-ng busybox kmod cpio lz4 bindfs | postgresql-server chromium
+debian | 12 13 | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium openssh-server
+ubuntu |       | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium-browser openssh-server
+fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgconf-pkg-config libvirt-devel | python3 python3-devel | libvirt-daemon-driver-qemu libvirt-client qemu-system-x86-core qemu-img dnsmasq nftables iptables-nft iproute iputils procps-ng busybox kmod cpio lz4 bindfs | postgresql-server chromium openssh-server
 '
 
 # distribution_row: the row of this system, or of the one it descends from.
@@ -79,9 +79,13 @@ offered() {
 
 # install_command PACKAGE…: the one command that installs them, for root's shell.
 install_command() {
+  local quiet=
+  # The tests start an SSH server where they need one; this machine's own must not open a port because of them.
+  # Debian's package looks for this file before it starts its service.
+  [[ " $* " != *" openssh-server "* ]] || quiet="mkdir -p /etc/ssh && touch /etc/ssh/sshd_not_to_be_run; "
   case $(column 3) in
     # A package half set up by an earlier, interrupted run is finished first.
-    apt) printf '%s' "export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a && apt-get -q update;" \
+    apt) printf '%s' "${quiet}export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a && apt-get -q update;" \
            " apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $*" ;;
     dnf) printf '%s' "dnf install -y --setopt=install_weak_deps=False $*" ;;
   esac

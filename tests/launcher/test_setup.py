@@ -102,6 +102,15 @@ def test_two_starts_at_once_build_once(machine):
     assert machine.builds == 1
 
 
+def test_an_ssh_server_for_the_tests_opens_no_port(machine):
+    machine.become(1000)
+    machine.set_packages_installed(False)
+    done = machine.run("test")
+    assert "touch /etc/ssh/sshd_not_to_be_run; export" in done.stderr
+    assert " openssh-server " in done.stderr
+    assert "sshd" not in machine.run("up").stderr
+
+
 def test_missing_packages_without_root_print_the_one_command(machine):
     machine.become(1000)
     machine.set_packages_installed(False)
