@@ -1,5 +1,7 @@
 """Transactions that write."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +29,8 @@ def write_transaction() -> Iterator[None]:
     SQLite takes its write lock at the start (BEGIN IMMEDIATE): a read that turns into a write midway fails at once
     with "database is locked", however long the busy time-out. Readers keep the deferred default.
     Source: https://www.sqlite.org/lang_transaction.html section 2.2.
+    Of one process's threads only one asks for it at a time: SQLite lets waiters sleep and try again in no order, and
+    among a hundred of them one may starve until its lease is lost.
     Transaction: joins an outer one; build rows before you enter, keep it under 100 ms.
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:
@@ -36,10 +40,24 @@ def write_transaction() -> Iterator[None]:
     connection.ensure_connection()  # the mode is set when a connection opens
     wrapper: Any = connection
     before = wrapper.transaction_mode
-    wrapper.transaction_mode = "IMMEDIATE"
-    try:
-        with transaction.atomic():
+    with _Turn.lock:
+        wrapper.transaction_mode = "IMMEDIATE"
+        try:
+            with transaction.atomic():
+                wrapper.transaction_mode = before
+                yield
+        finally:
             wrapper.transaction_mode = before
-            yield
-    finally:
-        wrapper.transaction_mode = before
+
+
+class _Turn:
+    """Whose turn it is to write; a fork begins with nobody's."""
+
+    lock = threading.Lock()
+
+
+def _forget_turn() -> None:
+    _Turn.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_turn)

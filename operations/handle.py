@@ -105,11 +105,10 @@ class JobHandle:
             self.job.state = JobState.CANCELLING
             raise CancelRequested
 
-    def renew(self) -> None:
-        """Called by the heartbeat's thread."""
-        asked_at = time.monotonic()
-        if renew_lease(self.job.pk, self.token):
-            self._lease_ends = asked_at + LEASE_SECONDS
+    def renewed(self, asked_at: float, *, kept: bool) -> None:
+        """What the heartbeat found when it asked for more time."""
+        if kept:
+            self._lease_ends = max(self._lease_ends, asked_at + LEASE_SECONDS)
         else:
             self._lost = True
             self.wake()

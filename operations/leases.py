@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -150,12 +150,20 @@ class Heartbeat:
     def _renew(self, held: tuple["JobHandle", ...]) -> None:
         try:
             close_old_connections()
-            for handle in held:
-                handle.renew()
+            asked_at = time.monotonic()
+            with _together():
+                kept = [renew_lease(handle.job.pk, handle.token) for handle in held]
+            for handle, is_kept in zip(held, kept, strict=True):
+                handle.renewed(asked_at, kept=is_kept)
         except (DatabaseError, InterfaceError):
             # The database is away: leases run out unless it is back in time; then nobody else claims either.
             log.warning("Leases could not be renewed: the database does not answer.")
             connection.close()
+
+
+def _together() -> AbstractContextManager[None]:
+    """SQLite has one writer: one transaction for all. On PostgreSQL a locked row must not hold up the others."""
+    return write_transaction() if connection.vendor == "sqlite" else nullcontext()
 
 
 heartbeat = Heartbeat()

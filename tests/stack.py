@@ -358,8 +358,10 @@ class Product:
 
         def right() -> Any:
             where = made.running_on
-            row = Guest.objects.select_related("host__source").filter(uuid=made.uuid, state="running").first()
-            return row if row and where == [row.host.source.name] else None
+            there = Guest.objects.select_related("host__source").filter(missing_since=None)
+            row = there.filter(uuid=made.uuid, state="running").first()
+            # No other host is believed to have it still: its own read takes that back.
+            return row if row and where == [row.host.source.name] and row.placements.count() == 1 else None
 
         return cast("Guest", wait_until(right, f"the row of {made.name} is true"))
 

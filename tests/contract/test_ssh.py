@@ -1,13 +1,8 @@
 """libvirt over a real SSH server that runs on a lab host."""
 
-import contextlib
 import os
-import shutil
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,83 +10,17 @@ import pytest
 from drivers.errors import AuthFailed, DriverError, HostKeyChanged, Rejected, Unreachable
 from drivers.isolation import SessionPool
 from drivers.ssh import probe_host_key, probe_host_keys
-from drivers.types import Endpoint, Transport
-from lab import hosts
-from lab.api import Lab, LabHost
+from lab.api import Lab
 from tests.contract.conftest import lab_endpoint
 from tests.contract.subjects import DEADLINE_S, wait_until
 from tests.contract.test_reads import settled
-
-PORT = 2222
-USER, PASSWORD = "vmadmin", "correct-horse-battery"
-KINDS = {"ed25519": ["-t", "ed25519"], "ecdsa": ["-t", "ecdsa"], "rsa": ["-t", "rsa", "-b", "2048"]}
-
-
-def make_key(folder: Path, name: str, kind: str) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", folder / name, *KINDS[kind]], check=True)
-    return folder / name
-
-
-def public(key: Path) -> str:
-    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
-
-
-def inside(host: LabHost, *command: str) -> list[str]:
-    init = hosts.init_pid(host.lab.place, host.name)
-    return ["nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", *command]
-
-
-@dataclass(frozen=True)
-class Server:
-    """An SSH server on a lab host; it has an ed25519 and an ecdsa host key and knows one client key of each kind."""
-
-    host: LabHost
-    folder: Path
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(
-            kind="libvirt",
-            transport=Transport.SSH,
-            address=self.host.address,
-            port=PORT,
-            username=USER,
-            private_key=(self.folder / "client-ed25519").read_text(),
-            host_key=public(self.folder / "host-ed25519"),
-        )
+from tests.sshd import KINDS, PASSWORD, PORT, Server, children_of, fingerprint, make_key, public, ssh_server
 
 
 @pytest.fixture(scope="module")
 def server(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    host, folder = session_lab.hosts[0], tmp_path_factory.mktemp("ssh")
-    clients = [make_key(folder, f"client-{kind}", kind) for kind in KINDS]
-    host_keys = [make_key(folder, f"host-{kind}", kind) for kind in ("ed25519", "ecdsa")]
-    forced = make_key(folder, "client-forced", "ed25519")
-    known = [public(key) for key in clients]
-    known.append(f'restrict,command="virt-ssh-helper qemu:///system" {public(forced)}')
-    (folder / "authorized").write_text("\n".join(known) + "\n")
-    lines = [f"HostKey {key}" for key in host_keys]
-    lines += [f"Port {PORT}", f"ListenAddress {host.address}", f"AuthorizedKeysFile {folder}/authorized"]
-    lines += ["PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication yes", "PermitRootLogin yes"]
-    (folder / "sshd.conf").write_text("\n".join(lines) + "\n")
-    account = f"mkdir -p /run/sshd; useradd -M -o -u 0 {USER}; echo '{USER}:{PASSWORD}' | chpasswd"
-    subprocess.run(inside(host, "sh", "-c", account), check=True, capture_output=True)
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or pytest.skip("there is no sshd here")
-    command = inside(host, sshd, "-D", "-e", "-f", str(folder / "sshd.conf"))
-    with (folder / "sshd.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    wait_until(lambda: _listens(host.address), "sshd listening")
-    yield Server(host, folder)
-    for child in _children(process.pid):  # nsenter waits for the sshd it forked
-        os.kill(child, signal.SIGTERM)
-    process.wait()
-
-
-def _listens(address: str) -> bool:
-    with contextlib.suppress(OSError):
-        socket.create_connection((address, PORT), timeout=1).close()
-        return True
-    return False
+    with ssh_server(session_lab.hosts[0], tmp_path_factory.mktemp("ssh")) as running:
+        yield running
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -159,10 +88,7 @@ def test_the_host_keys_are_shown(lab: Lab, server: Server) -> None:
     best, other = probe_host_keys(server.host.address, PORT)
     assert best.key == public(server.folder / "host-ed25519")
     assert other.key == public(server.folder / "host-ecdsa")
-    shown = subprocess.run(
-        ["ssh-keygen", "-lf", server.folder / "host-ed25519.pub"], check=True, capture_output=True, text=True
-    )
-    assert best.fingerprint == shown.stdout.split()[1]
+    assert best.fingerprint == fingerprint(server.folder / "host-ed25519")
     assert probe_host_key(server.host.address, PORT, accepted=other.key) == other
     assert probe_host_key(server.host.address, PORT, accepted="ssh-rsa AAAA") == best
 
@@ -188,15 +114,10 @@ def test_nothing_is_left_behind(lab: Lab, server: Server) -> None:
     with own.session(server.endpoint, deadline_s=DEADLINE_S) as session:
         (child,) = own.process_ids()
         assert session.read_states().complete
-        (ssh,) = _children(child)
+        (ssh,) = children_of(child)
         shown = b"".join(Path(f"/proc/{ssh}/{name}").read_bytes() for name in ("cmdline", "environ"))
         assert b"libvirt-sock" in shown
         assert b"PRIVATE KEY" not in shown
         assert not [fd for fd in Path(f"/proc/{child}/fd").iterdir() if "memfd" in os.readlink(fd)]  # noqa: PTH115
     own.close()
     wait_until(lambda: not Path(f"/proc/{ssh}").exists(), "the end of ssh")
-
-
-def _children(pid: int) -> list[int]:
-    listed = (Path(f"/proc/{pid}/task") / task.name / "children" for task in Path(f"/proc/{pid}/task").iterdir())
-    return [int(child) for path in listed for child in path.read_text().split()]

@@ -1,19 +1,24 @@
 """Whatever happens to workers, beat and broker: no job is lost, none is done twice."""
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from core.errors import Conflict
+from drivers.types import Endpoint, Transport
+from hosts.models import Datacenter
 from inventory.models import Guest
 from inventory.power import submit_power
 from migrations.services import submit_migration
 from operations.models import ENDED, Job
 from tests.stack import Stack, wait_until
-from tests.world import Fleet
+from tests.world import Fleet, make_rows
+
+MANY = 400
 
 
 def owner_of(job: Job) -> str:
@@ -111,6 +116,19 @@ def test_fifty_clicks_at_once_make_one_job(stack: Stack, fleet: Fleet) -> None:
     assert all("already has an open task: Migrate to beta" in answer for answer in refusals)
     assert_moved(fleet, guest, wait_for_end(job))
     assert moves(fleet) == 1
+
+
+def test_many_more_jobs_than_threads_are_each_done_once(stack: Stack) -> None:
+    """While a hundred threads write to one database, no lease may lapse for want of a turn."""
+    endpoint = Endpoint(kind="fake", transport=Transport.FAKE, uri=f"fake://fleet/1?guests={2 * MANY}")
+    with transaction.atomic():
+        make_rows(endpoint, Datacenter.objects.create(name="many"), "host-1")
+    guests = Guest.objects.filter(state="running")[:MANY]
+    assert len(guests) == MANY
+    for guest in guests:
+        submit_power(guest=guest, action="off", by="test")
+    wait_until(lambda: not Job.objects.exclude(state__in=ENDED).exists(), "all have ended", seconds=300)
+    assert Counter(Job.objects.values_list("state", "token")) == {("succeeded", 2): MANY}, "claimed once, closed once"
 
 
 def test_a_lost_message_is_sent_again(stack: Stack, fleet: Fleet) -> None:

@@ -88,9 +88,17 @@ def test_a_worker_that_slept_past_its_lease_goes_no_further(handle: JobHandle, m
 def test_the_heartbeat_tells_a_runner_that_it_lost(handle: JobHandle, job: Job) -> None:
     lapse(job)
     claim(job)
-    handle.renew()
+    heartbeat._renew((handle,))
     with pytest.raises(LeaseLost):
         handle.pause(60)
+
+
+def test_the_heartbeat_gives_a_runner_more_time(handle: JobHandle, job: Job) -> None:
+    Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    handle._lease_ends = time.monotonic() - 1
+    heartbeat._renew((handle,))
+    handle.require_time()
+    assert claim_job(job.pk) is None
 
 
 def test_a_stopping_worker_hands_over(handle: JobHandle) -> None:
