@@ -65,7 +65,7 @@ def test_a_host_is_added_by_ssh_after_a_person_accepted_its_key(
     assert not Source.objects.exists(), "nothing is a source before its key is accepted"
     page.get_by_role("button", name="Accept the host key").click()
     page.get_by_role("button", name="Add this source").click(timeout=READ_MS)
-    expect(page.locator("#source-state")).to_contain_text("OK", timeout=READ_MS, ignore_case=True)
+    expect(page.locator("#source-state")).to_contain_text("connected", timeout=READ_MS)
     source = Source.objects.get()
     assert source.host_key.split()[0] == "ssh-ed25519"
     assert "PRIVATE KEY" not in source.private_key_encrypted
