@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -150,15 +150,20 @@ class Heartbeat:
     def _renew(self, held: tuple["JobHandle", ...]) -> None:
         try:
             close_old_connections()
-            asked_at = time.monotonic()
-            with _together():
-                kept = [renew_lease(handle.job.pk, handle.token) for handle in held]
-            for handle, is_kept in zip(held, kept, strict=True):
-                handle.renewed(asked_at, kept=is_kept)
+            renew_leases(held)
         except (DatabaseError, InterfaceError):
             # The database is away: leases run out unless it is back in time; then nobody else claims either.
             log.warning("Leases could not be renewed: the database does not answer.")
             connection.close()
+
+
+def renew_leases(held: Sequence["JobHandle"]) -> None:
+    """Renew them all, and tell each how that went."""
+    asked_at = time.monotonic()
+    with _together():
+        kept = [renew_lease(handle.job.pk, handle.token) for handle in held]
+    for handle, is_kept in zip(held, kept, strict=True):
+        handle.renewed(asked_at, kept=is_kept)
 
 
 def _together() -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from operations import handle as handle_module
 from operations import leases
 from operations.errors import HandOver, LeaseLost
 from operations.handle import JobHandle
-from operations.leases import claim_job, heartbeat, release_job, renew_lease
+from operations.leases import claim_job, heartbeat, release_job, renew_lease, renew_leases
 from operations.models import Job, JobState
 
 
@@ -88,7 +88,7 @@ def test_a_worker_that_slept_past_its_lease_goes_no_further(handle: JobHandle, m
 def test_the_heartbeat_tells_a_runner_that_it_lost(handle: JobHandle, job: Job) -> None:
     lapse(job)
     claim(job)
-    heartbeat._renew((handle,))
+    renew_leases([handle])
     with pytest.raises(LeaseLost):
         handle.pause(60)
 
@@ -96,7 +96,7 @@ def test_the_heartbeat_tells_a_runner_that_it_lost(handle: JobHandle, job: Job) 
 def test_the_heartbeat_gives_a_runner_more_time(handle: JobHandle, job: Job) -> None:
     Job.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     handle._lease_ends = time.monotonic() - 1
-    heartbeat._renew((handle,))
+    renew_leases([handle])
     handle.require_time()
     assert claim_job(job.pk) is None
 
