@@ -1,5 +1,6 @@
 """A copy of the launcher on a pretended machine, and consoles that really run."""
 
+import json
 import os
 import re
 import select
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,6 +179,13 @@ class Console:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own http address
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return int(answer.status)
+
+    def get_json(self, path: str, token: str) -> Any:
+        """Ask the API."""
+        url = (self.data / LOCK_NAME).read_text().strip() + path
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.load(answer)
 
     def logs(self) -> str:
         files = sorted((self.data / "log").glob("*.log"))
