@@ -191,8 +191,29 @@ def _new_values() -> dict[str, Any]:
         "format": FORMAT,
         "id": secrets.token_hex(16),
         "secret_key": secrets.token_urlsafe(60),
-        "fernet_keys": [base64.urlsafe_b64encode(secrets.token_bytes(32)).decode("ascii")],
+        "fernet_keys": [new_key()],
     }
+
+
+def new_key() -> str:
+    """A key for stored credentials."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode("ascii")
+
+
+def write_keys(instance: Instance, keys: tuple[str, ...]) -> None:
+    """Give the installation these keys for credentials: the first one writes, all of them read.
+
+    Raises: DataError.
+    """
+    staged = instance.data_dir / f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        values = json.loads(instance.file.read_text(encoding="utf-8")) | {"fernet_keys": list(keys)}
+        write_private(staged, json.dumps(values, indent=1) + "\n")
+        staged.replace(instance.file)
+    except OSError as error:
+        raise DataError(_sentence(instance.data_dir, error)) from error
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -17,6 +17,14 @@ def encrypt(text: str) -> str:
     return _box().encrypt(text.encode()).decode() if text else ""
 
 
+def encrypt_anew(token: str) -> str:
+    """The same secret, encrypted with the newest key.
+
+    Raises: UnreadableSecret.
+    """
+    return encrypt(decrypt(token))
+
+
 def decrypt(token: str) -> str:
     """Decrypt with any key we have.
 

@@ -40,24 +40,36 @@ def write_transaction() -> Iterator[None]:
     connection.ensure_connection()  # the mode is set when a connection opens
     wrapper: Any = connection
     before = wrapper.transaction_mode
-    with _Turn.lock:
+    turn = _Turn()
+    try:
         wrapper.transaction_mode = "IMMEDIATE"
-        try:
-            with transaction.atomic():
-                wrapper.transaction_mode = before
-                yield
-        finally:
+        with transaction.atomic():
             wrapper.transaction_mode = before
+            # The first thing after the commit: what else follows it may wait for a broker, and others want to write.
+            transaction.on_commit(turn.end)
+            yield
+    finally:
+        wrapper.transaction_mode = before
+        turn.end()
 
 
 class _Turn:
-    """Whose turn it is to write; a fork begins with nobody's."""
+    """The right to write, among the threads of this process. A fork begins with nobody's turn."""
 
     lock = threading.Lock()
 
+    def __init__(self) -> None:
+        self._held: threading.Lock | None = _Turn.lock
+        self._held.acquire()
 
-def _forget_turn() -> None:
+    def end(self) -> None:
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+
+def _forget_turns() -> None:
     _Turn.lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_turn)
+os.register_at_fork(after_in_child=_forget_turns)

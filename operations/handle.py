@@ -8,7 +8,7 @@ from typing import Any
 from core.db import write_transaction
 from core.events import Change, publish
 from operations.errors import CancelRequested, HandOver, LeaseLost
-from operations.leases import LEASE_SECONDS, heartbeat, renew_lease
+from operations.leases import heartbeat, renew_lease
 from operations.models import ENDED, Job, JobState
 from operations.services import change_state
 
@@ -105,10 +105,10 @@ class JobHandle:
             self.job.state = JobState.CANCELLING
             raise CancelRequested
 
-    def renewed(self, asked_at: float, *, kept: bool) -> None:
-        """What the heartbeat found when it asked for more time."""
-        if kept:
-            self._lease_ends = max(self._lease_ends, asked_at + LEASE_SECONDS)
+    def renewed(self, lease_ends: float | None) -> None:
+        """What the heartbeat found when it asked for more time; none when the job is lost."""
+        if lease_ends is not None:
+            self._lease_ends = max(self._lease_ends, lease_ends)
         else:
             self._lost = True
             self.wake()
@@ -118,11 +118,11 @@ class JobHandle:
         self._wake.set()
 
     def _write(self, **fields: Any) -> None:
-        asked_at = time.monotonic()
-        if not renew_lease(self.job.pk, self.token, **fields):
+        lease_ends = renew_lease(self.job.pk, self.token, **fields)
+        if lease_ends is None:
             self._lost = True
             raise LeaseLost
-        self._lease_ends = asked_at + LEASE_SECONDS
+        self._lease_ends = lease_ends
 
     def _raise_if_told(self) -> None:
         if self._lost:

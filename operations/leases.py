@@ -62,9 +62,9 @@ def claim_job(job_id: Any) -> tuple[Job, float] | None:
 
     Transaction: its own.
     """
-    asked_at = time.monotonic()
     free = Q(lease_until__isnull=True) | Q(lease_until__lt=Now())
     with write_transaction():
+        asked_at = time.monotonic()
         claimed = (
             Job.objects.filter(free, pk=job_id)
             .exclude(state__in=ENDED)
@@ -84,11 +84,17 @@ def _note_take_over(job: Job) -> None:
     publish(Change("task", str(job.pk)))
 
 
-def renew_lease(job_id: Any, token: int, **fields: Any) -> bool:
-    """Renew, and write fields of the row with it; false when the job is not this token's any more."""
-    held = Job.objects.filter(pk=job_id, token=token).exclude(state__in=ENDED)
+def renew_lease(job_id: Any, token: int, **fields: Any) -> float | None:
+    """Renew, and write fields of the row with it.
+
+    Returns until when (monotonic) the lease surely lasts; none when the job is another's now, or was let go.
+    """
+    held = Job.objects.filter(pk=job_id, token=token, owner=owner_name()).exclude(state__in=ENDED)
     with write_transaction():
-        return bool(held.update(lease_until=moment(LEASE_SECONDS), **fields))
+        # After the wait for the right to write, which would count against a lease that has not begun.
+        asked_at = time.monotonic()
+        kept = held.update(lease_until=moment(LEASE_SECONDS), **fields)
+    return asked_at + LEASE_SECONDS if kept else None
 
 
 def release_job(job_id: Any, token: int, *, retry_after: float = 0.0, **fields: Any) -> None:
@@ -159,11 +165,10 @@ class Heartbeat:
 
 def renew_leases(held: Sequence["JobHandle"]) -> None:
     """Renew them all, and tell each how that went."""
-    asked_at = time.monotonic()
     with _together():
-        kept = [renew_lease(handle.job.pk, handle.token) for handle in held]
-    for handle, is_kept in zip(held, kept, strict=True):
-        handle.renewed(asked_at, kept=is_kept)
+        ends = [renew_lease(handle.job.pk, handle.token) for handle in held]
+    for handle, lease_ends in zip(held, ends, strict=True):
+        handle.renewed(lease_ends)
 
 
 def _together() -> AbstractContextManager[None]:

@@ -1,13 +1,15 @@
 """Claim, renew, lose: only one worker's writes count."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from core.db import write_transaction
 from operations import handle as handle_module
 from operations import leases
 from operations.errors import HandOver, LeaseLost
@@ -99,6 +101,27 @@ def test_the_heartbeat_gives_a_runner_more_time(handle: JobHandle, job: Job) -> 
     renew_leases([handle])
     handle.require_time()
     assert claim_job(job.pk) is None
+
+
+def test_the_heartbeat_takes_nothing_back_that_was_let_go(handle: JobHandle, job: Job) -> None:
+    release_job(job.pk, handle.token)
+    renew_leases([handle])
+    assert Job.objects.get(pk=job.pk).lease_until is None
+
+
+def test_a_long_wait_for_the_right_to_write_costs_no_lease(handle: JobHandle, monkeypatch: Any) -> None:
+    clock, begin = [time.monotonic()], write_transaction
+
+    @contextmanager
+    def after_a_while() -> Iterator[None]:
+        clock[0] += leases.LEASE_SECONDS + 1
+        with begin():
+            yield
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(leases, "write_transaction", after_a_while)
+    handle.note(asked="start")
+    handle.require_time()
 
 
 def test_a_stopping_worker_hands_over(handle: JobHandle) -> None:
