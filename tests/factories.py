@@ -150,7 +150,7 @@ def make_guest(name: str = "db-07", host: Host | None = None, **values: Any) -> 
 def add_disk(guest: Guest, datastore: Datastore | None, **values: Any) -> Disk:
     position = guest.disks.count()
     defaults: dict[str, Any] = {
-        "target": f"vd{'abcdefgh'[position]}",
+        "target": f"vd{'abcdefgh'[position % 8]}",
         "device": "disk",
         "bus": "virtio",
         "source": f"{datastore.path}/{guest.name}-{position}.qcow2" if datastore else "",

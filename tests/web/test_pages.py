@@ -1,4 +1,4 @@
-"""Each page of the inventory: for each role, within a budget of queries and bytes, in every state of its object."""
+"""Each page of the inventory: for each role, small, in every state of its object. Queries: test_budgets.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.roles import Role
@@ -18,68 +16,57 @@ from inventory.models import Guest
 from tests.factories import Inventory, add_disk, add_nic, make_guest, make_job, make_user, set_load
 from tests.web.conftest import ANONYMOUS, ROLES, ClientAs
 
-# Session and user are two queries of each budget.
-PAGES: dict[str, tuple[Callable[[Inventory], str], int]] = {
-    "overview": (lambda i: "/", 18),
-    "hosts": (lambda i: "/hosts/", 8),
-    "guests": (lambda i: "/guests/", 7),
-    "datastores": (lambda i: "/datastores/", 9),
-    "switches": (lambda i: "/switches/", 6),
-    "recent tasks": (lambda i: "/tasks/recent/", 4),
-    "host": (lambda i: f"/hosts/{i.hosts[0].pk}/", 14),
-    "host's guests": (lambda i: f"/hosts/{i.hosts[0].pk}/guests/", 14),
-    "host's datastores": (lambda i: f"/hosts/{i.hosts[0].pk}/datastores/", 16),
-    "host's switches": (lambda i: f"/hosts/{i.hosts[0].pk}/switches/", 12),
-    "host's tasks": (lambda i: f"/hosts/{i.hosts[0].pk}/tasks/", 13),
-    "guest": (lambda i: f"/guests/{i.guests[0].pk}/", 12),
-    "guest's tasks": (lambda i: f"/guests/{i.guests[0].pk}/tasks/", 10),
-    "datastore": (lambda i: f"/datastores/{i.shared.pk}/", 10),
-    "datastore's guests": (lambda i: f"/datastores/{i.shared.pk}/guests/", 13),
-    "datastore's hosts": (lambda i: f"/datastores/{i.shared.pk}/hosts/", 14),
-    "switch": (lambda i: f"/switches/{i.switches[0].pk}/", 7),
-    "switch's guests": (lambda i: f"/switches/{i.switches[0].pk}/guests/", 9),
-    "tree of hosts": (lambda i: f"/tree/hosts/?open=first&open=host:{i.hosts[0].pk}", 8),
-    "tree of guests": (lambda i: "/tree/guests/?open=first", 6),
-    "tree of storage": (lambda i: "/tree/storage/?open=first", 6),
-    "tree of networks": (lambda i: f"/tree/networks/?open=first&open=host:{i.hosts[0].pk}", 8),
+PAGES: dict[str, Callable[[Inventory], str]] = {
+    "overview": lambda i: "/",
+    "hosts": lambda i: "/hosts/",
+    "guests": lambda i: "/guests/",
+    "datastores": lambda i: "/datastores/",
+    "switches": lambda i: "/switches/",
+    "recent tasks": lambda i: "/tasks/recent/",
+    "host": lambda i: f"/hosts/{i.hosts[0].pk}/",
+    "host's guests": lambda i: f"/hosts/{i.hosts[0].pk}/guests/",
+    "host's datastores": lambda i: f"/hosts/{i.hosts[0].pk}/datastores/",
+    "host's switches": lambda i: f"/hosts/{i.hosts[0].pk}/switches/",
+    "host's tasks": lambda i: f"/hosts/{i.hosts[0].pk}/tasks/",
+    "guest": lambda i: f"/guests/{i.guests[0].pk}/",
+    "guest's tasks": lambda i: f"/guests/{i.guests[0].pk}/tasks/",
+    "datastore": lambda i: f"/datastores/{i.shared.pk}/",
+    "datastore's guests": lambda i: f"/datastores/{i.shared.pk}/guests/",
+    "datastore's hosts": lambda i: f"/datastores/{i.shared.pk}/hosts/",
+    "switch": lambda i: f"/switches/{i.switches[0].pk}/",
+    "switch's guests": lambda i: f"/switches/{i.switches[0].pk}/guests/",
+    "tree of hosts": lambda i: f"/tree/hosts/?open=first&open=host:{i.hosts[0].pk}",
+    "tree of guests": lambda i: "/tree/guests/?open=first",
+    "tree of storage": lambda i: "/tree/storage/?open=first",
+    "tree of networks": lambda i: f"/tree/networks/?open=first&open=host:{i.hosts[0].pk}",
 }
 LARGEST_PAGE_BYTES = 300 * 1024
 each_page = pytest.mark.parametrize("page", PAGES)
 
 
-def _queries(client: Client, path: str) -> int:
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
-
-
 @each_page
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_sees_it(client_as: ClientAs, inventory: Inventory, page: str, role: str) -> None:
-    answer = client_as(role).get(PAGES[page][0](inventory))
+    answer = client_as(role).get(PAGES[page](inventory))
     assert answer.status_code == 200
     assert answer["Cache-Control"] == "no-store"
 
 
 @each_page
 def test_who_is_not_signed_in_is_asked_to(client_as: ClientAs, inventory: Inventory, page: str) -> None:
-    answer = client_as(ANONYMOUS).get(PAGES[page][0](inventory))
+    answer = client_as(ANONYMOUS).get(PAGES[page](inventory))
     assert answer.status_code == 302
     assert answer["Location"].startswith("/login/?next=/")
 
 
 @each_page
 def test_only_reading_is_allowed(client_as: ClientAs, inventory: Inventory, page: str) -> None:
-    assert client_as(Role.ADMIN).post(PAGES[page][0](inventory)).status_code == 405
+    assert client_as(Role.ADMIN).post(PAGES[page](inventory)).status_code == 405
 
 
 @each_page
-def test_queries_and_bytes_do_not_grow_with_the_inventory(client_as: ClientAs, inventory: Inventory, page: str) -> None:
-    path, budget = PAGES[page]
-    client = client_as(Role.ADMIN)
-    before = _queries(client, path(inventory))
+def test_a_page_stays_small_in_a_large_inventory(client_as: ClientAs, inventory: Inventory, page: str) -> None:
+    path = PAGES[page](inventory)
     host = inventory.hosts[0]
     for number in range(150):
         guest = make_guest(f"more-{number:03d}", host)
@@ -87,8 +74,7 @@ def test_queries_and_bytes_do_not_grow_with_the_inventory(client_as: ClientAs, i
         add_nic(guest, inventory.switches[0])
         set_load(guest)
         make_job(guest)
-    assert _queries(client, path(inventory)) <= max(before, budget) <= budget
-    assert len(client.get(path(inventory)).content) <= LARGEST_PAGE_BYTES
+    assert len(client_as(Role.ADMIN).get(path).content) <= LARGEST_PAGE_BYTES
 
 
 @pytest.mark.parametrize("path", ["/", "/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"])

@@ -1,0 +1,202 @@
+"""An installation with some of everything, each text of it as given, and the address of every page that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from django.utils import timezone
+
+from access.models import ApiToken
+from access.roles import Role
+from audit.models import AuditRow
+from console.context import TREES
+from drivers.types import PowerAction
+from hosts.models import Datacenter, Source, SourceDraft
+from inventory.models import Guest, Placement
+from operations.models import Job, JobState
+from storage.models import DatastoreMount
+from tests.factories import (
+    add_disk,
+    add_nic,
+    make_datastore,
+    make_guest,
+    make_host,
+    make_job,
+    make_source,
+    make_switch,
+    make_user,
+    set_host_load,
+    set_load,
+)
+from tests.web.moves import add_steps, make_migration
+from tests.web.routes import ROUTES, Need
+
+# What answers, but with no page.
+NO_PAGES = {"healthz", "events"}
+# Tabs of each kind of object; test_budgets.py compares them with those the pages offer.
+TABS = {
+    "host_tab": ("guests", "datastores", "switches", "tasks"),
+    "guest_tab": ("migrations", "tasks"),
+    "datastore_tab": ("guests", "hosts"),
+    "switch_tab": ("guests",),
+}
+VARIANTS: dict[str, list[dict[str, str]]] = {
+    "tree": [{"name": item.key} for item in TREES],
+    "guest_power": [{"action": action.value} for action in PowerAction],
+    **{name: [{"tab": tab} for tab in tabs] for name, tabs in TABS.items()},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One page: its name, with the tab or the like; its address; and what one must be allowed to do to see it."""
+
+    name: str
+    path: str
+    need: Need
+
+
+class Everything:
+    """One object of each kind that is looked at, and rows around it that its pages list."""
+
+    def __init__(self, text: str = "plain ", rows: int = 3) -> None:
+        self.me = make_user(Role.ADMIN, "me")
+        self.datacenter = Datacenter.objects.create(name=text[:100])
+        self.source = self._source(text)
+        self.host = self._host(text, self.source)
+        self.other_host = self._host(f"{text[:80]}other", self.source)
+        self.datastore = make_datastore(
+            text, (self.host, self.other_host), path=text, source=text, technology="nfs", storage_class="nas"
+        )
+        self.switch = make_switch(text, self.host, bridge=text[:64], uplinks=[text])
+        self.guest = self._guest(text)
+        self.draft = SourceDraft.objects.create(
+            name=text[:100],
+            kind="libvirt",
+            transport="ssh",
+            address=text[:255],
+            username=text[:100],
+            datacenter_name=text[:100],
+            created_by=text[:150],
+        )
+        self.task = make_job(
+            self.guest, message=text, submitted_by_name=text[:150], parameters={"action": "start", "note": text}
+        )
+        self.moving = self._guest(f"{text[:80]}moving")
+        self.migration = self._migration(self.moving, text, "copying")
+        self.user = make_user(Role.VIEWER, f"{text[:100]}user")
+        self._count = 0
+        self.add(rows, text)
+
+    def add(self, count: int, text: str = "more ") -> None:
+        """More rows of every kind, most of them related to the objects that are looked at."""
+        for _number in range(count):
+            self._count += 1
+            self._add(f"{text[:80]}{self._count}", text)
+
+    def _add(self, name: str, text: str) -> None:
+        Datacenter.objects.create(name=name)
+        source, host = self._source(name), self._host(name, self.source)
+        make_switch(name, self.host, bridge=text[:64], uplinks=[text])
+        make_datastore(name, (self.host,), path=text, source=text)
+        now = timezone.now()
+        DatastoreMount.objects.create(
+            datastore=self.datastore, host=host, ref=name, name=name, path=text, active=True, evidence_at=now
+        )
+        Placement.objects.create(guest=self.guest, host=host, ref="same", state="running", evidence_at=now)
+        self._guest(name)
+        add_disk(self.guest, self.datastore, source=text)
+        add_nic(self.guest, self.switch, network=text[:255])
+        make_job(self.guest, message=text, submitted_by_name=text[:150])
+        self._migration(self.guest, text, "succeeded")
+        for tested in (self.source, self.draft, source):
+            self._test(tested, text)
+        for job in (self.task, self.migration.job):
+            add_steps(job, [JobState.RUNNING])
+        user = make_user(Role.VIEWER, f"{name}user")
+        for owner in (self.me, self.user, user):
+            ApiToken.objects.create(user=owner, name=text[:100], digest=f"{owner.pk} {self._count}", prefix="gst_x")
+        AuditRow.objects.create(
+            at=now, actor_name=text[:150], action=text[:64], target_kind=text[:32], target_name=text, detail={"x": text}
+        )
+
+    def _source(self, text: str) -> Source:
+        return make_source(
+            text[:100],
+            transport="ssh",
+            address=text[:255],
+            username=text[:100],
+            state_message=text,
+            findings=[text],
+            created_by=text[:150],
+            datacenter=self.datacenter,
+        )
+
+    def _host(self, text: str, source: Source) -> Any:
+        host = make_host(
+            text, source, vendor=text[:255], model=text[:255], cpu_model=text[:255], hypervisor=text[:64], cpu_threads=8
+        )
+        set_host_load(host)
+        return host
+
+    def _guest(self, text: str) -> Guest:
+        guest = make_guest(
+            text,
+            self.host,
+            notes=text,
+            title=text[:255],
+            addresses=text,
+            machine=text[:64],
+            cpu_mode=text[:64],
+            conflict=text,
+        )
+        add_disk(guest, self.datastore, source=text)
+        add_nic(guest, self.switch, network=text[:255], addresses=[text])
+        set_load(guest)
+        return guest
+
+    def _migration(self, guest: Guest, text: str, state: str) -> Any:
+        finding = {"check": "memory", "severity": "warning", "message": text, "fix": text}
+        job = {"message": text, "submitted_by_name": text[:150]}
+        return make_migration(guest, self.other_host, state, findings=[finding], job=job)
+
+    def _test(self, tested: Source | SourceDraft, text: str) -> None:
+        """The end of a source's test that asks about a host key."""
+        kind = "source" if isinstance(tested, Source) else "source_draft"
+        Job.objects.create(
+            kind="source_test",
+            state=JobState.SUCCEEDED,
+            target_kind=kind,
+            target_id=str(tested.pk),
+            target_name=tested.name,
+            message=text,
+            submitted_by_name=text[:150],
+            submitted_at=timezone.now(),
+            progress={
+                "ready": False,
+                "steps": [{"name": "host_key", "label": text, "state": "question", "message": text}],
+                "host_key": {"key": text, "fingerprint": text, "accepted_fingerprint": text},
+            },
+        )
+
+    def places(self) -> list[Place]:
+        """Every page: each route of routes.py that is read, with each of its tabs, trees and questions."""
+        return [
+            self._place(route.name, route.kwargs, words, route.get)
+            for route in ROUTES
+            if route.get is not None and not route.is_api and route.name not in NO_PAGES
+            for words in VARIANTS.get(route.name, [{}])
+        ]
+
+    def _place(self, name: str, kwargs: dict[str, str], words: dict[str, str], need: Need) -> Place:
+        path = reverse(name, kwargs={key: words.get(key) or self._key(kind) for key, kind in kwargs.items()})
+        if name == "tree":
+            path += f"?open=first&open=host:{self.host.pk}"
+        return Place(" ".join([name, *words.values()]), path, need)
+
+    def _key(self, kind: str) -> UUID:
+        row: Any = getattr(self, kind)
+        return row.pk  # type: ignore[no-any-return]

@@ -1,0 +1,117 @@
+"""Every page asks the database a fixed number of questions, however many rows there are."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from console.tree import MOST_DATACENTERS
+from hosts.models import Datacenter
+from tests.web.everything import TABS, Everything, Place
+from tests.web.routes import EVERYBODY
+
+# Session and user are two queries of each budget.
+BUDGETS = {
+    "login": 1,
+    "account_password": 3,
+    "account_tokens": 4,
+    "user_list": 6,
+    "user_add": 3,
+    "user_page": 5,
+    "user_disable": 4,
+    "user_reset_password": 4,
+    "audit_list": 6,
+    "source_list": 6,
+    "source_page": 6,
+    "source_add": 4,
+    "source_draft": 5,
+    "source_credentials": 4,
+    "source_remove": 5,
+    "home": 17,
+    "tree hosts": 15,
+    "tree guests": 14,
+    "tree storage": 14,
+    "tree networks": 15,
+    "host_list": 8,
+    "host_page": 12,
+    "host_tab guests": 12,
+    "host_tab datastores": 14,
+    "host_tab switches": 11,
+    "host_tab tasks": 12,
+    "guest_list": 7,
+    "guest_page": 9,
+    "guest_tab migrations": 8,
+    "guest_tab tasks": 8,
+    "guest_actions": 5,
+    "guest_power start": 5,
+    "guest_power shutdown": 5,
+    "guest_power reset": 5,
+    "guest_power off": 5,
+    "guest_power suspend": 5,
+    "guest_power resume": 5,
+    "guest_migrate": 16,
+    "datastore_list": 9,
+    "datastore_page": 9,
+    "datastore_tab guests": 12,
+    "datastore_tab hosts": 13,
+    "switch_list": 6,
+    "switch_page": 6,
+    "switch_tab guests": 9,
+    "recent_tasks": 4,
+    "task_list": 6,
+    "task_page": 5,
+    "task_live": 5,
+    "task_cancel": 4,
+    "migration_list": 6,
+    "migration_page": 5,
+    "migration_live": 5,
+}
+
+
+@pytest.fixture
+def everything(db: None) -> Everything:
+    made = Everything(rows=3)
+    for number in range(MOST_DATACENTERS):  # a tree asks once for each open datacenter, up to so many
+        Datacenter.objects.create(name=f"elsewhere-{number}")
+    return made
+
+
+def client_for(everything: Everything, place: Place) -> Client:
+    client = Client()
+    if place.need != EVERYBODY:
+        client.force_login(everything.me)
+    return client
+
+
+def queries(everything: Everything) -> dict[str, int]:
+    """How many each page asks; by its name."""
+    counts = {}
+    for place in everything.places():
+        client = client_for(everything, place)
+        client.get("/healthz")
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(place.path).status_code == 200, place
+        counts[place.name] = len(captured)
+    return counts
+
+
+def test_every_page_has_a_budget(everything: Everything) -> None:
+    assert sorted(place.name for place in everything.places()) == sorted(BUDGETS)
+
+
+def test_no_tab_is_forgotten(everything: Everything) -> None:
+    for place in everything.places():
+        kind = place.name.removesuffix("_page")
+        if place.name.endswith("_page") and f"{kind}_tab" in TABS:
+            shown = [tab.name for tab in client_for(everything, place).get(place.path).context["tabs"]]
+            assert shown == ["summary", *TABS[f"{kind}_tab"]]
+
+
+def test_thirty_rows_more_ask_no_more(everything: Everything) -> None:
+    few = queries(everything)
+    assert {name: count for name, count in few.items() if count > BUDGETS[name]} == {}
+    everything.add(30)
+    many = queries(everything)
+    assert {name: (few[name], count) for name, count in many.items() if count > few[name]} == {}
