@@ -104,6 +104,7 @@ class Source(Connection):
     sent_at = models.DateTimeField(null=True, blank=True)
     lease_token = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    unsettled = models.CharField(max_length=32, blank=True)  # digest of what the last full read could not settle
     inventory_read_at = models.DateTimeField(null=True, blank=True)  # when the last complete read began
     states_read_at = models.DateTimeField(null=True, blank=True)
 

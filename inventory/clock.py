@@ -38,4 +38,4 @@ def repair_clock(source: Source) -> None:
         Guest.objects.filter(of_host, placed_at__gt=now).update(placed_at=now)
         Datastore.objects.filter(mounts__host__source=source, evidence_at__gt=now).update(evidence_at=now)
         Source.objects.filter(pk=source.pk).update(inventory_read_at=now, states_read_at=now)
-    source.refresh_from_db()
+    source.refresh_from_db(fields=["inventory_read_at", "states_read_at"])

@@ -7,6 +7,7 @@ import logging
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from core.db import write_transaction
 from drivers.errors import DriverError
 from hosts.lease import Lease, LeaseLost, claim, renew
 from hosts.models import Source
@@ -63,16 +64,27 @@ def _read(source: Source, lease: Lease) -> bool:
     The quick call goes first, under a short deadline: a source that hangs costs a thread only that long.
     Returns whether the inventory was read. Raises: DriverError, LeaseLost.
     """
-    whole = source.next_inventory_at <= timezone.now() or source.inventory_read_at is None
+    whole = source.next_inventory_at <= timezone.now()
     opening = PATIENT_DEADLINE_S if source.suspect else OPEN_DEADLINE_S
     answering = PATIENT_DEADLINE_S if source.suspect else STATES_DEADLINE_S
     with open_session(source, deadline_s=opening) as session:
         states = session.read_states(deadline_s=answering)
         if not whole:
-            whole = apply_states(source, states, lease.token).needs_inventory
+            outcome = apply_states(source, states, lease.token)
+            whole = outcome.needs_inventory(source)
+            if not outcome.mismatch:
+                _keep_unsettled(source, lease, "")
         if whole:
             renew(lease)
             snapshot = session.snapshot(deadline_s=SNAPSHOT_DEADLINE_S)
             apply_snapshot(source, snapshot, lease.token)
-            apply_states(source, states, lease.token)
+            _keep_unsettled(source, lease, apply_states(source, states, lease.token).mismatch)
     return whole
+
+
+def _keep_unsettled(source: Source, lease: Lease, mismatch: str) -> None:
+    """What a full read did not settle, such as a guest that cannot be read, asks for no other one until its time."""
+    if source.unsettled != mismatch:
+        with write_transaction():
+            renew(lease)
+            Source.objects.filter(pk=source.pk).update(unsettled=mismatch)

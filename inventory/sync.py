@@ -35,6 +35,8 @@ from storage.sync import apply_datastores
 
 log = logging.getLogger(__name__)
 
+# What an earlier read left. Not when it is due: whoever asked for another read while this one goes on must be heard.
+KNOWN_OF_READS = ("findings", "inventory_read_at", "states_read_at", "unsettled")
 LONGEST_REF = 255
 LONGEST_REASON = 64
 
@@ -45,7 +47,7 @@ def apply_snapshot(source: Source, snapshot: Snapshot, token: int) -> None:
     Raises: LeaseLost when another worker has taken the source meanwhile.
     Transaction: several short ones of its own; each proves the lease.
     """
-    source.refresh_from_db()
+    source.refresh_from_db(fields=KNOWN_OF_READS)
     repair_clock(source)
     read_at = snapshot.read_started_at.astimezone(UTC)
     if _is_stale(source, read_at):
@@ -66,9 +68,13 @@ def apply_snapshot(source: Source, snapshot: Snapshot, token: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`needs_inventory`: the states speak of guests we do not know, or miss some that we do."""
+    """`mismatch` tells of guests that the states name and we do not know, or miss although we know them; else empty."""
 
-    needs_inventory: bool
+    mismatch: str = ""
+
+    def needs_inventory(self, source: Source) -> bool:
+        """Whether a full read may settle it: not when the last one left the very same mismatch."""
+        return bool(self.mismatch) and self.mismatch != source.unsettled
 
 
 def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
@@ -77,18 +83,18 @@ def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
     Raises: LeaseLost.
     Transaction: several short ones of its own.
     """
-    source.refresh_from_db()
+    source.refresh_from_db(fields=KNOWN_OF_READS)
     repair_clock(source)
     read_at = states.read_started_at.astimezone(UTC)
     lease = Lease(source.pk, token)
     hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
     known = _load_state_words(source)
-    outcome = Outcome(needs_inventory=False)
+    outcome = Outcome()
     if not _is_stale(source, read_at):
         reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source))
         items, outcome = _compare_states(states, hosts, known)
         apply_items(reading, items)
-        _finish_states(reading, complete=states.complete and not outcome.needs_inventory)
+        _finish_states(reading, complete=states.complete and not outcome.mismatch)
         settle_contested(reading)
     _record_loads(source, states, hosts, known, read_at)
     return outcome
@@ -259,13 +265,13 @@ def _compare_states(
     states: StateReading, hosts: dict[str, DatabaseId], known: dict[Place, _Word]
 ) -> tuple[list[Item], Outcome]:
     items: list[Item] = []
-    unknown = False
+    unknown: list[tuple[str, str]] = []
     seen: set[Place] = set()
     for fact in states.guests:
         place = _place(fact, hosts)
         word = known.get(place) if place else None
         if place is None or word is None:
-            unknown = True
+            unknown.append((fact.host_ref, fact.ref))
             continue
         seen.add(place)
         if word.state != fact.state or word.state_reason != _reason(fact):
@@ -273,7 +279,8 @@ def _compare_states(
     vanished = [(place, word) for place, word in known.items() if place not in seen] if states.complete else []
     # Only a full read takes a word back; until then the host is not sure of it.
     items += [Item(*place, word_id=word.id) for place, word in vanished if word.state != UNKNOWN]
-    return items, Outcome(needs_inventory=unknown or bool(vanished))
+    mismatch = digest((sorted(unknown), sorted(place for place, _word in vanished))) if unknown or vanished else ""
+    return items, Outcome(mismatch)
 
 
 def _place(fact: GuestStateFact, hosts: dict[str, DatabaseId]) -> Place | None:

@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ('sent_at', models.DateTimeField(blank=True, null=True)),
                 ('lease_token', models.PositiveIntegerField(default=0)),
                 ('lease_until', models.DateTimeField(blank=True, null=True)),
+                ('unsettled', models.CharField(blank=True, max_length=32)),
                 ('inventory_read_at', models.DateTimeField(blank=True, null=True)),
                 ('states_read_at', models.DateTimeField(blank=True, null=True)),
                 ('datacenter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='sources', to='hosts.datacenter')),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from drivers.fake.world import FakeWorld
+from drivers.types import Snapshot
 from hosts.models import Host, HostState, Source, SourceState
 from inventory import poll as polls
 from inventory.models import Guest
+from inventory.sync import apply_snapshot
 from metrics.models import GuestLoad, HostLoad
-from tests.facts import make_source
+from tests.facts import make_source, uuid_of
 from tests.world import open_here
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +60,50 @@ def test_a_poll_that_is_not_due_reads_nothing(world: FakeWorld) -> None:
     polls.poll(str(source.pk))
     source.refresh_from_db()
     assert (source.state, world.fired("alpha", at="open")) == (SourceState.OK, 0)
+
+
+def test_what_a_full_read_cannot_settle_asks_for_no_other_one(
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One guest's definition cannot be read, so its state names a guest nobody knows, for ever."""
+    source = make_source(uri=world.uri("alpha"))
+    first = next(iter(world.guests("alpha")))
+    reads: list[str] = []
+    really = apply_snapshot
+
+    def without_one(source: Source, snapshot: Snapshot, token: int) -> None:
+        reads.append("full")
+        guests = tuple(fact for fact in snapshot.guests if fact.uuid != first)
+        really(source, replace(snapshot, guests=guests, complete=False), token)
+
+    monkeypatch.setattr(polls, "apply_snapshot", without_one)
+    for _ in range(3):
+        make_due(source)
+        polls.poll(str(source.pk))
+    assert (len(reads), Guest.objects.count()) == (1, 4)
+    with world.open() as state:  # something else is new: that may be settled
+        hosts = state.hosts["alpha"]
+        hosts.guests["added"] = msgspec.structs.replace(hosts.guests[first], uuid=uuid_of("added"), name="added")
+        hosts.guests[uuid_of("added")] = hosts.guests.pop("added")
+    make_due(source)
+    polls.poll(str(source.pk))
+    assert (len(reads), Guest.objects.count()) == (2, 5)
+
+
+def test_a_read_asked_for_during_a_read_is_done(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move ended, or somebody pressed the button, while the full read went on."""
+    source = make_source(uri=world.uri("alpha"))
+    asked = timezone.now() + timedelta(seconds=1)
+    really = apply_snapshot
+
+    def meanwhile(source: Source, snapshot: Snapshot, token: int) -> None:
+        Source.objects.filter(pk=source.pk).update(next_inventory_at=asked)
+        really(source, snapshot, token)
+
+    monkeypatch.setattr(polls, "apply_snapshot", meanwhile)
+    polls.poll(str(source.pk))
+    source.refresh_from_db()
+    assert (source.state, source.next_inventory_at) == (SourceState.OK, asked)
 
 
 def test_a_new_guest_is_there_after_the_next_quick_read(world: FakeWorld) -> None:

@@ -220,7 +220,7 @@ def test_a_lost_lease_writes_nothing(source: Source) -> None:
 def test_states_are_taken_from_the_quick_read(source: Source) -> None:
     apply_snapshot(source, full(1, guest_fact()), 0)
     outcome = apply_states(source, states(2, state_fact(state=GuestState.PAUSED, state_reason="user")), 0)
-    assert not outcome.needs_inventory
+    assert not outcome.mismatch
     assert (Guest.objects.get().state, Guest.objects.get().state_reason) == ("paused", "user")
     with identity_writes() as writes:
         apply_snapshot(source, full(3, replace(guest_fact(), state=GuestState.PAUSED, state_reason="user")), 0)
@@ -229,12 +229,12 @@ def test_states_are_taken_from_the_quick_read(source: Source) -> None:
 
 def test_an_unknown_or_vanished_guest_asks_for_a_full_read(source: Source) -> None:
     apply_snapshot(source, full(1, guest_fact()), 0)
-    assert apply_states(source, states(2, state_fact(), state_fact("new")), 0).needs_inventory
-    assert apply_states(source, states(3), 0).needs_inventory
+    assert apply_states(source, states(2, state_fact(), state_fact("new")), 0).mismatch
+    assert apply_states(source, states(3), 0).mismatch
     guest = Guest.objects.get()
     assert (guest.state, guest.missing_since) == ("running", None)  # until the full read says so
-    assert not apply_states(source, states(4, state_fact()), 0).needs_inventory
-    assert not apply_states(source, states(5, complete=False), 0).needs_inventory
+    assert not apply_states(source, states(4, state_fact()), 0).mismatch
+    assert not apply_states(source, states(5, complete=False), 0).mismatch
 
 
 def test_a_state_older_than_the_inventory_is_not_taken(source: Source) -> None:
