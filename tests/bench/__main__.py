@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", help="which benchmark")
     parser.add_argument("--list", action="store_true", help="name all benchmarks")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--guests", type=int, default=DEFAULT_GUESTS, help=f"size ({DEFAULT_GUESTS})")
+    parser.add_argument(
+        "--guests", type=int, default=DEFAULT_GUESTS, help=f"size of sync ({DEFAULT_GUESTS}); migrate has no size"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Migrations through the console against virsh migrate; open tasks and submissions; an orphan's new owner."""
+"""Migrations against virsh migrate; open tasks and submissions; an orphan's new owner: no size."""
 
 from __future__ import annotations
 

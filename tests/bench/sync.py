@@ -1,4 +1,4 @@
-"""Polls of one large source, against update_or_create: 2 % changed, nothing changed, everything changed.
+"""Polls of a source of --guests N, against update_or_create: 2 % changed, nothing, everything.
 
 Each database runs in a process of its own with servers of its own: Django's settings are read once a process.
 """
