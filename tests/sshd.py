@@ -85,6 +85,24 @@ def ssh_server(host: LabHost, folder: Path) -> Iterator[Server]:
     process.wait()
 
 
+def trust(host: LabHost, *servers: Server) -> None:
+    """Let the host's root, who runs its libvirt, sign in to these without a question: for migrations between them."""
+    config = "".join(
+        f"Host {server.host.address}\n  IdentityFile {server.folder}/client-ed25519\n"
+        f"  UserKnownHostsFile {server.folder}/known_hosts\n"
+        for server in servers
+    )
+    for server in servers:
+        known = f"[{server.host.address}]:{PORT} {public(server.folder / 'host-ed25519')}\n"
+        (server.folder / "known_hosts").write_text(known)
+    subprocess.run(
+        _inside(host, "tee", "/etc/ssh/ssh_config.d/guesthouse-test.conf"),
+        input=config.encode(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
 def _inside(host: LabHost, *command: str) -> list[str]:
     init = hosts.init_pid(host.lab.place, host.name)
     return ["nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", *command]

@@ -10,11 +10,12 @@ import pytest
 from drivers.errors import AuthFailed, DriverError, HostKeyChanged, Rejected, Unreachable
 from drivers.isolation import SessionPool
 from drivers.ssh import probe_host_key, probe_host_keys
+from drivers.types import MigrationPlan, Severity
 from lab.api import Lab
 from tests.contract.conftest import lab_endpoint
-from tests.contract.subjects import DEADLINE_S, wait_until
+from tests.contract.subjects import DEADLINE_S, soon, wait_for_end, wait_until
 from tests.contract.test_reads import settled
-from tests.sshd import KINDS, PASSWORD, PORT, Server, children_of, fingerprint, make_key, public, ssh_server
+from tests.sshd import KINDS, PASSWORD, PORT, Server, children_of, fingerprint, make_key, public, ssh_server, trust
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +122,21 @@ def test_nothing_is_left_behind(lab: Lab, server: Server) -> None:
         assert not [fd for fd in Path(f"/proc/{child}/fd").iterdir() if "memfd" in os.readlink(fd)]  # noqa: PTH115
     own.close()
     wait_until(lambda: not Path(f"/proc/{ssh}").exists(), "the end of ssh")
+
+
+def test_a_guest_moves_between_hosts_that_know_each_other_by_ssh(
+    lab: Lab, server: Server, pool: SessionPool, tmp_path: Path
+) -> None:
+    """As docs/connect-kvm.md says: root of the source host signs in to the target with a key of its own."""
+    guest = next(guest for guest in lab.guests if guest.host.name == server.host.name)
+    other_host = next(host for host in lab.hosts if host.name != server.host.name)
+    with ssh_server(other_host, tmp_path) as other:
+        for here, there in ((server, other), (other, server)):
+            trust(here.host, there)
+            plan = MigrationPlan(guest.uuid, guest.uuid, there.endpoint)
+            with pool.session(here.endpoint, deadline_s=DEADLINE_S) as session:
+                assert [f for f in session.check_migration(plan) if f.severity is Severity.ERROR] == []
+                session.start_migration(plan, f"to-{there.host.name}", soon())
+                last = wait_for_end(session, guest.uuid, f"to-{there.host.name}")[-1]
+            assert (last.error, last.cancelled) == ("", False)
+            assert guest.running_on == [there.host.name]
