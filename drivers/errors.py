@@ -1,18 +1,31 @@
 """What can go wrong between us and a hypervisor. Library exceptions never leave their driver's folder."""
 
+from __future__ import annotations
+
+from typing import Self
+
+from drivers.words import Parameter, fill
+
 
 class DriverError(Exception):
     """A hypervisor did not do what was asked.
 
-    `message` is one plain sentence, safe to show to a person: never the raw text of a library or a server.
+    `message` is one plain sentence, safe to show to a person: never the raw text of a library or a server. It is made
+    of a `template` in English, marked for translation, and its `parameters`.
     """
 
     retryable = False
     code = "driver_error"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, template: str, /, **parameters: Parameter) -> None:
+        self.template = template
+        self.parameters = parameters
+        self.message = fill(template, parameters)
+        super().__init__(self.message)
+
+    def copy(self) -> Self:
+        """The same error, raised nowhere yet."""
+        return type(self)(self.template, **self.parameters)
 
 
 class Unreachable(DriverError):

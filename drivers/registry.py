@@ -9,6 +9,7 @@ from typing import cast
 from drivers.base import OpenSession
 from drivers.errors import NotSupported
 from drivers.types import Capability, Endpoint, Transport
+from drivers.words import gettext_noop as _
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ KINDS: dict[str, DriverKind] = {
     for driver in (
         DriverKind(
             kind="libvirt",
-            label="KVM / QEMU (libvirt)",
+            label=_("KVM / QEMU (libvirt)"),
             opener="drivers.libvirt.session:open_session",
             capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION}),
             page_transports=(Transport.TCP, Transport.SSH),
@@ -36,7 +37,7 @@ KINDS: dict[str, DriverKind] = {
         ),
         DriverKind(
             kind="fake",
-            label="Simulated hypervisor",
+            label=_("Simulated hypervisor"),
             opener="drivers.fake.session:open_session",
             capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION}),
             page_transports=(),
@@ -53,6 +54,6 @@ def load_opener(endpoint: Endpoint) -> OpenSession:
     """
     driver = KINDS.get(endpoint.kind)
     if driver is None:
-        raise NotSupported("This kind of source is not known here.")
-    module, _, name = driver.opener.partition(":")
+        raise NotSupported(_("This kind of source is not known here."))
+    module, name = driver.opener.split(":")
     return cast("OpenSession", getattr(import_module(module), name))

@@ -10,6 +10,7 @@ from drivers.errors import NotSupported, Unreachable
 from drivers.libvirt.tunnel import HOST_KEY_ALGORITHMS
 from drivers.libvirt.uri import SSH_PORT, checked_address, checked_port
 from drivers.types import HostKeyFact
+from drivers.words import gettext_noop as _
 
 MOST_KEYS = 8
 DEFAULT_LIMIT_S = 5.0
@@ -50,7 +51,7 @@ def probe_host_keys(address: str, port: int | None, timeout_s: float = DEFAULT_L
             command, capture_output=True, text=True, errors="replace", timeout=timeout_s + 1, check=False
         )
     except FileNotFoundError:
-        raise NotSupported("This server has no SSH client; install the package openssh-client.") from None
+        raise NotSupported(_("This server has no SSH client; install the package openssh-client.")) from None
     except subprocess.TimeoutExpired:
         raise _silent(host, number) from None
     keys = read_keys(scan.stdout)
@@ -60,7 +61,9 @@ def probe_host_keys(address: str, port: int | None, timeout_s: float = DEFAULT_L
 
 
 def _silent(host: str, port: int) -> Unreachable:
-    return Unreachable(f"{host} shows no SSH host key on port {port}; check that its SSH service runs.")
+    return Unreachable(
+        _("%(host)s shows no SSH host key on port %(port)s; check that its SSH service runs."), host=host, port=port
+    )
 
 
 def read_keys(text: str) -> tuple[HostKeyFact, ...]:

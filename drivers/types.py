@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from drivers.words import Parameters
+
 
 class Capability(StrEnum):
     """What a session can do; what is not declared raises NotSupported."""
@@ -273,12 +275,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One pre-check's result: `check` is its stable name, `message` a sentence, `fix` what to do or ""."""
+    """One pre-check's result: `check` is its stable name, `message` a sentence, `fix` what to do or "".
+
+    A driver's two texts are templates for `parameters`.
+    """
 
     check: str
     severity: Severity
     message: str
     fix: str = ""
+    parameters: Parameters = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +308,8 @@ class MigrationPhase(StrEnum):
 class MigrationProgress:
     """A live reading of an attempt.
 
-    `error` is a sentence when our own call failed; the truth is asked of both hosts.
+    `error`, a template for `error_parameters`, is a sentence when our own call failed; the truth is asked of both
+    hosts.
     """
 
     phase: MigrationPhase
@@ -316,4 +323,5 @@ class MigrationProgress:
     expected_downtime_ms: int | None = None
     elapsed_ms: int | None = None
     error: str = ""
+    error_parameters: Parameters = ()
     cancelled: bool = False

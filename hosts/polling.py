@@ -18,6 +18,7 @@ from core.queue import POLLS, SUSPECT, enqueue
 from drivers.errors import AuthFailed, DriverError, Unreachable
 from hosts.lease import Lease, LeaseLost, due, free
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.words import sentence
 
 STATES_EVERY = timedelta(seconds=30)
 INVENTORY_EVERY = timedelta(minutes=5)
@@ -110,7 +111,7 @@ def record_failure(source: Source, lease: Lease, error: DriverError) -> None:
     values: dict[str, Any] = {name: _next(source, name, again) for name in ("next_states_at", "next_inventory_at")}
     values |= {"failures": failures, "suspect": isinstance(error, Unreachable)}
     with write_transaction():
-        _finish(source, lease, _failed_state(error), error.message, values)
+        _finish(source, lease, _failed_state(error), sentence(error), values)
 
 
 def back_off(failures: int) -> timedelta:

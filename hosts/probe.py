@@ -17,6 +17,7 @@ from drivers.isolation import default_pool
 from drivers.types import Endpoint, HostFact, HostKeyFact, Transport
 from hosts.models import Connection, Source, SourceDraft
 from hosts.validation import NETWORK_TRANSPORTS, fingerprint, pinned
+from hosts.words import sentence
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
 from operations.models import JobState
@@ -45,7 +46,7 @@ class Story:
         try:
             yield entry
         except DriverError as error:
-            entry.update(state="failed", message=error.message)
+            entry.update(state="failed", message=sentence(error))
             raise
         except HostKeyQuestion:
             entry["state"] = "question"
@@ -85,7 +86,7 @@ def _outcome(handle: JobHandle, story: Story) -> tuple[JobState, str]:
     except HostKeyQuestion:
         return _key_outcome(connection)
     except DriverError as error:
-        return JobState.FAILED, error.message
+        return JobState.FAILED, sentence(error)
     return JobState.SUCCEEDED, _("Everything works.")
 
 

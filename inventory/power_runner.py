@@ -19,6 +19,7 @@ from drivers.types import GuestSighting, PowerAction
 from drivers.types import GuestState as SightedState
 from hosts.models import Host
 from hosts.sessions import open_session
+from hosts.words import sentence
 from inventory.models import Guest, GuestState, Placement
 from inventory.power import RULES
 from inventory.services import place_guest
@@ -67,8 +68,10 @@ class PowerRun:
             self.act(self.look())
         except CancelRequested:
             self.end_cancelled()
-        except (Impossible, DriverError) as error:
+        except Impossible as error:
             self.handle.switch(JobState.FAILED, str(error))
+        except DriverError as error:
+            self.handle.switch(JobState.FAILED, sentence(error))
 
     def load(self) -> None:
         guest = Guest.objects.select_related("host__source").filter(pk=UUID(self.handle.job.target_id)).first()
@@ -141,7 +144,7 @@ class PowerRun:
             with self.sessions(host.source, deadline_s=ASK_SECONDS) as session:
                 return session.sight_guest(self.guest.uuid)
         except DriverError as error:
-            words = {"host": host.name, "reason": error.message}
+            words = {"host": host.name, "reason": sentence(error)}
             raise Impossible(
                 _("%(host)s may have this guest and cannot be asked; starting it here could run it twice: %(reason)s")
                 % words

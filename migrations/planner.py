@@ -1,7 +1,7 @@
 """Can this guest move there? Named checks over what the database knows; the worker asks the hypervisors again."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from core.models import by_name
 from drivers.registry import KINDS
 from drivers.types import Capability, Finding, Severity, Transport
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.words import switch_kind_label, transport_label
 from inventory.holds import exclusive_key
 from inventory.models import Disk, Guest, GuestState, Nic, Placement
 from networks.models import VirtualSwitch
@@ -87,7 +88,8 @@ def judge(knowledge: Knowledge, host: Host) -> Target:
 
 def as_data(findings: Iterable[Finding]) -> list[dict[str, str]]:
     """Findings as the API shows and the migration's row keeps them."""
-    return [{key: str(value) for key, value in asdict(finding).items()} for finding in findings]
+    shown = ("check", "severity", "message", "fix")
+    return [{name: str(getattr(finding, name)) for name in shown} for finding in findings]
 
 
 def error(check: str, message: str, fix: str = "") -> Finding:
@@ -252,7 +254,7 @@ def check_way(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
         yield error(
             "peer_to_peer",
             _("The hosts cannot reach each other by themselves: %(host)s is connected by %(transport)s.")
-            % {"host": host.name, "transport": target.transport},
+            % {"host": host.name, "transport": transport_label(target.transport)},
             _("Add the source %(source)s by an address that the other host can reach.") % {"source": target.name},
         )
     elif target.transport == Transport.SSH:
@@ -375,7 +377,7 @@ def _check_switch(knowledge: Knowledge, host: Host, nic: Nic) -> Iterator[Findin
         message = _("The switch %(switch)s of the NIC %(nic)s is not active on %(host)s.") % words
         yield error("networks", message, _("Start it there."))
     elif here is not None and here.kind != there.kind:
-        words |= {"here": here.kind, "there": there.kind}
+        words |= {"here": switch_kind_label(here.kind), "there": switch_kind_label(there.kind)}
         message = _("The switch %(switch)s of the NIC %(nic)s is %(here)s here and %(there)s on %(host)s.") % words
         yield error("networks", message, _("Connect the NIC to a switch of the same kind on both."))
 

@@ -23,6 +23,7 @@ from drivers.types import Finding, MigrationPhase, MigrationPlan, MigrationProgr
 from hosts.models import Host
 from hosts.sessions import open_session
 from hosts.validation import resolve_endpoint
+from hosts.words import sentence, sentence_of, translated
 from inventory.services import place_guest
 from migrations import planner
 from migrations.models import GuestMigration
@@ -112,8 +113,10 @@ class Attempt:
             self.handle.switch(JobState.PREPARING)
         except CancelRequested:
             self.end_unchanged(JobState.CANCELLED, "")
-        except (Impossible, DriverError) as error:
+        except Impossible as error:
             self.end_unchanged(JobState.FAILED, str(error))
+        except DriverError as error:
+            self.end_unchanged(JobState.FAILED, sentence(error))
         else:
             self.start(plan)
 
@@ -134,7 +137,7 @@ class Attempt:
         self.require_no_error(findings)
         plan = self.plan(self.require_sight(), target)
         with self.sessions(source.source, deadline_s=START_SECONDS) as session:
-            findings += session.check_migration(plan)
+            findings += tuple(map(translated, session.check_migration(plan)))
         self.require_no_error(findings)
         self.handle.confirm()
         GuestMigration.objects.filter(pk=self.migration.pk).update(findings=planner.as_data(findings))
@@ -183,12 +186,12 @@ class Attempt:
                 self.handle.confirm()
                 session.start_migration(plan, self.stamp, self.handle.lease_ends)
         except Unreachable as error:
-            self.error = error.message
+            self.error = sentence(error)
             self.resume(started=True)  # it may have been taken or not
         except Busy as error:
-            self.end_unchanged(JobState.FAILED, error.message)
+            self.end_unchanged(JobState.FAILED, sentence(error))
         except DriverError as error:
-            self.error = error.message
+            self.error = sentence(error)
             self.start_is_settled = True
             self.settle()
         else:
@@ -230,7 +233,7 @@ class Attempt:
             self.handle.pause(0)
             plan = self.plan(here, self.hosts()[1])
         except (CancelRequested, DriverError) as error:
-            self.error = getattr(error, "message", "")
+            self.error = sentence(error) if isinstance(error, DriverError) else ""
             self.start_is_settled = True  # what was never begun, nobody else begins: the job is ours
             self.settle()
         else:
@@ -259,7 +262,7 @@ class Attempt:
                 reading = self.poll()
                 silent_since = None
             except DriverError as error:
-                self.error = error.message
+                self.error = sentence(error)
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > SILENCE_SECONDS:
                     break
@@ -287,7 +290,9 @@ class Attempt:
     def take_in(self, reading: MigrationProgress) -> bool:
         """Show a reading; whether it was the last one."""
         if reading.phase is MigrationPhase.ENDED:
-            self.error = reading.error or (_("Somebody cancelled it on the host itself.") if reading.cancelled else "")
+            self.error = sentence_of(reading) or (
+                _("Somebody cancelled it on the host itself.") if reading.cancelled else ""
+            )
             self.last = replace(self.last or reading, downtime_ms=reading.downtime_ms or None)
             return True
         self.error = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drivers.errors import AuthFailed, Busy, DriverError, NotFound, Rejected, Unreachable
 from drivers.fake.model import FakeFault, FakeHost
+from drivers.words import gettext_noop as _
 
 HANG = "hang"  # open() against a silent listener was still stuck after 25 s: only a killed process ends it
 SLOW = "slow"
@@ -20,11 +21,11 @@ LOST = "lost"  # the target's QEMU dies right after the switch: runs nowhere
 MOVE_EFFECTS = frozenset({REFUSED, TARGET_KILLED, SOURCE_KILLED, CABLE_CUT, STALL, BOTH_RUNNING, LOST})
 
 _ERRORS: dict[str, DriverError] = {
-    "unreachable": Unreachable("The host does not answer. Check that it is up and the network reaches it."),
-    "auth_failed": AuthFailed("The host refused the sign-in. Check the user name and the password or key."),
-    "rejected": Rejected("The host refused this."),
-    "busy": Busy("Another operation holds this guest. Try again when it has ended."),
-    "not_found": NotFound("This guest is not on this host any more."),
+    "unreachable": Unreachable(_("The host does not answer. Check that it is up and the network reaches it.")),
+    "auth_failed": AuthFailed(_("The host refused the sign-in. Check the user name and the password or key.")),
+    "rejected": Rejected(_("The host refused this.")),
+    "busy": Busy(_("Another operation holds this guest. Try again when it has ended.")),
+    "not_found": NotFound(_("This guest is not on this host any more.")),
 }
 
 
@@ -43,4 +44,4 @@ def error_of(fault: FakeFault) -> Exception | None:
     if fault.do == "broken":
         return RuntimeError("a driver with a bug in it")
     error = _ERRORS.get(fault.do)
-    return type(error)(error.message) if error else None
+    return error.copy() if error else None

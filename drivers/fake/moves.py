@@ -11,6 +11,7 @@ from drivers.errors import Busy, NotFound, Rejected
 from drivers.fake import faults
 from drivers.fake.model import FakeGuest, FakeHost, FakeMove, FakeState
 from drivers.types import GuestState, MigrationPhase, MigrationProgress
+from drivers.words import gettext_noop as _
 
 PREPARING_UNTIL = 0.1
 SWITCHING_FROM = 0.95
@@ -18,11 +19,11 @@ CABLE_CUT_S = 6.5
 OUTAGE_S = 1.0
 DOWNTIME_MS = 27  # as measured on an idle guest
 _SENTENCES = {
-    faults.REFUSED: "The target host does not accept this guest.",
-    faults.TARGET_KILLED: "The target host stopped answering during the migration. The guest stays where it was.",
-    faults.SOURCE_KILLED: "The connection to the source host broke during the migration.",
-    faults.CABLE_CUT: "The connection between the two hosts broke during the migration.",
-    faults.LOST: "The guest stopped on the target host right after the switch.",
+    faults.REFUSED: _("The target host does not accept this guest."),
+    faults.TARGET_KILLED: _("The target host stopped answering during the migration. The guest stays where it was."),
+    faults.SOURCE_KILLED: _("The connection to the source host broke during the migration."),
+    faults.CABLE_CUT: _("The connection between the two hosts broke during the migration."),
+    faults.LOST: _("The guest stopped on the target host right after the switch."),
 }
 
 
@@ -32,9 +33,9 @@ def start_move(state: FakeState, host: FakeHost, guest: FakeGuest, target: str, 
     if running is not None:
         if running.stamp == stamp:
             return
-        raise Busy("Another migration of this guest is under way.")
+        raise Busy(_("Another migration of this guest is under way."))
     if guest.stamp == stamp:
-        raise Rejected("This attempt was begun before and runs no more; it is not begun twice.")
+        raise Rejected(_("This attempt was begun before and runs no more; it is not begun twice."))
     _require_movable(state, guest, target)
     guest.stamp = stamp
     fault = faults.take_fault(host, "migration")
@@ -56,14 +57,14 @@ def start_move(state: FakeState, host: FakeHost, guest: FakeGuest, target: str, 
 
 def _require_movable(state: FakeState, guest: FakeGuest, target: str) -> None:
     if guest.state not in {GuestState.RUNNING, GuestState.PAUSED}:
-        raise Rejected("The guest is not running on this host.")
+        raise Rejected(_("The guest is not running on this host."))
     if guest.snapshot_count:
-        raise Rejected("The guest has snapshots; delete them, then migrate it.")
+        raise Rejected(_("The guest has snapshots; delete them, then migrate it."))
     if target not in state.hosts:
-        raise Rejected("The target host does not answer the source host.")
+        raise Rejected(_("The target host does not answer the source host."))
     there = state.hosts[target].guests.get(guest.uuid)
     if there is not None and there.state is not GuestState.OFF:
-        raise Rejected("The target host already has a guest with this UUID.")
+        raise Rejected(_("The target host already has a guest with this UUID."))
 
 
 def _put_incoming(host: FakeHost, guest: FakeGuest) -> None:
@@ -173,7 +174,7 @@ def cancel_move(host: FakeHost, guest_uuid: str, stamp: str, now: float) -> None
     """Ask to abort; the world's next settling ends it. Raises: NotFound, Rejected as the contract says."""
     move = active_move(host, guest_uuid)
     if move is None or move.stamp != stamp:
-        raise NotFound("This migration is not under way on this host.")
+        raise NotFound(_("This migration is not under way on this host."))
     if _share_done(move, now) >= SWITCHING_FROM:
-        raise Rejected("It is too late to cancel: the guest is already switching to the target host.")
+        raise Rejected(_("It is too late to cancel: the guest is already switching to the target host."))
     move.cancelled = True

@@ -28,6 +28,7 @@ from drivers.types import (
     StateReading,
     Transport,
 )
+from drivers.words import gettext_noop as _
 
 _UP = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SUSPENDED, GuestState.CRASHED})
 _POWER: dict[PowerAction, tuple[frozenset[GuestState], GuestState, str]] = {
@@ -44,7 +45,7 @@ _POWER: dict[PowerAction, tuple[frozenset[GuestState], GuestState, str]] = {
 def open_session(endpoint: Endpoint) -> FakeFleetSession:
     """Open. Raises: what the world's faults say; NotFound for a host that is not in it."""
     if endpoint.transport is not Transport.FAKE:
-        raise Rejected("A simulated host is reached by its own address only.")
+        raise Rejected(_("A simulated host is reached by its own address only."))
     world, name = find_world(endpoint.uri)
     session = FakeSession(world, name) if isinstance(world, FakeWorld) else FakeFleetSession(world, name)
     with session.acting("open"):
@@ -73,7 +74,7 @@ class FakeFleetSession:
         with self._world.open() as state:
             host = self._host(state)
             if host.down_until > time.time():
-                raise Unreachable("The host does not answer. Check that it is up and the network reaches it.")
+                raise Unreachable(_("The host does not answer. Check that it is up and the network reaches it."))
             fault = faults.take_fault(host, at)
         if fault is not None:
             _suffer(fault)
@@ -82,7 +83,7 @@ class FakeFleetSession:
     def _host(self, state: FakeState) -> FakeHost:
         host = state.hosts.get(self._name)
         if host is None:
-            raise NotFound("This simulated host is not in its world.")
+            raise NotFound(_("This simulated host is not in its world."))
         return host
 
     def snapshot(self) -> Snapshot:
@@ -112,9 +113,13 @@ class FakeFleetSession:
             guest = _find(host, guest_ref)
             needs, leaves, reason = _POWER[action]
             if guest.state in needs and (active_move(host, guest.uuid) or not guest.persistent):
-                raise Busy("Another operation of this guest is under way, such as a migration; wait for its end.")
+                raise Busy(_("Another operation of this guest is under way, such as a migration; wait for its end."))
             if guest.state not in needs:
-                raise Rejected(f"The guest is {guest.state}; {action} is not possible now.")
+                raise Rejected(
+                    _("The guest is %(state)s; %(action)s is not possible now."),
+                    state=guest.state.value,
+                    action=action.value,
+                )
             guest.state, guest.state_reason = leaves, reason
             if leaves is GuestState.RUNNING and action is not PowerAction.RESUME:
                 guest.started_at = time.time()
@@ -145,7 +150,7 @@ class FakeSession(FakeFleetSession):
         with self.acting("start_migration") as (state, host, _fault):
             guest = _find(host, plan.guest_uuid)
             if time.monotonic() >= not_after:
-                raise Busy("The time to begin this attempt is over; nothing was begun.")
+                raise Busy(_("The time to begin this attempt is over; nothing was begun."))
             start_move(state, host, guest, _target_name(plan), stamp, time.time())
             self._started.add(guest.uuid)
 
@@ -193,7 +198,7 @@ def _seen(host: FakeHost, fault: FakeFault | None) -> dict[str, FakeGuest]:
 def _find(host: FakeHost, guest_uuid: str) -> FakeGuest:
     guest = host.guests.get(guest_uuid)
     if guest is None:
-        raise NotFound("This guest is not on this host any more.")
+        raise NotFound(_("This guest is not on this host any more."))
     return guest
 
 
@@ -212,19 +217,25 @@ def _sighting(host: FakeHost, guest: FakeGuest) -> GuestSighting:
 
 def _target_name(plan: MigrationPlan) -> str:
     if plan.target.transport is not Transport.FAKE:
-        raise NotSupported("A simulated guest moves only to a simulated host.")
+        raise NotSupported(_("A simulated guest moves only to a simulated host."))
     return find_world(plan.target.uri)[1]
 
 
 def _check(state: FakeState, host: FakeHost, guest: FakeGuest | None, target: str) -> Iterator[Finding]:
     if guest is None or guest.state not in {GuestState.RUNNING, GuestState.PAUSED}:
-        yield Finding("guest_runs", Severity.ERROR, "The guest does not run on this host.", "Refresh, then try again.")
+        yield Finding(
+            "guest_runs", Severity.ERROR, _("The guest does not run on this host."), _("Refresh, then try again.")
+        )
         return
     if active_move(host, guest.uuid) is not None:
-        yield Finding("no_other_job", Severity.ERROR, "Another operation of this guest is under way.", "Wait for it.")
+        yield Finding(
+            "no_other_job", Severity.ERROR, _("Another operation of this guest is under way."), _("Wait for it.")
+        )
     if guest.snapshot_count:
         yield Finding(
-            "no_snapshots", Severity.ERROR, "The guest has snapshots, which cannot move with it.", "Delete them."
+            "no_snapshots", Severity.ERROR, _("The guest has snapshots, which cannot move with it."), _("Delete them.")
         )
     if target not in state.hosts or state.hosts[target].down_until > time.time():
-        yield Finding("target_answers", Severity.ERROR, "The target host does not answer.", "Check that it is up.")
+        yield Finding(
+            "target_answers", Severity.ERROR, _("The target host does not answer."), _("Check that it is up.")
+        )

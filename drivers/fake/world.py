@@ -19,6 +19,7 @@ from drivers.fake.build import make_guest, make_host
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import settle
 from drivers.types import Endpoint, Transport
+from drivers.words import gettext_noop as _
 
 MAX_FLEET_GUESTS = 10_000
 
@@ -141,18 +142,18 @@ def find_world(uri: str) -> tuple[World, str]:
     options = {name: values[0] for name, values in parse_qs(parts.query).items()}
     name = parts.path.strip("/")
     if parts.scheme != "fake" or not name:
-        raise Rejected("This is not the address of a simulated host.")
+        raise Rejected(_("This is not the address of a simulated host."))
     if parts.netloc == "fleet":
         return _find_fleet(uri, name, options)
     if parts.netloc == "world" and options.get("file"):
         return _find_file(options["file"], name)
-    raise Rejected("This is not the address of a simulated host.")
+    raise Rejected(_("This is not the address of a simulated host."))
 
 
 def _find_file(path: str, name: str) -> tuple[FakeWorld, str]:
     world = FakeWorld(path)
     if not world.path.is_file():
-        raise NotFound("The file of this simulated world is not there.")
+        raise NotFound(_("The file of this simulated world is not there."))
     return world, name
 
 
@@ -178,7 +179,7 @@ def make_fleet_host(name: str, options: dict[str, str]) -> FakeHost:
         host = make_host(f"host-{name}", guests=guests, seed=int(options.get("seed", "0")))
         slow = float(options.get("slow", "0"))
     except ValueError:
-        raise Rejected("This is not the address of a simulated host.") from None
+        raise Rejected(_("This is not the address of a simulated host.")) from None
     _start(host)
     if options.get("hang") == "1":
         host.faults.append(FakeFault(at="open", do=faults.HANG, times=-1))

@@ -39,6 +39,7 @@ from drivers.isolation.wire import (
 )
 from drivers.registry import load_opener
 from drivers.types import Capability, Endpoint
+from drivers.words import gettext_noop as _
 
 IDLE_CLOSE_S = float(5 * 60)  # the full inventory's interval: a healthy source keeps its connection
 JANITOR_INTERVAL_S = 10.0
@@ -118,7 +119,7 @@ class Sessions:
         try:
             needs = METHODS[op].needs
             if needs is not None and not isinstance(session, needs):
-                raise NotSupported("This source cannot do that.")
+                raise NotSupported(_("This source cannot do that."))
             return getattr(session, op)(*args)
         except Unreachable:
             held.broken = True
@@ -130,7 +131,7 @@ class Sessions:
         with self._guard:
             held = self._held.get(key)
             if held is None or held.session is None:
-                raise NotFound("The connection to this source is not open any more.")
+                raise NotFound(_("The connection to this source is not open any more."))
             held.calls += 1
             return held, held.session
 
@@ -206,11 +207,13 @@ class Server:
         try:
             answer = Answer(call.id, "", "", self._perform(call))
         except DriverError as error:
-            answer = Answer(call.id, error.code, error.message, NOTHING)
+            answer = Answer(call.id, error.code, error.template, NOTHING, error.parameters)
         except Exception as error:  # noqa: BLE001 (the process boundary: whatever went wrong must answer the caller)
             # Only the type and the place: the text of an unknown error may hold what it must not.
             sys.stderr.write(f"{call.op}: {type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}")
-            answer = Answer(call.id, DriverError.code, "The driver failed in an unexpected way; see the log.", NOTHING)
+            answer = Answer(
+                call.id, DriverError.code, _("The driver failed in an unexpected way; see the log."), NOTHING
+            )
         self._answer(answer)
 
     def _perform(self, call: Call) -> msgspec.Raw:

@@ -29,6 +29,7 @@ from drivers.isolation.process import Child, Late, NotSent
 from drivers.isolation.remote import RemoteSession
 from drivers.isolation.wire import OPEN
 from drivers.types import Capability, Endpoint
+from drivers.words import gettext_noop as _
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,7 @@ class SessionPool:
                 self._draining.add(child)
         if first:
             threading.Thread(target=self._drain, args=(child,), daemon=True, name="drain").start()
-        where = endpoint.address or "The source"
-        return Unreachable(f"{where} did not answer within {deadline_s:g} seconds. Check the host and the network.")
+        return _late(endpoint.address, deadline_s)
 
     def close(self) -> None:
         """End every child. Calls in flight fail with Unreachable."""
@@ -131,7 +131,7 @@ class SessionPool:
     def _child_for(self, key: str) -> Child:
         with self._guard:
             if self._closed.is_set():
-                raise Unreachable("The connections are closed: the program is stopping.")
+                raise Unreachable(_("The connections are closed: the program is stopping."))
             if key in self._suspects:
                 return self._quarantine_child(key)
             slot = int(key[:8], 16) % len(self._shared)
@@ -192,6 +192,19 @@ class SessionPool:
         return (unused or answering) and not child.calls_in_flight
 
 
+def _late(address: str, deadline_s: float) -> Unreachable:
+    if not address:
+        return Unreachable(
+            _("The source did not answer within %(seconds)g seconds. Check the host and the network."),
+            seconds=deadline_s,
+        )
+    return Unreachable(
+        _("%(address)s did not answer within %(seconds)g seconds. Check the host and the network."),
+        address=address,
+        seconds=deadline_s,
+    )
+
+
 class _Starter:
     """Starts children from one thread that lives as long as the pool.
 
@@ -225,7 +238,7 @@ class _Starter:
             wish.set_result(Child(sessions_limit))
         except Exception:  # no memory, no thread: whatever it is, this thread must serve the next wish
             log.exception("A helper process could not be started.")
-            wish.set_exception(Unreachable("A helper process for connections could not be started."))
+            wish.set_exception(Unreachable(_("A helper process for connections could not be started.")))
 
 
 _DEFAULT = SessionPool()  # costs nothing until it is used

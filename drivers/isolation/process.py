@@ -22,6 +22,7 @@ import msgspec
 from drivers.errors import ERRORS, DriverError, Unreachable
 from drivers.isolation.child import SESSION_LIMIT_VARIABLE
 from drivers.isolation.wire import WORKING, Answer, Call, pack, receive_frame, send_frame, unpack
+from drivers.words import gettext_noop as _
 
 HOME = Path(__file__).resolve().parent.parent.parent
 REAP_LIMIT_S = 5.0
@@ -99,7 +100,7 @@ class Child:
         """Wait until the child serves. Raises: Unreachable when it does not start."""
         if not self._ready.wait(START_LIMIT_S) or not self._started:
             self.kill()
-            raise Unreachable("A helper process for connections did not start. Is the machine out of memory?")
+            raise Unreachable(_("A helper process for connections did not start. Is the machine out of memory?"))
 
     def call(self, op: str, key: str, args: tuple[object, ...], result: Any, deadline_s: float) -> Any:
         """Run one operation in the child.
@@ -176,7 +177,7 @@ class Child:
         if future is None:  # its caller gave up
             return
         if answer.code:
-            future.set_exception(ERRORS.get(answer.code, DriverError)(answer.message))
+            future.set_exception(ERRORS.get(answer.code, DriverError)(answer.template, **answer.parameters))
         else:
             future.set_result(answer.body)
 
@@ -211,4 +212,4 @@ class Child:
 
 
 def _broken() -> Unreachable:
-    return Unreachable("The connection was lost because its helper process ended. It will be opened again.")
+    return Unreachable(_("The connection was lost because its helper process ended. It will be opened again."))

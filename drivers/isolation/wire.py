@@ -20,6 +20,7 @@ from drivers.types import (
     Snapshot,
     StateReading,
 )
+from drivers.words import Parameter
 
 # A snapshot of a thousand guests is about 2 MB; the bound only stops a broken peer from filling memory.
 MAX_FRAME_BYTES = 256 * 1024 * 1024
@@ -36,12 +37,13 @@ class Call(msgspec.Struct, array_like=True):
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """Ends one call. An empty `code` means it worked."""
+    """Ends one call. An empty `code` means it worked; else `template` and `parameters` are the error's sentence."""
 
     id: int
     code: str
-    message: str
+    template: str
     body: msgspec.Raw
+    parameters: dict[str, Parameter] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,6 @@ METHODS: dict[str, Method] = {
 
 OPEN, RELEASE, WORKING, READY = "open", "release", "working", "ready"
 CONTROL_ARGUMENTS: dict[str, Any] = {OPEN: tuple[Endpoint], RELEASE: tuple[()], WORKING: tuple[()]}
-EMPTY = msgspec.Raw(msgspec.msgpack.encode(()))
 NOTHING = msgspec.Raw(msgspec.msgpack.encode(None))
 
 

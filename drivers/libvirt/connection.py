@@ -21,6 +21,7 @@ from drivers.libvirt import uri
 from drivers.libvirt.errors import guarded
 from drivers.libvirt.tunnel import Tunnel
 from drivers.types import Endpoint, Transport
+from drivers.words import gettext_noop as _
 
 PROBE_LIMIT_S = 3.0
 # A host that fell silent fails a call after interval x (count + 1), 8 s; without it the call hangs for minutes.
@@ -109,12 +110,16 @@ def probe(endpoint: Endpoint) -> None:
     try:
         socket.create_connection((host, port), timeout=PROBE_LIMIT_S).close()
     except ConnectionRefusedError:
-        raise Unreachable(f"{host} refuses connections on port {port}; check that its service runs.") from None
+        raise Unreachable(
+            _("%(host)s refuses connections on port %(port)s; check that its service runs."), host=host, port=port
+        ) from None
     except socket.gaierror:
-        raise Unreachable(f"The name {host} is not known here; check its spelling or the DNS.") from None
+        raise Unreachable(_("The name %(host)s is not known here; check its spelling or the DNS."), host=host) from None
     except OSError:
         raise Unreachable(
-            f"{host} does not answer on port {port}; check that it is up and no firewall is between."
+            _("%(host)s does not answer on port %(port)s; check that it is up and no firewall is between."),
+            host=host,
+            port=port,
         ) from None
 
 
@@ -133,7 +138,7 @@ _loop_guard = threading.Lock()
 
 @cache
 def _start_event_loop_once() -> None:
-    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints every error to stderr otherwise
+    libvirt.registerErrorHandler(lambda *_error: None, None)  # it prints every error to stderr otherwise
     libvirt.virEventRegisterDefaultImpl()
     threading.Thread(target=_run_events, daemon=True, name="libvirt-events").start()
 

@@ -13,6 +13,7 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.errors import translate
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import BrokenXML, read_xml
+from drivers.words import gettext_noop as _
 
 NAMESPACE = "urn:guesthouse:migration-attempt"
 PREFIX = "guesthouse"
@@ -100,7 +101,7 @@ def write_stamp(connection: Connection, domain: Any, stamp: str) -> None:
     libvirt lets this wait for the end of any job of the guest: look for one first.
     """
     if stamp and not _STAMP.fullmatch(stamp):
-        raise Rejected("The name of this attempt has characters that are not allowed.")
+        raise Rejected(_("The name of this attempt has characters that are not allowed."))
     flags = 0
     if connection.call(domain.isActive):
         flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE

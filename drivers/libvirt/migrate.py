@@ -18,7 +18,7 @@ import libvirt
 from drivers.errors import Busy, DriverError, NotFound, Rejected
 from drivers.libvirt import states, uri
 from drivers.libvirt.connection import Connection, probe
-from drivers.libvirt.errors import migration_sentence
+from drivers.libvirt.errors import migration_error
 from drivers.libvirt.jobs import JobReading, read_arrival, read_job, read_stamp, write_stamp
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import BrokenXML, Node, read_xml
@@ -31,6 +31,8 @@ from drivers.types import (
     MigrationProgress,
     Severity,
 )
+from drivers.words import Parameters
+from drivers.words import gettext_noop as _
 
 BASE_FLAGS = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
 # Without these the target would forget the guest at its next power-off, and the source would keep a second definition.
@@ -40,8 +42,8 @@ START_LOOK_INTERVAL_S = 0.05
 MOST_REMEMBERED = 500
 CACHED_BY_HOST = frozenset({"default", "writeback", "writethrough", "unsafe"})
 # A worker that slept may wake and ask again for what another one has since seen to its end.
-BEGUN_BEFORE = "This attempt was begun before and runs no more; it is not begun twice."
-TOO_LATE = "The host took too long to answer, so that the move was not begun. Try again."
+BEGUN_BEFORE = _("This attempt was begun before and runs no more; it is not begun twice.")
+TOO_LATE = _("The host took too long to answer, so that the move was not begun. Try again.")
 _MOVABLE = frozenset({GuestState.RUNNING, GuestState.PAUSED})
 
 
@@ -56,25 +58,25 @@ class Attempt:
     ended: threading.Event = field(default_factory=threading.Event)
     seen_running: bool = False
     cancelled: bool = False
-    error: str = ""
+    error: DriverError | None = None
     last: MigrationProgress | None = None
 
     @property
     def has_succeeded(self) -> bool:
         """Whether libvirt's call returned without an error. Not the outcome: that is asked of both hosts."""
-        return self.ended.is_set() and not self.error and not self.cancelled
+        return self.ended.is_set() and self.error is None and not self.cancelled
 
     def run(self, connection: Connection, domain: Any, target: str, flags: int) -> None:
         """Make the call; returns when libvirt does."""
         try:
             # Nothing comes between this look and the call: who sleeps here and wakes up late has lost the right to it.
             if time.monotonic() >= self.not_after:
-                self.error = TOO_LATE
+                self.error = Busy(TOO_LATE)
                 return
             domain.migrateToURI3(target, {}, flags)
         except libvirt.libvirtError as error:
             self.cancelled = error.get_error_code() == libvirt.VIR_ERR_OPERATION_ABORTED
-            self.error = "" if self.cancelled else migration_sentence(error)
+            self.error = None if self.cancelled else migration_error(error)
         finally:
             self.ended.set()
             connection.close()
@@ -125,7 +127,9 @@ class Migrations:
         try:
             domain = self._find(plan.guest_uuid)
         except NotFound:
-            return (_finding("guest_here", "The guest is not on this host any more.", "Refresh, then try again."),)
+            return (
+                _finding("guest_here", _("The guest is not on this host any more."), _("Refresh, then try again.")),
+            )
         self._open_line()
         return tuple(_check(self._connection, domain, plan))
 
@@ -136,7 +140,7 @@ class Migrations:
         if self._is_under_way(domain, plan.guest_uuid, stamp):
             return
         if states.state_of(self._connection.call(domain.state)[0]) not in _MOVABLE:
-            raise Rejected("The guest is not running; start it, then migrate it.")
+            raise Rejected(_("The guest is not running; start it, then migrate it."))
         flags = BASE_FLAGS | (PERSISTENT_FLAGS if self._connection.call(domain.isPersistent) else 0)
         self._open_line()
         if time.monotonic() >= not_after:
@@ -157,7 +161,7 @@ class Migrations:
             return False
         if stamped:
             return True
-        raise Busy("Another operation of this guest is under way; wait for its end.")
+        raise Busy(_("Another operation of this guest is under way; wait for its end."))
 
     def _open_line(self) -> None:
         """A connection of its own for the call that moves: on the session's, its other calls would wait for its end.
@@ -192,8 +196,8 @@ class Migrations:
             if job.outgoing and (job.figures or {}).get("memory_total"):
                 attempt.seen_running = True
                 return
-        if attempt.ended.is_set() and attempt.error:
-            raise Rejected(attempt.error)
+        if attempt.ended.is_set() and attempt.error is not None:
+            raise Rejected(attempt.error.template, **attempt.error.parameters)
 
     def find(self, guest_uuid: str, stamp: str) -> bool:
         known = ATTEMPTS.find(guest_uuid, stamp)
@@ -256,9 +260,9 @@ class Migrations:
         domain = self._find(guest_uuid)
         job = read_job(self._connection, domain)
         if not job.outgoing or read_stamp(self._connection, domain) != stamp:
-            raise NotFound("This migration is not under way on this host.")
+            raise NotFound(_("This migration is not under way on this host."))
         if self._is_switching(domain):
-            raise Rejected("It is too late to cancel: the guest is already switching to the target host.")
+            raise Rejected(_("It is too late to cancel: the guest is already switching to the target host."))
         self._connection.call(domain.abortJob)
 
     def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
@@ -267,7 +271,7 @@ class Migrations:
             if read_stamp(self._connection, domain) != stamp:
                 return
             if read_job(self._connection, domain).active:
-                raise Busy("Another operation of this guest is under way; wait for its end.")
+                raise Busy(_("Another operation of this guest is under way; wait for its end."))
             write_stamp(self._connection, domain, "")
         except NotFound:
             return
@@ -328,7 +332,8 @@ def _without_job(attempt: Attempt) -> MigrationProgress:
         iteration=last.iteration,
         downtime_ms=last.downtime_ms,
         elapsed_ms=last.elapsed_ms,
-        error=attempt.error,
+        error=attempt.error.template if attempt.error else "",
+        error_parameters=tuple(attempt.error.parameters.items()) if attempt.error else (),
         cancelled=attempt.cancelled,
     )
 
@@ -339,11 +344,13 @@ def _without_job(attempt: Attempt) -> MigrationProgress:
 def _check(connection: Connection, domain: Any, plan: MigrationPlan) -> Iterator[Finding]:
     state = states.state_of(connection.call(domain.state)[0])
     if state not in _MOVABLE:
-        yield _finding("guest_runs", "The guest is not running on this host.", "Start it, then migrate it.")
+        yield _finding("guest_runs", _("The guest is not running on this host."), _("Start it, then migrate it."))
     elif read_job(connection, domain).active:
-        yield _finding("no_other_job", "Another operation of this guest is under way.", "Wait for its end.")
+        yield _finding("no_other_job", _("Another operation of this guest is under way."), _("Wait for its end."))
     if connection.call(domain.snapshotNum):
-        yield _finding("no_snapshots", "The guest has snapshots, which cannot move with it.", "Delete its snapshots.")
+        yield _finding(
+            "no_snapshots", _("The guest has snapshots, which cannot move with it."), _("Delete its snapshots.")
+        )
     yield from _check_devices(str(connection.call(domain.XMLDesc, 0)))
     yield from _check_target(plan.target)
 
@@ -352,10 +359,12 @@ def _check_devices(xml: str) -> Iterator[Finding]:
     try:
         node = read_xml(xml)
     except BrokenXML:
-        yield _finding("definition", "The guest's definition cannot be read.", "Look at it on the host.")
+        yield _finding("definition", _("The guest's definition cannot be read."), _("Look at it on the host."))
         return
     if node.has("devices/hostdev") or any(_is_passed_through(nic) for nic in node.all("devices/interface")):
-        yield _finding("no_passthrough", "A device of the host is passed through to the guest.", "Detach the device.")
+        yield _finding(
+            "no_passthrough", _("A device of the host is passed through to the guest."), _("Detach the device.")
+        )
     for disk in node.all("devices/disk"):
         cache = disk.get("cache", path="driver") or "default"
         on_files = disk.get("type") in {"file", "block"} and disk.get("device") == "disk" and not disk.has("readonly")
@@ -364,8 +373,9 @@ def _check_devices(xml: str) -> Iterator[Finding]:
             yield Finding(
                 "disk_cache",
                 Severity.WARNING,
-                f"Disk {target} is cached by the host ({cache}); on most shared storage such a guest is refused.",
-                "Set its cache to none.",
+                _("Disk %(disk)s is cached by the host (%(cache)s); on most shared storage such a guest is refused."),
+                _("Set its cache to none."),
+                (("disk", target), ("cache", cache)),
             )
 
 
@@ -377,21 +387,23 @@ def _check_target(target: Endpoint) -> Iterator[Finding]:
     try:
         uri.migration_uri(target)
     except Rejected as error:
-        yield _finding("target_address", error.message, "Add the target host by TCP or SSH.")
+        fix = _("Add the target host by TCP or SSH.")
+        yield _finding("target_address", error.template, fix, tuple(error.parameters.items()))
         return
     if target.address in {"localhost", "::1"} or target.address.startswith("127."):
         yield _finding(
             "target_address",
-            "The target's address means the source host itself when the source host uses it.",
-            "Add the target host by an address all hosts can reach.",
+            _("The target's address means the source host itself when the source host uses it."),
+            _("Add the target host by an address all hosts can reach."),
         )
         return
     try:
         # Seen from here: what the source host sees, only the migration itself can tell.
         probe(target)
     except DriverError as error:
-        yield Finding("target_answers", Severity.WARNING, error.message, "Check that the target host is up.")
+        fix, names = _("Check that the target host is up."), tuple(error.parameters.items())
+        yield Finding("target_answers", Severity.WARNING, error.template, fix, names)
 
 
-def _finding(check: str, message: str, fix: str) -> Finding:
-    return Finding(check, Severity.ERROR, message, fix)
+def _finding(check: str, message: str, fix: str, parameters: Parameters = ()) -> Finding:
+    return Finding(check, Severity.ERROR, message, fix, parameters)

@@ -11,6 +11,7 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import has_active_job
 from drivers.libvirt.states import state_of
 from drivers.types import GuestState, PowerAction
+from drivers.words import gettext_noop as _
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +31,18 @@ _ACTIONS: dict[PowerAction, _Action] = {
     PowerAction.RESUME: _Action(frozenset({GuestState.PAUSED}), lambda domain: domain.resume),
 }
 _STATE_SENTENCES = {
-    GuestState.RUNNING: "The guest is already running.",
-    GuestState.PAUSED: "The guest is paused; resume it first.",
-    GuestState.SUSPENDED: "The guest is asleep; wake it or power it off.",
-    GuestState.OFF: "The guest is off; start it first.",
-    GuestState.CRASHED: "The guest has crashed; power it off, then start it.",
-    GuestState.UNKNOWN: "The state of the guest is unknown; refresh, then try again.",
+    GuestState.RUNNING: _("The guest is already running."),
+    GuestState.PAUSED: _("The guest is paused; resume it first."),
+    GuestState.SUSPENDED: _("The guest is asleep; wake it or power it off."),
+    GuestState.OFF: _("The guest is off; start it first."),
+    GuestState.CRASHED: _("The guest has crashed; power it off, then start it."),
+    GuestState.UNKNOWN: _("The state of the guest is unknown; refresh, then try again."),
 }
 _SPECIAL_SENTENCES = {
-    (PowerAction.OFF, GuestState.OFF): "The guest is already off.",
-    (PowerAction.SUSPEND, GuestState.PAUSED): "The guest is already paused.",
-    (PowerAction.SHUTDOWN, GuestState.PAUSED): "A paused guest cannot hear a shutdown; resume it first.",
-    (PowerAction.RESUME, GuestState.RUNNING): "The guest is not paused.",
+    (PowerAction.OFF, GuestState.OFF): _("The guest is already off."),
+    (PowerAction.SUSPEND, GuestState.PAUSED): _("The guest is already paused."),
+    (PowerAction.SHUTDOWN, GuestState.PAUSED): _("A paused guest cannot hear a shutdown; resume it first."),
+    (PowerAction.RESUME, GuestState.RUNNING): _("The guest is not paused."),
 }
 
 
@@ -53,5 +54,5 @@ def change_power(connection: Connection, domain: Any, action: PowerAction) -> No
         raise Rejected(_SPECIAL_SENTENCES.get((action, state)) or _STATE_SENTENCES[state])
     # libvirt would let the call wait for the end of a migration, however long.
     if has_active_job(connection, domain):
-        raise Busy("Another operation of this guest is under way, such as a migration; wait for its end.")
+        raise Busy(_("Another operation of this guest is under way, such as a migration; wait for its end."))
     connection.call(wanted.ask(domain), *wanted.arguments)

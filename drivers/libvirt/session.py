@@ -23,6 +23,7 @@ from drivers.types import (
     StateReading,
     Transport,
 )
+from drivers.words import gettext_noop as _
 
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
@@ -85,7 +86,7 @@ class LibvirtSession:
     def _find(self, guest_uuid: str) -> Any:
         uuid = parse.clean_uuid(guest_uuid)
         if not uuid:
-            raise NotFound("This guest is not on this host any more.")
+            raise NotFound(_("This guest is not on this host any more."))
         return self._connection.call(self._connection.raw.lookupByUUIDString, uuid)
 
     def power(self, guest_ref: str, action: PowerAction) -> None:
@@ -126,7 +127,7 @@ class QemuSession(LibvirtSession):
 
     def start_migration(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         if not plan.live:
-            raise NotSupported("Only live migration is offered.")
+            raise NotSupported(_("Only live migration is offered."))
         self._migrations.start(plan, stamp, not_after)
 
     def find_migration(self, guest_uuid: str, stamp: str) -> bool:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 from drivers.errors import AuthFailed, DriverError, HostKeyChanged, Rejected, Unreachable
 from drivers.libvirt import uri
 from drivers.types import Endpoint
+from drivers.words import gettext_noop as _
 
 CONNECT_LIMIT_S = 10
 ALIVE_INTERVAL_S = 5  # with three misses: an ssh whose host fell silent ends within 20 s
@@ -45,19 +46,19 @@ _HOST_KEY_DATA = re.compile(r"[A-Za-z0-9+/]{40,4000}={0,2}")
 _CASES: tuple[tuple[str, DriverError], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED|Host key verification failed|no matching host key type",
-        HostKeyChanged("The host's SSH key is not the accepted one; find out why before you accept the new one."),
+        HostKeyChanged(_("The host's SSH key is not the accepted one; find out why before you accept the new one.")),
     ),
     (
         r"Permission denied \(|Too many authentication failures|error in libcrypto|invalid format",
-        AuthFailed("The host refused the sign-in; check the user and its password or key."),
+        AuthFailed(_("The host refused the sign-in; check the user and its password or key.")),
     ),
     (
         r"socket to .*: Permission denied|authentication unavailable|access denied",
-        AuthFailed("The account may not use libvirt on the host; add it to the group libvirt there."),
+        AuthFailed(_("The account may not use libvirt on the host; add it to the group libvirt there.")),
     ),
     (
         r"not found|No such file or directory|Failed to connect socket|Connection refused.*libvirt",
-        Rejected("SSH works, but libvirt does not answer on the host; check that it is installed and runs."),
+        Rejected(_("SSH works, but libvirt does not answer on the host; check that it is installed and runs.")),
     ),
 )
 
@@ -117,8 +118,10 @@ class Tunnel:
         said = self._messages.decode(errors="replace")
         for pattern, error in _CASES:
             if re.search(pattern, said):
-                return type(error)(error.message)
-        return otherwise if not said else Unreachable("The SSH connection to the host failed; check its SSH service.")
+                return error.copy()
+        return (
+            otherwise if not said else Unreachable(_("The SSH connection to the host failed; check its SSH service."))
+        )
 
 
 class _Command:
@@ -130,7 +133,7 @@ class _Command:
         self._port = uri.checked_port(endpoint.port, uri.SSH_PORT)
         self._algorithm, self._host_key = _checked_host_key(endpoint.host_key)
         if not endpoint.private_key and not endpoint.password:
-            raise AuthFailed("This source has neither an SSH key nor a password; enter one.")
+            raise AuthFailed(_("This source has neither an SSH key nor a password; enter one."))
         self._private_key, self._password = endpoint.private_key, endpoint.password
 
     def start(self, connection: socket.socket, files: ExitStack) -> subprocess.Popen[bytes]:
@@ -183,10 +186,10 @@ class _Command:
 
 def _checked_host_key(host_key: str) -> tuple[str, str]:
     if not host_key:
-        raise AuthFailed("No SSH host key was accepted for this source yet; accept it first.")
-    algorithm, _, data = host_key.strip().partition(" ")
+        raise AuthFailed(_("No SSH host key was accepted for this source yet; accept it first."))
+    algorithm, _space, data = host_key.strip().partition(" ")
     if algorithm not in HOST_KEY_ALGORITHMS or not _HOST_KEY_DATA.fullmatch(data):
-        raise Rejected("The accepted SSH host key is not one; accept it again.")
+        raise Rejected(_("The accepted SSH host key is not one; accept it again."))
     return algorithm, data
 
 

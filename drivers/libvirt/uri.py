@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from drivers.errors import Rejected
 from drivers.types import Endpoint, Transport
+from drivers.words import gettext_noop as _
 
 TCP_PORT = 16509
 SSH_PORT = 22
@@ -40,7 +41,7 @@ def local_uri(endpoint: Endpoint) -> str:
     known = endpoint.uri in _LOCAL_URIS.get(endpoint.transport, frozenset())
     if known or (endpoint.transport is Transport.UNIX and _SOCKET_URI.fullmatch(endpoint.uri)):
         return endpoint.uri
-    raise Rejected("This address of a source is not allowed.")
+    raise Rejected(_("This address of a source is not allowed."))
 
 
 def migration_uri(target: Endpoint) -> str:
@@ -53,13 +54,13 @@ def migration_uri(target: Endpoint) -> str:
     if target.transport is Transport.SSH:
         user = quote(checked_username(target.username), safe="")
         return f"qemu+ssh://{user}@{_authority(target, SSH_PORT)}/system?no_tty=1"
-    raise Rejected("The target host is known here by a local socket only, so that no other host can reach it.")
+    raise Rejected(_("The target host is known here by a local socket only, so that no other host can reach it."))
 
 
 def checked_username(name: str) -> str:
     """Raises: Rejected."""
     if not _USERNAME.fullmatch(name):
-        raise Rejected("The user name for SSH is missing or has characters that are not allowed.")
+        raise Rejected(_("The user name for SSH is missing or has characters that are not allowed."))
     return name
 
 
@@ -72,13 +73,13 @@ def checked_address(address: str) -> str:
     if ip.version == 4:  # noqa: PLR2004
         return str(ip)
     if ip.scope_id:
-        raise Rejected("An IPv6 address with a zone cannot be used.")
+        raise Rejected(_("An IPv6 address with a zone cannot be used."))
     return f"[{ip}]"
 
 
 def _checked_host_name(name: str) -> str:
     if not name or len(name) > LONGEST_HOST_NAME or not all(map(_HOST_LABEL.fullmatch, name.split("."))):
-        raise Rejected("The address is neither a host name nor an IP address.")
+        raise Rejected(_("The address is neither a host name nor an IP address."))
     return name
 
 
@@ -87,7 +88,7 @@ def checked_port(port: int | None, default: int) -> int:
     if port is None:
         return default
     if isinstance(port, bool) or not 1 <= port <= LARGEST_PORT:
-        raise Rejected("The port is not a number from 1 to 65535.")
+        raise Rejected(_("The port is not a number from 1 to 65535."))
     return port
 
 

@@ -114,7 +114,9 @@ def everything() -> Iterator[Any]:
     for paused in (False, True):
         yield progress_of(JobReading(active=True, outgoing=True, figures=figures), paused_for_switch=paused)
     # How an attempt ends is shown on real hosts, in tests/contract.
-    yield MigrationProgress(MigrationPhase.ENDED, error="Why.", cancelled=True)
+    yield MigrationProgress(
+        MigrationPhase.ENDED, error="%(host)s.", error_parameters=(("host", "alpha"),), cancelled=True
+    )
 
 
 def walk(value: Any) -> Iterator[tuple[str, str, Any]]:

@@ -150,7 +150,7 @@ def test_asking_for_a_read_during_a_read_brings_another() -> None:
 @pytest.mark.parametrize(
     ("error", "state", "suspect"),
     [
-        (Unreachable("No answer."), SourceState.UNREACHABLE, True),
+        (Unreachable("No answer of %(host)s.", host="kvm-01"), SourceState.UNREACHABLE, True),
         (AuthFailed("Refused."), SourceState.AUTH_FAILED, False),
         (DriverError("Odd."), SourceState.FAILING, False),
     ],

@@ -299,6 +299,15 @@ def test_errors_cross_with_their_kind_and_sentence(
         assert len(session.snapshot().guests) == 3, "the session is usable after it"
 
 
+def test_what_a_sentence_is_made_of_crosses_with_it(pool: SessionPool, world: FakeWorld) -> None:
+    guest = next(one for one in world.guests("alpha").values() if one.state == "running")
+    with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session, pytest.raises(Rejected) as raised:
+        session.power(guest.uuid, PowerAction.START)
+    assert raised.value.template == "The guest is %(state)s; %(action)s is not possible now."
+    assert raised.value.parameters == {"state": "running", "action": "start"}
+    assert raised.value.message == "The guest is running; start is not possible now."
+
+
 def test_an_unexpected_error_says_nothing_of_its_text(pool: SessionPool, world: FakeWorld) -> None:
     world.add_fault("alpha", at="snapshot", do="broken")
     with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session:

@@ -4,7 +4,7 @@ import libvirt
 import pytest
 
 from drivers import errors as ours
-from drivers.libvirt.errors import guarded, migration_sentence, translate
+from drivers.libvirt.errors import guarded, migration_error, translate
 
 REMOTE, RPC, QEMU, DOMAIN, STORAGE, NETWORK = 13, 7, 10, 20, 18, 19
 
@@ -74,13 +74,13 @@ def test_kinds(code: int, domain: int, text: str, kind: type[ours.DriverError]) 
     ],
 )
 def test_why_a_migration_failed(code: int, domain: int, text: str, part: str) -> None:
-    sentence = migration_sentence(error(code, domain, text))
+    sentence = migration_error(error(code, domain, text)).message
     assert part in sentence
     assert sentence.endswith(".")
 
 
 def test_names_in_a_sentence_are_cleaned() -> None:
-    sentence = migration_sentence(error(43, NETWORK, f"no network with matching name '\u202e{'x' * 500}'"))
+    sentence = migration_error(error(43, NETWORK, f"no network with matching name '\u202e{'x' * 500}'")).message
     assert "\u202e" not in sentence
     assert len(sentence) < 200
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from drivers.errors import Rejected
 from drivers.libvirt.jobs import JobReading
 from drivers.libvirt.migrate import (
     ATTEMPTS,
@@ -122,7 +123,7 @@ def test_a_target_that_no_other_host_can_reach(target: Endpoint) -> None:
     ],
 )
 def test_no_job_to_be_seen(seen: bool, ended: bool, phase: MigrationPhase) -> None:
-    attempt = Attempt("uuid", "stamp", SOURCE, seen_running=seen, error="Why.")
+    attempt = Attempt("uuid", "stamp", SOURCE, seen_running=seen, error=Rejected("Why."))
     attempt.last = MigrationProgress(MigrationPhase.COPYING, bytes_total=10, bytes_processed=4, downtime_ms=5)
     if ended:
         attempt.ended.set()
