@@ -7,6 +7,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Q
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +15,18 @@ from django.utils.translation import gettext_lazy as _
 from audit.models import AuditRow
 from console.tables import cells
 from console.templatetags.guesthouse import moment
-from core.lists import Column, Filter, ListError, ListSpec, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import (
+    Column,
+    Filter,
+    ListError,
+    ListSpec,
+    Text,
+    exact_filter,
+    export_column,
+    mapped_filter,
+    text_filter,
+)
+from operations.models import ENDED
 
 AREAS = {
     "user": (_("users and sign-in"), Q(action__startswith="user.") | Q(action__startswith="token.")),
@@ -23,9 +35,54 @@ AREAS = {
     "migration": (_("migrations"), Q(action__startswith="migration.")),
     "export": (_("exports"), Q(action="list.exported")),
 }
+# What the program writes down, by its stable name; tasks are named by their kind and state below.
+ACTS: dict[str, Text] = {
+    "user.administrator_ensured": _("administrator ensured"),
+    "user.created": _("user created"),
+    "user.disabled": _("user disabled"),
+    "user.enabled": _("user enabled"),
+    "user.password_change_failed": _("change of password failed"),
+    "user.password_changed": _("password changed"),
+    "user.password_reset": _("password reset"),
+    "user.role_changed": _("role changed"),
+    "user.sign_in_failed": _("sign-in failed"),
+    "user.sign_in_limit_reached": _("limit of sign-ins reached"),
+    "user.signed_in": _("signed in"),
+    "user.signed_out": _("signed out"),
+    "user.unlocked": _("user unlocked"),
+    "token.created": _("API token created"),
+    "token.revoked": _("API token revoked"),
+    "source.added": _("source added"),
+    "source.credentials_changed": _("credentials changed"),
+    "source.credentials_encrypted_anew": _("credentials encrypted anew"),
+    "source.host_key_accepted": _("host key accepted"),
+    "source.paused": _("source paused"),
+    "source.read_asked": _("read asked for"),
+    "source.removed": _("source removed"),
+    "source.resumed": _("source resumed"),
+    "source_draft.created": _("source drafted"),
+    "source_draft.discarded": _("draft of a source discarded"),
+    "host.maintenance_entered": _("maintenance entered"),
+    "host.maintenance_left": _("maintenance left"),
+    "list.exported": _("list exported"),
+}
+TASKS: dict[str, Text] = {"power": _("power"), "migration": _("migration"), "source_test": _("test of a source")}
+TASK_ACTS: dict[str, Text] = {
+    "submitted": _("submitted"),
+    "cancel_requested": _("cancel asked"),
+    **{state.value: state.label for state in ENDED},
+}
+TARGETS: dict[str, Text] = {
+    "user": _("user"),
+    "source": _("source"),
+    "source_draft": _("source draft"),
+    "host": _("host"),
+    "guest": _("guest"),
+    "list": _("list"),
+}
 
 
-def day_filter(name: str, label: str, lookup: str, *, next_day: bool = False) -> Filter:
+def day_filter(name: str, label: Text, lookup: str, *, next_day: bool = False) -> Filter:
     """Rows from, or until the end of, a day in UTC."""
 
     def build(value: str) -> Q:
@@ -50,7 +107,20 @@ def detail_text(row: AuditRow) -> str:
 
 
 def target_cell(row: AuditRow) -> SafeString | str:
-    return cells.text(f"{row.target_kind} {row.target_name}".strip())
+    return cells.text(f"{TARGETS.get(row.target_kind, row.target_kind)} {row.target_name}".strip())
+
+
+def act_label(action: str) -> str:
+    """An act in words; what has none, by its stable name."""
+    kind, _dot, act = action.partition(".")
+    if kind in TASKS and act in TASK_ACTS:
+        return f"{TASKS[kind]}: {TASK_ACTS[act]}"
+    return str(ACTS.get(action, action))
+
+
+def act_cell(row: AuditRow) -> SafeString:
+    """In words, with the stable name, which filters and exports use, on hover."""
+    return format_html('<span title="{}">{}</span>', row.action, act_label(row.action))
 
 
 AUDIT: ListSpec[AuditRow] = ListSpec(
@@ -58,7 +128,7 @@ AUDIT: ListSpec[AuditRow] = ListSpec(
     columns=(
         Column("at", _("Time"), lambda row: moment(row.at), lambda row: row.at, ("at",)),
         Column("actor", _("Who"), lambda row: cells.text(row.actor_name), lambda row: row.actor_name),
-        Column("action", _("Act"), lambda row: cells.mono(row.action), lambda row: row.action),
+        Column("action", _("Act"), act_cell, lambda row: row.action),
         Column("target", _("Object"), target_cell, lambda row: row.target_name),
         Column("detail", _("Details"), lambda row: cells.text(detail_text(row)), detail_text, css="optional"),
         export_column("target_kind", _("Kind"), lambda row: row.target_kind),
@@ -74,8 +144,8 @@ AUDIT: ListSpec[AuditRow] = ListSpec(
         exact_filter("kind", _("Kind of object"), "target_kind"),
         exact_filter("id", _("Object's id"), "target_id"),
         exact_filter("request", _("Request"), "request_id"),
-        day_filter("since", "since", "at__gte"),
-        day_filter("until", "until", "at__lt", next_day=True),
+        day_filter("since", _("since"), "at__gte"),
+        day_filter("until", _("until"), "at__lt", next_day=True),
     ),
     free_text=("actor_name", "action", "target_name"),
     default_sort="-at",

@@ -18,6 +18,7 @@ from core.models import by_name
 from drivers.registry import KINDS
 from hosts import selectors
 from hosts.models import Source, SourceState
+from hosts.words import transport_label
 
 
 def source_rows(*, user: Any) -> QuerySet[Source]:
@@ -39,7 +40,7 @@ def state_cell(source: Source) -> SafeString:
 
 
 def kind_label(source: Source) -> str:
-    return KINDS[source.kind].label if source.kind in KINDS else source.kind
+    return now(KINDS[source.kind].label) if source.kind in KINDS else source.kind
 
 
 def place(source: Source) -> str:
@@ -61,7 +62,7 @@ SOURCES: ListSpec[Source] = ListSpec(
         Column("name", _("Name"), lambda s: cells.link("source", s), lambda s: s.name, (by_name(),)),
         Column("state", _("State"), state_cell, lambda s: s.state, ("state", by_name()), css="wide"),
         Column("kind", _("Kind"), kind_label, kind_label),
-        Column("transport", _("Connection"), lambda s: s.transport, lambda s: s.transport),
+        Column("transport", _("Connection"), lambda s: transport_label(s.transport), lambda s: s.transport),
         Column("address", _("Address"), lambda s: cells.text(place(s)), place),
         Column(
             "hosts",

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from access.roles import Action
 from console.ages import switch_seen_at, switch_silence
 from console.tables import cells
-from core.lists import Column, ListSpec, Text, choice_filter, exact_filter, export_column, mapped_filter, text_filter
-from core.models import by_name
+from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.models import by_name, count_of
+from hosts.words import SWITCH_KINDS, switch_kind_label
 from inventory.models import Nic
+from networks import selectors
 from networks.models import VirtualSwitch
-
-KINDS: dict[str, Text] = {
-    "nat": "NAT",
-    "routed": _("routed"),
-    "isolated": _("isolated"),
-    "bridged": _("bridged"),
-    "macvtap": "macvtap",
-    "open": _("open"),
-    "other": _("other"),
-}
 
 
 def switch_rows(*, user: Any) -> QuerySet[VirtualSwitch]:
     """The switches this user sees, with how many NICs are plugged in."""
-    return (
-        VirtualSwitch.objects.restrict(user, Action.VIEW)
-        .select_related("host__source", "host__datacenter")
-        .annotate(nic_count=_NICS)
-    )
+    nics = Nic.objects.restrict(user, Action.VIEW)
+    return selectors.switch_list(user=user).annotate(nic_count=count_of(nics, "switch"))
 
 
 def link_switches(switches: list[VirtualSwitch]) -> None:
@@ -54,24 +42,13 @@ def state_cell(switch: VirtualSwitch) -> SafeString:
 
 
 def kind_of(switch: VirtualSwitch) -> str:
-    return str(KINDS.get(switch.kind, switch.kind))
+    return switch_kind_label(switch.kind)
 
 
 def uplinks(switch: VirtualSwitch) -> str:
     return ", ".join(str(one) for one in switch.uplinks)
 
 
-_NICS = Coalesce(
-    Subquery(
-        Nic.objects.filter(switch=OuterRef("pk"))
-        .order_by()
-        .values("switch")
-        .annotate(number=Count("pk"))
-        .values("number"),
-        output_field=IntegerField(),
-    ),
-    0,
-)
 _STATES = {
     "active": (_("active"), Q(active=True, missing_since=None)),
     "inactive": (_("inactive"), Q(active=False, missing_since=None)),
@@ -116,7 +93,7 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
     ),
     filters=(
         mapped_filter("state", _("State"), _STATES),
-        choice_filter("kind", _("Kind"), "kind", list(KINDS.items())),
+        choice_filter("kind", _("Kind"), "kind", list(SWITCH_KINDS.items())),
         text_filter("name", _("Name"), "name"),
         exact_filter("host", _("Host"), "host__name"),
         exact_filter("datacenter", _("Datacenter"), "host__datacenter__name"),

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from core import units
+from hosts import words
 
 register = template.Library()
 
@@ -18,6 +19,11 @@ register.filter("bytes", units.format_bytes)
 register.filter("rate", units.format_rate)
 register.filter("percent", units.format_percent)
 register.filter("milliseconds", units.format_duration_ms)
+register.filter("transport", words.transport_label)
+register.filter("switch_kind", words.switch_kind_label)
+register.filter("nic_kind", words.nic_kind_label)
+register.filter("disk_device", words.disk_device_label)
+register.filter("state_reason", words.state_reason_label)
 
 
 @cache
