@@ -9,6 +9,7 @@ from django.test import Client
 
 from access.roles import Role
 from tests.factories import Inventory, make_user
+from tests.web.everything import Everything
 
 ClientAs = Callable[[str], Client]
 ANONYMOUS = "anonymous"
@@ -34,3 +35,9 @@ def client_as(db: None) -> ClientAs:
 def inventory(db: None) -> Inventory:
     """Three hosts with twelve guests."""
     return Inventory()
+
+
+@pytest.fixture
+def everything(db: None) -> Everything:
+    """One object of each kind and three rows of each on its pages."""
+    return Everything()

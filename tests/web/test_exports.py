@@ -6,21 +6,31 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.http import StreamingHttpResponse
+from django.test import Client
 from lxml import etree
 
-from access.roles import Role
+from access.roles import ROLE_ACTIONS, Action, Role
 from audit.models import AuditRow
-from console import exports
-from tests.factories import Inventory, make_guest
+from console import exports, tables
+from console.listing import Listing
+from core.lists import ListSpec
+from tests.factories import Inventory, make_guest, make_user
 from tests.web.conftest import ClientAs
+from tests.web.everything import Everything, Place
+from tests.web.routes import allowed
 
 FORMULAS = ['=HYPERLINK("http://x.example","y")', "+1", "-2+3", "@SUM(1)", "\t=1", "=cmd|' /C calc'!A0"]
-LISTS = ["/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"]
+CONTROLS = ["\r=1", "\n=1", "  =1", "\x0b=1", "\x01=1", "\x1b[31m", "two\r\nlines", 'a","b', "a;b", "\u202e=1", "＝1"]  # noqa: RUF001
+STARTS = ("=", "+", "-", "@", "＝")  # noqa: RUF001
+BLANKS = ("\t", "\r", "\n")
+SHOWN = ["HYPERLINK", "SUM(1)", "[31m", 'a","b']
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -33,14 +43,14 @@ def _body(answer: Any) -> bytes:
     return content
 
 
-def _csv(client_as: ClientAs, path: str, **query: str) -> list[dict[str, str]]:
-    text = _body(client_as(Role.OPERATOR).get(path, {"export": "csv", **query})).decode("utf-8-sig")
+def _csv(client_as: ClientAs, path: str, role: str = Role.OPERATOR, **query: str) -> list[dict[str, str]]:
+    text = _body(client_as(role).get(path, {"export": "csv", **query})).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def _sheet(client_as: ClientAs, path: str, **query: str) -> tuple[list[list[str]], bytes]:
+def _sheet(client_as: ClientAs, path: str, role: str = Role.OPERATOR, **query: str) -> tuple[list[list[str]], bytes]:
     """The texts of each row, and the sheet as it is."""
-    data = _body(client_as(Role.OPERATOR).get(path, {"export": "xlsx", **query}))
+    data = _body(client_as(role).get(path, {"export": "xlsx", **query}))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         raw = archive.read("xl/worksheets/sheet1.xml")
         assert not [name for name in archive.namelist() if "sheet1.xml.rels" in name], "a sheet with links"
@@ -53,13 +63,84 @@ def _texts(row: Any) -> Iterator[str]:
         yield "".join(cell.itertext())
 
 
-@pytest.mark.parametrize("path", LISTS)
+def _specs() -> set[str]:
+    """The name of every list that is declared."""
+    modules = [import_module(f"{tables.__name__}.{one.name}") for one in iter_modules(tables.__path__)]
+    return {value.name for module in modules for value in vars(module).values() if isinstance(value, ListSpec)}
+
+
+def _lists(everything: Everything) -> list[Place]:
+    """Every page that shows a list, and the tabs that do."""
+    client = Client()
+    client.force_login(everything.me)
+    answers = {place: client.get(place.path) for place in everything.places()}
+    return [
+        place
+        for place, answer in answers.items()
+        if getattr(answer, "context", None) and isinstance(answer.context.get("list"), Listing)
+    ]
+
+
+def test_no_list_is_forgotten(everything: Everything) -> None:
+    """Each declared list is exported from somewhere, and what shows no list exports nothing."""
+    client = Client()
+    client.force_login(everything.me)
+    files = [
+        place
+        for place in everything.places()
+        if client.get(place.path, {"export": "csv"}).get("Content-Disposition", "").startswith("attachment")
+    ]
+    assert files == _lists(everything)
+    assert {row.target_name for row in AuditRow.objects.filter(action="list.exported")} == _specs()
+
+
 @pytest.mark.parametrize("format_name", ["csv", "xlsx"])
-def test_every_list_is_exported(client_as: ClientAs, inventory: Inventory, path: str, format_name: str) -> None:
-    answer = client_as(Role.AUDITOR).get(path, {"export": format_name})
-    assert _body(answer)
-    assert f'.{format_name}"' in answer["Content-Disposition"]
-    assert answer["Cache-Control"] == "no-store"
+def test_every_list_is_exported_by_who_sees_it_and_may_export(everything: Everything, format_name: str) -> None:
+    clients = {role: Client() for role in Role}
+    for role, client in clients.items():
+        client.force_login(make_user(role))
+    for place in _lists(everything):
+        for role, client in clients.items():
+            answer: Any = client.get(place.path, {"export": format_name})
+            may = allowed(place.need, role) and Action.EXPORT in ROLE_ACTIONS[role]
+            assert answer.status_code == (200 if may else 403), (place, role)
+            if may:
+                assert _body(answer)
+                assert f'.{format_name}"' in answer["Content-Disposition"]
+                assert answer["Cache-Control"] == "no-store"
+        assert Client().get(place.path, {"export": format_name}).status_code == 302, place
+
+
+@pytest.fixture
+def hostile(db: None) -> Everything:
+    """Each text of each row starts as a formula does, or holds what a cell may not."""
+    made = Everything(FORMULAS[0], rows=1)
+    for text in [*FORMULAS[1:], *CONTROLS]:
+        made.add(1, text)
+    return made
+
+
+def test_no_list_writes_a_formula_into_csv(hostile: Everything, client_as: ClientAs) -> None:
+    for place in _lists(hostile):
+        rows = _csv(client_as, place.path, role=Role.ADMIN)
+        cells = [value for row in rows for value in row.values()]
+        assert not [value for value in cells if value.lstrip().startswith(STARTS) or value[:1] in BLANKS], place
+        assert not [row for row in rows if None in row or None in row.values()], (place, "a cell left its row")
+        for text in SHOWN:
+            assert [value for value in cells if text in value], (place, text)
+
+
+def test_no_list_writes_a_formula_into_a_workbook(hostile: Everything, client_as: ClientAs) -> None:
+    for place in _lists(hostile):
+        _rows, raw = _sheet(client_as, place.path, role=Role.ADMIN)
+        sheet = etree.fromstring(raw)
+        for kind in ("f", "hyperlink"):
+            assert not list(sheet.iter(f"{SHEET}{kind}")), place
+        texts = [
+            cell for cell in sheet.iter(f"{SHEET}c") if "".join(map(str, cell.itertext())).lstrip().startswith(STARTS)
+        ]
+        assert texts, place
+        assert {cell.get("t") for cell in texts} == {"inlineStr"}, place
 
 
 @pytest.mark.parametrize(

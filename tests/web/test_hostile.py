@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.test import Client
+from lxml import html as parser
 
 from access.roles import Role
-from inventory.models import Guest
-from tests.factories import Inventory, add_disk, add_nic, make_datastore, make_guest, make_host, make_job, make_switch
+from tests.factories import Inventory
 from tests.web.conftest import ClientAs
+from tests.web.everything import Everything, Place
+from tests.web.routes import EVERYBODY
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = {
@@ -26,62 +31,63 @@ NAMES = {
 
 
 @pytest.fixture
-def guest(inventory: Inventory, request: pytest.FixtureRequest) -> Guest:
-    """A guest whose every text, and whose host, datastore and switch, carry the name."""
-    name = NAMES[request.param]
-    host = make_host(name, inventory.sources[0], vendor=name, model=name, cpu_model=name[:255])
-    store = make_datastore(name, (host,), path=name, source=name)
-    switch = make_switch(name, host, bridge=name[:64], uplinks=[name])
-    guest = make_guest(name, host, notes=name, title=name, addresses=name, machine=name[:64], conflict=name)
-    add_disk(guest, store, source=name)
-    add_nic(guest, switch, network=name, addresses=[name])
-    make_job(guest, message=name, submitted_by_name=name[:150])
-    return guest
+def hostile(db: None, request: pytest.FixtureRequest) -> Everything:
+    """Hosts, guests, sources, tasks, users and all they are made of, every text of theirs the name."""
+    return Everything(NAMES[request.param], rows=1)
 
 
-def _paths(guest: Guest) -> list[str]:
-    disk, nic = guest.disks.get(), guest.nics.get()
-    host = guest.host_id
-    return [
-        "/",
-        "/guests/",
-        "/hosts/",
-        "/datastores/",
-        "/switches/",
-        "/tasks/recent/",
-        f"/guests/{guest.pk}/",
-        f"/guests/{guest.pk}/tasks/",
-        f"/hosts/{host}/",
-        f"/hosts/{host}/guests/",
-        f"/datastores/{disk.datastore_id}/",
-        f"/switches/{nic.switch_id}/",
-        f"/tree/hosts/?open=first&open=host:{host}",
-        "/tree/guests/?open=first",
-        "/tree/storage/?open=first",
-        f"/tree/networks/?open=first&open=host:{host}",
-    ]
+# Pages that show nothing that somebody else named.
+NAMELESS = {"account_password", "user_add", "guest_actions"}
 
 
-@pytest.mark.parametrize("guest", NAMES, indirect=True)
-def test_a_name_is_never_markup(client_as: ClientAs, guest: Guest) -> None:
-    from lxml import html as parser
+def _documents(everything: Everything) -> Iterator[tuple[Place, Any]]:
+    """Every page, read as a browser would."""
+    client = Client()
+    client.force_login(everything.me)
+    for place in everything.places():
+        if place.need == EVERYBODY:
+            continue  # the sign-in page: nothing is shown there
+        answer = client.get(place.path)
+        assert answer.status_code == 200, place
+        yield place, parser.document_fromstring(answer.content.decode())
 
-    for path in _paths(guest):
-        answer = client_as(Role.ADMIN).get(path)
-        assert answer.status_code == 200, path
-        document = parser.fromstring(answer.content)
+
+def _shown(document: Any) -> str:
+    """All texts of a page, and what its elements offer: choices, titles, values."""
+    return "\n".join(
+        [document.text_content(), *(str(value) for one in document.iter() for value in one.attrib.values())]
+    )
+
+
+@pytest.mark.parametrize("hostile", NAMES, indirect=True)
+def test_a_name_is_never_markup(hostile: Everything) -> None:
+    for place, document in _documents(hostile):
         for element in document.iter():
-            assert not [name for name in element.attrib if str(name).startswith("on")], (path, element.attrib)
-            assert not element.get("href", "").startswith("javascript:"), path
-            assert element.tag != "script" or element.get("src"), path
-            assert element.get("style") is None, (path, "inline style")
-        assert b"alert(1)</script>" not in answer.content, path
+            assert not [name for name in element.attrib if str(name).startswith("on")], (place, element.attrib)
+            for attribute in ("href", "src", "action"):
+                assert not element.get(attribute, "").strip().startswith("javascript:"), place
+            assert element.tag != "script" or element.get("src"), place
+            assert element.get("style") is None, (place, "inline style")
+        assert len(document.xpath("//h1")) <= 1, (place, "a heading of the name's own")
 
 
-@pytest.mark.parametrize("guest", ["right to left"], indirect=True)
-def test_a_name_keeps_its_direction_to_itself(client_as: ClientAs, guest: Guest) -> None:
+@pytest.mark.parametrize("hostile", ["script"], indirect=True)
+def test_a_name_is_shown_as_it_is(hostile: Everything) -> None:
+    """The pages above do show the name: each holds it as text."""
+    missing = {place.name for place, document in _documents(hostile) if SCRIPT not in _shown(document)}
+    assert missing == NAMELESS
+
+
+@pytest.mark.parametrize("hostile", ["template"], indirect=True)
+def test_a_name_is_no_template(hostile: Everything) -> None:
+    for place, document in _documents(hostile):
+        assert place.name in NAMELESS or NAMES["template"] in _shown(document), place
+
+
+@pytest.mark.parametrize("hostile", ["right to left"], indirect=True)
+def test_a_name_keeps_its_direction_to_itself(client_as: ClientAs, hostile: Everything) -> None:
     body = client_as(Role.ADMIN).get("/guests/").content.decode()
-    link = re.search(rf'<a class="name" dir="auto"[^>]*>{guest.name}</a>', body)
+    link = re.search(rf'<a class="name" dir="auto"[^>]*>{hostile.guest.name}</a>', body)
     assert link, "names stand in an element of their own with dir=auto, isolated by the style sheet"
 
 
