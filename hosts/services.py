@@ -160,7 +160,6 @@ def add_configured_source(
     source = _from_parts(parts, _new_source(validation.checked_name(name), by=COMMAND_LINE))
     _set_credentials(source, username=parts.username, password=password, private_key=private_key)
     source.host_key = validation.checked_host_key(host_key) if host_key else ""
-    _require_new_place(source)
     with write_transaction():
         _insert(source, validation.checked_name(datacenter or DEFAULT_DATACENTER), by=COMMAND_LINE)
     return source, True
@@ -289,6 +288,9 @@ def _from_parts(parts: SourceParts, source: Source) -> Source:
 
 def _insert(source: Source, datacenter: str, *, by: Any) -> None:
     source.datacenter, _created = Datacenter.objects.get_or_create(name=datacenter)
+    # One addition at a time, and each looks once more: since the draft was checked another may have come to its place.
+    list(Datacenter.objects.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    _require_new_place(source)
     try:
         source.save(force_insert=True)
     except IntegrityError as error:
