@@ -54,7 +54,11 @@ def require(user: Any, action: Action) -> None:
 
 
 class RestrictedQuerySet(models.QuerySet[M_co]):
-    """Every list of objects a person sees goes through `restrict`."""
+    """Every list of objects a person sees goes through `restrict`, also lists of what is below or beside an object.
+
+    An object names what contains it. Its parts are asked for by themselves: a disk or NIC is seen with its guest,
+    a placement or mount with both its ends.
+    """
 
     def restrict(self, user: Any, action: Action) -> Self:
         """Only the rows on which this user may do this."""

@@ -6,7 +6,6 @@ from typing import Any, Generic, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from access.roles import Action
 from api import serializers as out
 from api.lists import (
     NAME,
@@ -19,14 +18,18 @@ from api.lists import (
 )
 from core.models import by_name
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.selectors import host_list, source_list
 from inventory.models import Guest, GuestState
+from inventory.selectors import disks_of, guest_list, nics_of
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.selectors import migration_list
 from networks.models import VirtualSwitch
+from networks.selectors import switch_list
 from operations.models import Job, JobState
 from operations.selectors import job_list
 from storage.models import Datastore
+from storage.selectors import datastore_list
 
 M = TypeVar("M", bound=Model)
 
@@ -43,37 +46,21 @@ HOST = object_filter("host", id_lookup="host", name_lookup="host__name")
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[M]):
-    """`rows` are restricted to the user; `tell` makes a page's JSON, `tell_one` that of one object."""
+    """`rows` are restricted to the user; `tell` makes a page's JSON, `tell_one` that of one object for a user."""
 
     rows: Callable[[Any], QuerySet[M]]
     shape: Shape[M]
     tell: Callable[[list[M]], Iterable[out.Json]]
-    tell_one: Callable[[M], out.Json]
+    tell_one: Callable[[M, Any], out.Json]
 
 
 def _each(tell: Callable[[M], out.Json]) -> Callable[[list[M]], Iterable[out.Json]]:
     return lambda rows: [tell(row) for row in rows]
 
 
-def _sources(user: Any) -> QuerySet[Source]:
-    return Source.objects.restrict(user, Action.VIEW).select_related("datacenter")
-
-
-def _hosts(user: Any) -> QuerySet[Host]:
-    return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter")
-
-
-def _guests(user: Any) -> QuerySet[Guest]:
-    return Guest.objects.restrict(user, Action.VIEW).select_related("host__source")
-
-
-def _datastores(user: Any) -> QuerySet[Datastore]:
-    rows = Datastore.objects.restrict(user, Action.VIEW).select_related("datacenter")
-    return rows.prefetch_related("mounts__host__source")
-
-
-def _switches(user: Any) -> QuerySet[VirtualSwitch]:
-    return VirtualSwitch.objects.restrict(user, Action.VIEW).select_related("host__source")
+def _one(tell: Callable[[M], out.Json]) -> Callable[[M, Any], out.Json]:
+    """For a kind whose JSON is the same for whoever sees the object."""
+    return lambda row, _user: tell(row)
 
 
 def _tell_hosts(hosts: list[Host]) -> Iterable[out.Json]:
@@ -86,26 +73,27 @@ def _tell_guests(guests: list[Guest]) -> Iterable[out.Json]:
     return [out.guest_json(guest, loads.get(guest.pk)) for guest in guests]
 
 
-def _tell_guest(guest: Guest) -> out.Json:
-    return out.guest_detail_json(guest, GuestLoad.objects.filter(pk=guest.pk).first())
+def _tell_guest(guest: Guest, user: Any) -> out.Json:
+    load = GuestLoad.objects.filter(pk=guest.pk).first()
+    return out.guest_detail_json(guest, load, disks_of(guest, user=user), nics_of(guest, user=user))
 
 
 def _tell_host(host: Host) -> out.Json:
     return out.host_json(host, HostLoad.objects.filter(pk=host.pk).first())
 
 
-SOURCES = Resource(
-    _sources,
+SOURCES: Resource[Source] = Resource(
+    lambda user: source_list(user=user),
     Shape(
         (NAME, values_filter("state", "state", SourceState.values), DATACENTER),
         {"name": BY_NAME},
         "name",
     ),
     _each(out.source_json),
-    out.source_json,
+    _one(out.source_json),
 )
-HOSTS = Resource(
-    _hosts,
+HOSTS: Resource[Host] = Resource(
+    lambda user: host_list(user=user),
     Shape(
         (
             NAME,
@@ -118,10 +106,10 @@ HOSTS = Resource(
         "name",
     ),
     _tell_hosts,
-    _tell_host,
+    _one(_tell_host),
 )
-GUESTS = Resource(
-    _guests,
+GUESTS: Resource[Guest] = Resource(
+    lambda user: guest_list(user=user),
     Shape(
         (
             NAME,
@@ -137,21 +125,21 @@ GUESTS = Resource(
     _tell_guests,
     _tell_guest,
 )
-DATASTORES = Resource(
-    _datastores,
+DATASTORES: Resource[Datastore] = Resource(
+    lambda user: datastore_list(user=user),
     Shape(
         (NAME, conditions_filter("state", ACTIVE), flag_filter("shared", "shared"), DATACENTER),
         {"name": BY_NAME},
         "name",
     ),
     _each(out.datastore_json),
-    out.datastore_json,
+    _one(out.datastore_json),
 )
-SWITCHES = Resource(
-    _switches,
+SWITCHES: Resource[VirtualSwitch] = Resource(
+    lambda user: switch_list(user=user),
     Shape((NAME, conditions_filter("state", ACTIVE), HOST), {"name": BY_NAME}, "name"),
     _each(out.switch_json),
-    out.switch_json,
+    _one(out.switch_json),
 )
 TASKS: Resource[Job] = Resource(
     lambda user: job_list(user=user),
@@ -165,7 +153,7 @@ TASKS: Resource[Job] = Resource(
         "-submitted_at",
     ),
     _each(out.task_json),
-    out.task_detail_json,
+    _one(out.task_detail_json),
 )
 MIGRATIONS: Resource[GuestMigration] = Resource(
     lambda user: migration_list(user=user),
@@ -178,5 +166,5 @@ MIGRATIONS: Resource[GuestMigration] = Resource(
         "-submitted_at",
     ),
     _each(out.migration_json),
-    out.migration_detail_json,
+    _one(out.migration_detail_json),
 )

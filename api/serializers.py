@@ -89,7 +89,7 @@ def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
     }
 
 
-def guest_detail_json(guest: Guest, load: GuestLoad | None = None) -> Json:
+def guest_detail_json(guest: Guest, load: GuestLoad | None, disks: Iterable[Disk], nics: Iterable[Nic]) -> Json:
     return {
         **guest_json(guest, load),
         "notes": guest.notes,
@@ -101,13 +101,13 @@ def guest_detail_json(guest: Guest, load: GuestLoad | None = None) -> Json:
         "cpu_mode": guest.cpu_mode,
         "snapshot_count": guest.snapshot_count,
         "passthrough": guest.passthrough,
-        "disks": [_disk_json(disk) for disk in guest.disks.all()],
-        "nics": [_nic_json(nic) for nic in guest.nics.all()],
+        "disks": [_disk_json(disk) for disk in disks],
+        "nics": [_nic_json(nic) for nic in nics],
     }
 
 
 def datastore_json(datastore: Datastore) -> Json:
-    """Needs `mounts__host__source` prefetched."""
+    """Needs a row of `datastore_list`, which has the mounts prefetched."""
     mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
     return {
         "id": datastore.pk,

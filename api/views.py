@@ -46,7 +46,7 @@ class DetailEndpoint(Endpoint):
     resource: Resource[Any] = GUESTS
 
     def get(self, request: Request, id: UUID) -> Response:  # noqa: A002 - the name in the URL
-        return Response(self.resource.tell_one(_visible(self.resource, request, id)))
+        return Response(self.resource.tell_one(_visible(self.resource, request, id), request.user))
 
 
 class GuestTargets(Endpoint):
@@ -78,7 +78,8 @@ class HostMaintenance(Endpoint):
         require(request.user, Action.MAINTENANCE)
         host = _visible(HOSTS, request, id)
         body = read_body(request, MaintenanceBody)
-        return Response(HOSTS.tell_one(set_maintenance(host=host, on=body.on, by=request.user)))
+        changed = set_maintenance(host=host, on=body.on, by=request.user)
+        return Response(HOSTS.tell_one(changed, request.user))
 
 
 class MigrationBody(Body):

@@ -19,7 +19,8 @@ from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, 
 from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
-from inventory.models import Guest
+from inventory.models import Guest, Placement
+from inventory.selectors import disks_of, nics_of
 from migrations.selectors import migration_list
 from operations.selectors import jobs_of
 
@@ -54,7 +55,7 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
         return list_response(request, MIGRATIONS, moves, template=template, context=context, live="tasks")
     if tab != "summary":
         raise Http404
-    return render(request, "guests/guest_page.html", {**context, **_summary(guest)})
+    return render(request, "guests/guest_page.html", {**context, **_summary(request.user, guest)})
 
 
 def _frame(guest: Guest, tab: str) -> dict[str, Any]:
@@ -68,20 +69,21 @@ def _frame(guest: Guest, tab: str) -> dict[str, Any]:
     }
 
 
-def _summary(guest: Guest) -> dict[str, Any]:
+def _summary(user: Any, guest: Guest) -> dict[str, Any]:
     load_guests([guest])
     cpu, memory = cpu_percent(guest), memory_used(guest)
     load = guest.load if cpu is not None or memory is not None else None  # type: ignore[attr-defined]
     words = {"part": format_bytes(memory), "whole": format_bytes(guest.memory_bytes)}
+    placements = Placement.objects.restrict(user, Action.VIEW).filter(guest=guest)
     return {
         "load": load,
         "gauges": [
             gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),
             gauge(_("Memory"), memory, guest.memory_bytes, _("%(part)s of %(whole)s") % words if memory else ""),
         ],
-        "disks": [_disk(disk) for disk in guest.disks.select_related("datastore")],
-        "nics": list(guest.nics.select_related("switch")),
-        "placements": list(guest.placements.select_related("host").order_by("host__name", "id")),
+        "disks": [_disk(disk) for disk in disks_of(guest, user=user)],
+        "nics": nics_of(guest, user=user),
+        "placements": list(placements.select_related("host").order_by("host__name", "id")),
     }
 
 

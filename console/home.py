@@ -179,10 +179,9 @@ def _guest_problems(user: Any) -> list[dict[str, Any]]:
 
 
 def _busiest(user: Any) -> list[dict[str, Any]]:
-    top = list(
-        HostLoad.objects.exclude(cpu_percent=None).order_by("-cpu_percent").values_list("pk", flat=True)[:BUSIEST]
-    )
-    hosts = list(host_rows(user=user).filter(pk__in=top))
+    visible = Host.objects.restrict(user, Action.VIEW).values("pk")
+    loads = HostLoad.objects.filter(host_id__in=visible).exclude(cpu_percent=None).order_by("-cpu_percent")
+    hosts = list(host_rows(user=user).filter(pk__in=list(loads.values_list("pk", flat=True)[:BUSIEST])))
     load_hosts(hosts)
     rows = [
         {"host": host, "cpu": cpu_percent(host), "memory": share(memory_used(host), host.memory_bytes)}

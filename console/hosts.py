@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -25,9 +25,10 @@ from core.units import format_bytes, format_percent
 from hosts.models import Host
 from inventory.models import Guest, GuestState
 from networks.models import VirtualSwitch
-from operations.models import Job
-from operations.selectors import jobs_of
+from operations.selectors import job_list, jobs_of
 from storage.models import DatastoreMount
+
+SHOWN = 50
 
 
 @require_safe
@@ -49,9 +50,9 @@ def host_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpRespo
     """One host: state, capacity, what is on it; and lists of its guests, datastores, switches and tasks."""
     require(request.user, Action.VIEW)
     host = get_object_or_404(host_rows(user=request.user), pk=pk)
-    context = _frame(host, tab)
+    context = _frame(request.user, host, tab)
     if tab == "summary":
-        return render(request, "hosts/host_page.html", {**context, **_summary(host)})
+        return render(request, "hosts/host_page.html", {**context, **_summary(request.user, host)})
     found = _tab_list(request.user, host, tab)
     if found is None:
         raise Http404
@@ -63,7 +64,7 @@ def _tab_list(user: Any, host: Host, tab: str) -> tuple[Any, Any, str] | None:
     if tab == "guests":
         return GUESTS, guest_rows(user=user).filter(host=host), f"guests host:{host.pk} loads"
     if tab == "datastores":
-        seen = DatastoreMount.objects.filter(host=host, missing_since=None).values("datastore")
+        seen = _mounts(user, host).values("datastore")
         return DATASTORES, datastore_rows(user=user).filter(pk__in=seen), f"datastores host:{host.pk}"
     if tab == "switches":
         return SWITCHES, switch_rows(user=user).filter(host=host), f"switches host:{host.pk}"
@@ -75,20 +76,30 @@ def _tab_list(user: Any, host: Host, tab: str) -> tuple[Any, Any, str] | None:
 def _tasks(user: Any, host: Host) -> Any:
     """The host's own tasks and those of guests that are on it now."""
     own = jobs_of(user=user, target_kind="host", target_id=host.pk)
-    guests = [str(pk) for pk in Guest.objects.filter(host=host).values_list("pk", flat=True)]
-    return own | Job.objects.restrict(user, Action.VIEW).filter(target_kind="guest", target_id__in=guests)
+    guests = Guest.objects.restrict(user, Action.VIEW).filter(host=host).values_list("pk", flat=True)
+    return own | job_list(user=user).filter(target_kind="guest", target_id__in=[str(pk) for pk in guests])
 
 
-def _frame(host: Host, tab: str) -> dict[str, Any]:
+def _mounts(user: Any, host: Host) -> QuerySet[DatastoreMount]:
+    return DatastoreMount.objects.restrict(user, Action.VIEW).filter(host=host, missing_since=None)
+
+
+def _switches(user: Any, host: Host) -> QuerySet[VirtualSwitch]:
+    return VirtualSwitch.objects.restrict(user, Action.VIEW).filter(host=host, missing_since=None)
+
+
+def _guests(user: Any, host: Host) -> QuerySet[Guest]:
+    return Guest.objects.restrict(user, Action.VIEW).filter(host=host, missing_since=None)
+
+
+def _frame(user: Any, host: Host, tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
     load_hosts([host])
-    stores = DatastoreMount.objects.filter(host=host, missing_since=None).count()
-    switches = VirtualSwitch.objects.filter(host=host, missing_since=None).count()
     labels = [
         ("summary", _("Summary"), None),
         ("guests", _("Guests"), host.guest_count),  # type: ignore[attr-defined]
-        ("datastores", _("Datastores"), stores),
-        ("switches", _("Switches"), switches),
+        ("datastores", _("Datastores"), _mounts(user, host).count()),
+        ("switches", _("Switches"), _switches(user, host).count()),
         ("tasks", _("Tasks"), None),
     ]
     return {
@@ -100,10 +111,11 @@ def _frame(host: Host, tab: str) -> dict[str, Any]:
     }
 
 
-def _summary(host: Host) -> dict[str, Any]:
+def _summary(user: Any, host: Host) -> dict[str, Any]:
     cpu, memory = cpu_percent(host), memory_used(host)
     of = _("%(part)s of %(whole)s")
-    given = host.guests.filter(missing_since=None, state=GuestState.RUNNING).aggregate(
+    guests = _guests(user, host)
+    given = guests.filter(state=GuestState.RUNNING).aggregate(
         memory=Sum("memory_bytes", default=0), vcpus=Sum("vcpus", default=0)
     )
     whole = format_bytes(host.memory_bytes)
@@ -133,16 +145,14 @@ def _summary(host: Host) -> dict[str, Any]:
                 promised=True,
             ),
         ],
-        "guest_states": _guest_states(host),
-        "mounts": list(host.mounts.filter(missing_since=None).select_related("datastore").order_by("name", "id")[:50]),
-        "switches": list(host.switches.filter(missing_since=None).order_by("name", "id")[:50]),
+        "guest_states": _guest_states(guests),
+        "mounts": list(_mounts(user, host).select_related("datastore").order_by("name", "id")[:SHOWN]),
+        "switches": list(_switches(user, host).order_by("name", "id")[:SHOWN]),
     }
 
 
-def _guest_states(host: Host) -> list[dict[str, Any]]:
-    counts = host.guests.filter(missing_since=None).aggregate(
-        **{state.value: Count("pk", filter=Q(state=state)) for state in GuestState}
-    )
+def _guest_states(guests: QuerySet[Guest]) -> list[dict[str, Any]]:
+    counts = guests.aggregate(**{state.value: Count("pk", filter=Q(state=state)) for state in GuestState})
     return [
         {"code": one.value, "label": one.label, "number": counts[one.value]} for one in GuestState if counts[one.value]
     ]

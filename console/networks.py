@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -43,20 +43,22 @@ def switch_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpRes
     """One switch: its host, its uplinks, and who is plugged in."""
     require(request.user, Action.VIEW)
     switch = get_object_or_404(switch_rows(user=request.user), pk=pk)
-    context = _frame(switch, tab)
+    nics = Nic.objects.restrict(request.user, Action.VIEW).filter(switch=switch)
+    context = _frame(switch, nics, tab)
     if tab == "summary":
-        return render(request, "networks/switch_page.html", {**context, **_summary(switch)})
+        shown = nics.select_related("guest").order_by(by_name("guest__name"), "position", "id")[:NICS_SHOWN]
+        return render(request, "networks/switch_page.html", {**context, "nics": list(shown)})
     if tab != "guests":
         raise Http404
-    rows = guest_rows(user=request.user).filter(pk__in=Nic.objects.filter(switch=switch).values("guest"))
+    rows = guest_rows(user=request.user).filter(pk__in=nics.values("guest"))
     return list_response(
         request, GUESTS, rows, template="networks/switch_guests.html", context=context, live="guests loads"
     )
 
 
-def _frame(switch: VirtualSwitch, tab: str) -> dict[str, Any]:
+def _frame(switch: VirtualSwitch, nics: QuerySet[Nic], tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
-    plugged = Nic.objects.filter(switch=switch).aggregate(guests=Count("guest", distinct=True), nics=Count("pk"))
+    plugged = nics.aggregate(guests=Count("guest", distinct=True), nics=Count("pk"))
     labels = [("summary", _("Summary"), None), ("guests", _("Guests"), plugged["guests"])]
     return {
         "switch": switch,
@@ -67,8 +69,3 @@ def _frame(switch: VirtualSwitch, tab: str) -> dict[str, Any]:
         "state_cell": state_cell(switch),
         "tabs": tabs("switch", switch.pk, tab, labels),
     }
-
-
-def _summary(switch: VirtualSwitch) -> dict[str, Any]:
-    nics = Nic.objects.filter(switch=switch).select_related("guest").order_by(by_name("guest__name"), "position", "id")
-    return {"nics": list(nics[:NICS_SHOWN])}

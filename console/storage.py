@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
@@ -28,7 +28,7 @@ from console.tables.guests import GUESTS, guest_rows
 from console.tables.hosts import HOSTS, host_rows
 from core.units import format_bytes
 from inventory.models import Disk
-from storage.models import Datastore
+from storage.models import Datastore, DatastoreMount
 
 
 @require_safe
@@ -49,17 +49,18 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     """One datastore: capacity, the hosts that see it, the guests with disks on it."""
     require(request.user, Action.VIEW)
     datastore = get_object_or_404(datastore_rows(user=request.user), pk=pk)
-    context = _frame(datastore, tab)
+    disks = Disk.objects.restrict(request.user, Action.VIEW).filter(datastore=datastore)
+    context = _frame(datastore, disks, tab)
     if tab == "summary":
-        return render(request, "storage/datastore_page.html", {**context, **_summary(datastore)})
+        return render(request, "storage/datastore_page.html", {**context, **_summary(datastore, disks)})
     if tab == "guests":
         # By id: a guest with two disks here is one row.
-        rows: Any = guest_rows(user=request.user).filter(
-            pk__in=Disk.objects.filter(datastore=datastore).values("guest")
-        )
+        rows: Any = guest_rows(user=request.user).filter(pk__in=disks.values("guest"))
         spec: Any = GUESTS
     elif tab == "hosts":
-        rows = host_rows(user=request.user).filter(pk__in=datastore.mounts.filter(missing_since=None).values("host"))
+        mounts = DatastoreMount.objects.restrict(request.user, Action.VIEW)
+        seeing = mounts.filter(datastore=datastore, missing_since=None).values("host")
+        rows = host_rows(user=request.user).filter(pk__in=seeing)
         spec = HOSTS
     else:
         raise Http404
@@ -68,20 +69,20 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     )
 
 
-def _frame(datastore: Datastore, tab: str) -> dict[str, Any]:
+def _frame(datastore: Datastore, disks: QuerySet[Disk], tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
-    disks = Disk.objects.filter(datastore=datastore).aggregate(
+    counts = disks.aggregate(
         guests=Count("guest", distinct=True), disks=Count("pk"), bytes=Sum("capacity_bytes", default=0)
     )
     mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
     labels = [
         ("summary", _("Summary"), None),
-        ("guests", _("Guests"), disks["guests"]),
+        ("guests", _("Guests"), counts["guests"]),
         ("hosts", _("Hosts"), len(mounts)),
     ]
     return {
         "datastore": datastore,
-        "disks": disks,
+        "disks": counts,
         "mounts": [
             {"row": mount, "silence": host_silence(mount.host)} for mount in sorted(mounts, key=lambda m: m.host.name)
         ],
@@ -95,10 +96,10 @@ def _frame(datastore: Datastore, tab: str) -> dict[str, Any]:
 GUESTS_SHOWN = 20
 
 
-def _summary(datastore: Datastore) -> dict[str, Any]:
+def _summary(datastore: Datastore, disks: QuerySet[Disk]) -> dict[str, Any]:
     used = used_bytes(datastore)
     words = {"part": format_bytes(used), "whole": format_bytes(datastore.capacity_bytes)}
-    largest = Disk.objects.filter(datastore=datastore).select_related("guest").order_by("-capacity_bytes", "id")
+    largest = disks.select_related("guest").order_by("-capacity_bytes", "id")
     return {
         "technology": technology(datastore),
         "storage_class": storage_class(datastore),

@@ -26,10 +26,12 @@ from console.ages import guest_silence, host_shown_state, switch_silence
 from console.tables import datastores, switches
 from console.tables.cells import page_url
 from core.lists import Sort, Term, keyset_page
-from core.models import by_name
-from hosts.models import Datacenter, Host
+from core.models import by_name, count_of
+from hosts.models import Host
+from hosts.selectors import datacenter_list, host_list
 from inventory.models import Guest, GuestState
-from networks.models import VirtualSwitch
+from inventory.selectors import guest_list
+from networks.selectors import switch_list
 from storage.models import Datastore
 
 # More children than this are a wall, not a tree: the list takes over.
@@ -87,9 +89,9 @@ def tree(request: HttpRequest, name: str) -> HttpResponse:
     return render(request, "console/_tree.html", {"nodes": nodes, "label": label, "name": name})
 
 
-def _datacenters(user: Any, asked: list[str], counted: str) -> tuple[list[Node], Branches]:
+def _datacenters(user: Any, asked: list[str], below: QuerySet[Any]) -> tuple[list[Node], Branches]:
     """The roots. `first` opens all of them, for a browser that has not opened or closed any yet."""
-    rows = Datacenter.objects.restrict(user, Action.VIEW).annotate(number=Count(counted, distinct=True))
+    rows: QuerySet[Any] = datacenter_list(user=user).annotate(number=count_of(below, "datacenter"))
     nodes = []
     for row in rows.order_by("name", "id"):
         key = f"datacenter:{row.pk}"
@@ -144,39 +146,39 @@ def _host_node(host: Host, *, is_open: bool, count: int) -> Node:
     )
 
 
-def _hosts_below(user: Any, branches: Branches, counted: str) -> tuple[dict[str, list[Node]], list[Node]]:
+def _hosts_below(
+    rows: QuerySet[Host], branches: Branches, on_them: QuerySet[Any]
+) -> tuple[dict[str, list[Node]], list[Node]]:
     wanted = branches.ids("datacenter")
-    rows = Host.objects.restrict(user, Action.VIEW).select_related("source")
     opened = set(branches.ids("host"))
     by_datacenter: dict[str, list[Node]] = defaultdict(list)
     hosts = list(_below(rows, wanted))
-    numbers = _numbers(counted, [host.pk for host in hosts])
+    numbers = _numbers(on_them, [host.pk for host in hosts])
     for host in hosts:
         node = _host_node(host, is_open=host.pk in opened, count=numbers.get(host.pk, 0))
         by_datacenter[f"datacenter:{host.datacenter_id}"].append(node)
     return by_datacenter, [node for nodes in by_datacenter.values() for node in nodes]
 
 
-def _numbers(counted: str, hosts: list[UUID]) -> dict[UUID, int]:
-    rows = Host.objects.filter(pk__in=hosts).order_by().values_list("pk").annotate(Count(counted))
-    return dict(rows)
+def _numbers(rows: QuerySet[Any], hosts: list[UUID]) -> dict[UUID, int]:
+    return dict(rows.filter(host__in=hosts).order_by().values_list("host").annotate(Count("pk")))
 
 
 def _host_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
-    roots, branches = _datacenters(user, asked, "hosts")
-    below, hosts = _hosts_below(user, branches, "guests")
+    every, guests = host_list(user=user), guest_list(user=user)
+    roots, branches = _datacenters(user, asked, every)
+    below, hosts = _hosts_below(every, branches, guests)
     _fill(roots, below, reverse("host_list"), "datacenter")
-    guests = Guest.objects.restrict(user, Action.VIEW).filter(host__in=branches.ids("host"))
     by_host: dict[str, list[Node]] = defaultdict(list)
-    for guest in _capped(guests.select_related("host__source"), "host_id", [by_name(), "id"]):
+    for guest in _capped(guests.filter(host__in=branches.ids("host")), "host_id", [by_name(), "id"]):
         by_host[f"host:{guest.host_id}"].append(_guest_node(guest))
     _fill(hosts, by_host, reverse("guest_list"), "host")
     return roots, _("Hosts")
 
 
 def _guest_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
-    roots, branches = _datacenters(user, asked, "guests")
-    guests = Guest.objects.restrict(user, Action.VIEW).select_related("host__source")
+    guests = guest_list(user=user)
+    roots, branches = _datacenters(user, asked, guests)
     below: dict[str, list[Node]] = defaultdict(list)
     for guest in _below(guests, branches.ids("datacenter")):
         below[f"datacenter:{guest.datacenter_id}"].append(_guest_node(guest))
@@ -185,8 +187,8 @@ def _guest_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
 
 
 def _storage_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
-    roots, branches = _datacenters(user, asked, "datastores")
     rows = Datastore.objects.restrict(user, Action.VIEW)
+    roots, branches = _datacenters(user, asked, rows)
     below: dict[str, list[Node]] = defaultdict(list)
     for row in _below(rows, branches.ids("datacenter")):
         look = datastores.state_of(row)
@@ -197,12 +199,12 @@ def _storage_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
 
 
 def _network_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
-    roots, branches = _datacenters(user, asked, "hosts")
-    below, hosts = _hosts_below(user, branches, "switches")
+    every, rows = host_list(user=user), switch_list(user=user)
+    roots, branches = _datacenters(user, asked, every)
+    below, hosts = _hosts_below(every, branches, rows)
     _fill(roots, below, reverse("host_list"), "datacenter")
-    rows = VirtualSwitch.objects.restrict(user, Action.VIEW).filter(host__in=branches.ids("host"))
     by_host: dict[str, list[Node]] = defaultdict(list)
-    for row in _capped(rows.select_related("host__source"), "host_id", [by_name(), "id"]):
+    for row in _capped(rows.filter(host__in=branches.ids("host")), "host_id", [by_name(), "id"]):
         silent = switch_silence(row) is not None
         node = Node(
             f"switch:{row.pk}", row.name, page_url("switch", row.pk), state=switches.state_of(row), stale=silent

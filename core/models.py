@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.functions import Lower
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Lower
 
 from core.ids import new_id
 
@@ -46,3 +47,12 @@ def by_name(field: str = "name") -> Lower:
 def by_name_index(name: str, *before: str) -> models.Index:
     """The index behind a list sorted by name and id, within `before` if given."""
     return models.Index(*before, Lower("name"), "id", name=name)
+
+
+def count_of(rows: QuerySet[Any], key: str, **which: Any) -> Coalesce:
+    """How many of `rows` point at each row of a query by `key`: counted by index, for the rows shown only.
+
+    `which` is what `Count` takes besides, such as a filter.
+    """
+    counted = rows.filter(**{key: OuterRef("pk")}).order_by().values(key).annotate(number=Count("pk", **which))
+    return Coalesce(Subquery(counted.values("number"), output_field=IntegerField()), Value(0))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 
 from access.roles import Action
+from core.models import count_of
 from hosts.models import Datacenter, Host, Source
 
 
@@ -14,8 +15,9 @@ def datacenter_list(*, user: Any) -> QuerySet[Datacenter]:
 
 def source_list(*, user: Any) -> QuerySet[Source]:
     """With `host_count`, the hosts it shows now."""
+    hosts = Host.objects.restrict(user, Action.VIEW).filter(missing_since=None)
     rows = Source.objects.restrict(user, Action.VIEW).select_related("datacenter")
-    return rows.annotate(host_count=Count("hosts", filter=Q(hosts__missing_since=None)))
+    return rows.annotate(host_count=count_of(hosts, "source"))
 
 
 def host_list(*, user: Any) -> QuerySet[Host]:

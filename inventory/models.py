@@ -129,6 +129,8 @@ class Disk(Row):
     shareable = models.BooleanField(default=False)
     capacity_bytes = models.BigIntegerField(null=True, blank=True)
 
+    objects = RestrictedQuerySet.as_manager()
+
     class Meta:
         ordering = ["position"]
         constraints = [models.UniqueConstraint(fields=["guest", "position"], name="inventory_one_disk_per_position")]
@@ -148,6 +150,8 @@ class Nic(Row):
     bridge = models.CharField(max_length=64, blank=True)
     link_up = models.BooleanField(default=True)
     addresses = models.JSONField(default=list)
+
+    objects = RestrictedQuerySet.as_manager()
 
     class Meta:
         ordering = ["position"]

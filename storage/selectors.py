@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from access.roles import Action
-from storage.models import Datastore
+from core.models import count_of
+from storage.models import Datastore, DatastoreMount
 
 
 def datastore_list(*, user: Any) -> QuerySet[Datastore]:
-    """With `host_count`, the hosts that see it, and the mounts with host and source in two more queries."""
+    """With `host_count`, the hosts that see it, and the mounts with host and source in three more queries."""
+    mounts = DatastoreMount.objects.restrict(user, Action.VIEW)
     rows = Datastore.objects.restrict(user, Action.VIEW).select_related("datacenter")
-    counted = rows.annotate(host_count=Count("mounts", filter=Q(mounts__missing_since=None)))
-    return counted.prefetch_related("mounts__host__source")
+    counted = rows.annotate(host_count=count_of(mounts.filter(missing_since=None), "datastore"))
+    return counted.prefetch_related(Prefetch("mounts", mounts.prefetch_related("host__source")))

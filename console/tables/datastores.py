@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q, QuerySet
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from access.roles import Action
 from console.ages import datastore_seen_at, datastore_silence
 from console.tables import cells
 from core.lists import Column, ListSpec, Text, choice_filter, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name
-from storage.models import Datastore, DatastoreMount
+from storage import selectors
+from storage.models import Datastore
 
 TECHNOLOGIES: dict[str, Text] = {
     "local": _("local"),
@@ -34,12 +33,7 @@ CLASSES: dict[str, Text] = {"das": "DAS", "san": "SAN", "nas": "NAS"}
 
 def datastore_rows(*, user: Any) -> QuerySet[Datastore]:
     """The datastores this user sees, with the hosts that see them."""
-    return (
-        Datastore.objects.restrict(user, Action.VIEW)
-        .select_related("datacenter")
-        .prefetch_related("mounts__host__source")
-        .annotate(host_count=_HOSTS, free_bytes=F("available_bytes"))
-    )
+    return selectors.datastore_list(user=user).annotate(free_bytes=F("available_bytes"))
 
 
 def link_datastores(datastores: list[Datastore]) -> None:
@@ -69,18 +63,6 @@ def technology(datastore: Datastore) -> str:
 def storage_class(datastore: Datastore) -> str:
     return str(CLASSES.get(datastore.storage_class, datastore.storage_class))
 
-
-_HOSTS = Coalesce(
-    Subquery(
-        DatastoreMount.objects.filter(datastore=OuterRef("pk"), missing_since=None)
-        .order_by()
-        .values("datastore")
-        .annotate(number=Count("pk"))
-        .values("number"),
-        output_field=IntegerField(),
-    ),
-    0,
-)
 
 _STATES = {
     "active": (_("active"), Q(active=True, missing_since=None)),

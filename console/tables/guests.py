@@ -9,18 +9,18 @@ from django.db.models.functions import Coalesce
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from access.roles import Action
 from console.ages import guest_silence
 from console.tables import cells
 from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, number_filter, text_filter
 from core.models import by_name
+from inventory import selectors
 from inventory.models import Guest, GuestState
 from metrics.models import GuestLoad
 
 
 def guest_rows(*, user: Any) -> QuerySet[Guest]:
     """The guests this user sees, with what a list shows of them."""
-    return Guest.objects.restrict(user, Action.VIEW).select_related("host__source", "datacenter")
+    return selectors.guest_list(user=user)
 
 
 def load_guests(guests: list[Guest]) -> None:

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from access.roles import Action
 from console.ages import host_seen_at, host_shown_state, host_silence
 from console.tables import cells
 from console.templatetags.guesthouse import state
 from core.lists import Column, ListSpec, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name
 from hosts.models import Host, HostState, SourceState
-from inventory.models import Guest, GuestState
+from inventory import selectors
 from metrics.models import HostLoad
 
 
 def host_rows(*, user: Any) -> QuerySet[Host]:
     """The hosts this user sees, with their number of guests."""
-    return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter").annotate(guest_count=_GUESTS)
+    return selectors.host_list(user=user)
 
 
 def load_hosts(hosts: list[Host]) -> None:
-    """Give each host its latest load as `host.load` and its counts of guests, in two queries."""
-    ids = [host.pk for host in hosts]
-    loads = HostLoad.objects.in_bulk(ids)
-    # The state is no condition of the query: an index on it would be chosen, and it covers most guests.
-    is_running = Count("pk", filter=Q(state=GuestState.RUNNING, missing_since=None))
-    running = dict(Guest.objects.filter(host__in=ids).order_by().values_list("host").annotate(running=is_running))
+    """Give each host its latest load as `host.load`, in one query."""
+    loads = HostLoad.objects.in_bulk([host.pk for host in hosts])
     for host in hosts:
         host.load = loads.get(host.pk)  # type: ignore[attr-defined]
-        host.running_count = running.get(host.pk, 0)  # type: ignore[attr-defined]
         host.page_url = cells.page_url("host", host.pk)  # type: ignore[attr-defined]
 
 
@@ -63,11 +56,6 @@ def state_cell(host: Host) -> SafeString:
     return shown
 
 
-def _guests_cell(host: Host) -> str:
-    """Running ones, of all."""
-    return f"{cells.counted(host, 'running_count')} / {cells.counted(host, 'guest_count')}"
-
-
 def brand(host: Host) -> str:
     return " ".join(part for part in (host.vendor, host.model) if part)
 
@@ -75,18 +63,6 @@ def brand(host: Host) -> str:
 def hypervisor(host: Host) -> str:
     return f"{host.hypervisor} {host.hypervisor_version}".strip()
 
-
-_GUESTS = Coalesce(
-    Subquery(
-        Guest.objects.filter(host=OuterRef("pk"), missing_since=None)
-        .order_by()
-        .values("host")
-        .annotate(number=Count("pk"))
-        .values("number"),
-        output_field=IntegerField(),
-    ),
-    0,
-)
 
 _SILENT = Q(source__state__in=[SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING])
 _STATES = {

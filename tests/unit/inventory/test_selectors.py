@@ -1,4 +1,4 @@
-"""Lists and the tree: restricted, and in a constant number of queries."""
+"""What pages and API read: restricted, and in a constant number of queries."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from access.roles import Role
 from drivers.types import GuestState
 from hosts.models import Host
 from hosts.selectors import datacenter_list, source_list
-from inventory import tree
-from inventory.selectors import guest_list, host_list
+from inventory.models import Guest
+from inventory.selectors import disks_of, guest_list, host_list, nics_of
 from inventory.sync import apply_snapshot
 from networks.selectors import switch_list
 from storage.selectors import datastore_list
+from tests.factories import add_disk, add_nic, make_datastore, make_switch
 from tests.facts import datastore_fact, guest_fact, host_fact, make_source, snapshot, switch_fact
 
 pytestmark = pytest.mark.django_db
@@ -41,12 +42,8 @@ def fill(count: int, seconds: float) -> None:
     apply_snapshot(source, read, 0)
 
 
-def host_id() -> Any:
-    return Host.objects.get(name="host-0").pk
-
-
-def datacenter_id() -> Any:
-    return Host.objects.get(name="host-0").datacenter_id
+def some_guest() -> Guest:
+    return Guest.objects.get(name="host-0-on")
 
 
 def annotated(rows: Iterable[Any]) -> Iterable[Any]:
@@ -68,22 +65,22 @@ LISTS: dict[str, Callable[[Any], Iterable[Any]]] = {
         for store in annotated(datastore_list(user=user))
     ],
     "switches": lambda user: [switch.host.source.name for switch in switch_list(user=user)],
-    "tree datacenters": lambda user: tree.datacenters(user=user),
-    "tree hosts": lambda user: [host.running_count for host in annotated(tree.hosts_of(datacenter_id(), user=user))],
-    "tree guests": lambda user: [guest.state for guest in tree.guests_of(host_id(), user=user)],
-    "tree datastores": lambda user: [store.name for store in tree.datastores_of(datacenter_id(), user=user)],
-    "tree switches": lambda user: [switch.name for switch in tree.switches_of(host_id(), user=user)],
 }
+DEVICES: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "disks": lambda user: [disk.datastore and disk.datastore.name for disk in disks_of(some_guest(), user=user)],
+    "nics": lambda user: [nic.switch and nic.switch.name for nic in nics_of(some_guest(), user=user)],
+}
+READS = LISTS | DEVICES
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", READS)
 def test_every_role_sees_it_and_nobody_else(name: str) -> None:
     fill(2, 1)
     for role in Role:
         user = User.objects.create(username=role, role=role)
-        assert list(LISTS[name](user))
+        assert list(READS[name](user))
     gone = User.objects.create(username="gone", is_active=False)
-    assert [list(LISTS[name](user)) for user in (gone, AnonymousUser(), None)] == [[], [], []]
+    assert [list(READS[name](user)) for user in (gone, AnonymousUser(), None)] == [[], [], []]
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -91,9 +88,21 @@ def test_queries_do_not_grow_with_the_rows(name: str) -> None:
     user = User.objects.create(username="viewer")
     fill(1, 1)
     few = queries(lambda: list(LISTS[name](user)))
-    Host.objects.update(name="another")
     fill(7, 2)
     assert queries(lambda: list(LISTS[name](user))) == few > 0
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_devices_are_one_query_with_what_they_lead_to(name: str) -> None:
+    fill(1, 1)
+    guest, host = some_guest(), Host.objects.get()
+    for number in range(3):
+        add_disk(guest, make_datastore(f"more-{number}", (host,)))
+        add_nic(guest, make_switch(f"more-{number}", host))
+    user = User.objects.create(username="viewer")
+    assert len(list(DEVICES[name](user))) == 4
+    # One more finds the guest.
+    assert queries(lambda: list(DEVICES[name](user))) == 2
 
 
 def queries(act: Callable[[], Any]) -> int:
