@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
-from django.utils.translation import gettext as _
 
 from access.models import may
 from access.roles import Action
@@ -181,8 +180,3 @@ def _menu(listing: Listing[M], one: Filter, terms: list[Term]) -> FilterMenu:
 def _row(spec: ListSpec[M], row: M) -> Row:
     link = getattr(row, "page_url", "")
     return Row(str(row.pk), link, [(column, column.cell(row)) for column in spec.shown()])
-
-
-def empty_sentence(listing: Listing[Any]) -> str:
-    """What an empty list says."""
-    return _("Nothing matches this filter.") if listing.q else _("There is nothing here yet.")

@@ -18,7 +18,6 @@ from django.utils.translation import gettext as _
 
 BIGGEST = 2**63 - 1
 BIGGEST_INTEGER = 2**31 - 1
-BIGGEST_SMALL = 2**15 - 1
 LONGEST_NOTES = 65_536
 MOST_FINDINGS = 50
 ZERO = "00000000-0000-0000-0000-000000000000"

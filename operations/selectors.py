@@ -8,20 +8,11 @@ from django.db.models import QuerySet
 from access.roles import Action
 from operations.kinds import kind_of
 from operations.models import ENDED, Job
-from operations.states import OnCancel
 
 
 def job_list(*, user: Any) -> QuerySet[Job]:
     """Every task this user may see, newest first: power actions, migrations and what comes later."""
     return Job.objects.restrict(user, Action.VIEW)
-
-
-def job_detail(*, user: Any, job_id: UUID | str) -> Job:
-    """One task with its steps loaded as `job.steps.all()`.
-
-    Raises: Job.DoesNotExist.
-    """
-    return job_list(user=user).prefetch_related("steps").get(pk=job_id)
 
 
 def open_job_for(*, exclusive: str) -> Job | None:
@@ -37,11 +28,3 @@ def jobs_of(*, user: Any, target_kind: str, target_id: UUID | str) -> QuerySet[J
 def job_title(job: Job) -> str:
     """What the job does, for a person: "Start", "Migrate to kvm-02"."""
     return kind_of(job.kind).title(job.parameters)
-
-
-def can_cancel(job: Job, *, user: Any) -> bool:
-    """Whether a Cancel button makes sense for this user now."""
-    may_cancel = getattr(user, "may", None)
-    if may_cancel is None or not may_cancel(Action.CANCEL):
-        return False
-    return kind_of(job.kind).machine.answer_cancel(job.state) in {OnCancel.AT_ONCE, OnCancel.ASK}

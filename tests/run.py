@@ -183,7 +183,7 @@ def _passed_before(tree: str) -> dict[str, Any]:
 
 
 def long_phases() -> Iterator[Phase]:
-    """Each file of tests/full by itself, so that a stopped run loses one file at most."""
+    """Each file of tests/full, where there are any, by itself: a stopped run loses one file at most."""
     for file in sorted((TESTS / "full").glob("test_*.py")):
         yield Phase(f"full/{file.name}", (f"full/{file.name}",), side_by_side=False, limit_seconds=FULL_LIMIT_SECONDS)
 
