@@ -9,13 +9,7 @@ run() {
   # Without the lock's descriptor: a service that a package starts would hold it for ever.
   "$@" >>"$log" 2>&1 </dev/null 9>&- &
   child=$!
-  await_child
-}
-
-# await_child: its exit code. Looks now and then, since bash can miss a signal that comes just as it begins to wait.
-await_child() {
   local code=0
-  while kill -0 "$child" 2>/dev/null; do sleep 0.1 || true; done
   wait "$child" || code=$?
   child=
   return "$code"
@@ -96,7 +90,8 @@ take_turn() {
   say "Another start is setting up; waiting for it."
   flock 9 &
   child=$!
-  await_child || fail "the other start did not end; start again."
+  wait "$child" || fail "the other start did not end; start again."
+  child=
 }
 
 missing_of() {

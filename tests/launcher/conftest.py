@@ -39,6 +39,11 @@ esac
 RECORDING = '#!/bin/bash\necho "$(basename "$0") $*" >>"$CALLS"\n'
 
 
+def heed_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and a shell cannot trap what it found ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Machine:
     """A folder with the launcher, its locks and a program that says that it was started."""
 
@@ -107,6 +112,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_interrupts,
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
