@@ -39,11 +39,6 @@ esac
 RECORDING = '#!/bin/bash\necho "$(basename "$0") $*" >>"$CALLS"\n'
 
 
-def heed_interrupts() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and a shell cannot trap what it found ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Machine:
     """A folder with the launcher, its locks and a program that says that it was started."""
 
@@ -106,13 +101,13 @@ class Machine:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self.home / "guesthouse", *arguments],
+            # What a shell starts in the background ignores Ctrl-C, and a shell cannot trap what it found ignored.
+            ["env", "--default-signal=INT", self.home / "guesthouse", *arguments],
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heed_interrupts,
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
