@@ -1,5 +1,6 @@
 """The lab is what it says: real hosts, real guests, real faults, and nothing left behind."""
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.__main__ import HOST_COMMANDS
 from lab.api import Lab, LabGuest, LabHost
 from lab.hosts import TCP_PORT
 from lab.processes import LabError, ProcessRef, run, succeeds, wait_for
@@ -180,6 +182,50 @@ def test_more_guests(lab: Lab) -> None:
         guest.remove()
     assert {guest.name for guest in lab.guests} == {f"{role}-0{n}" for role in ("web", "db") for n in (1, 2, 3)}
     assert "cache-01" not in lab.host("kvm-03").virsh("vol-list", "shared")
+
+
+def test_the_command_line_does_all_that_a_lab_can(lab: Lab, lab_folder: Path) -> None:
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "lab", *words, "--name", lab.name, "--data", str(lab_folder)]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def said(*words: str) -> str:
+        done = command(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+        return done.stdout
+
+    def host_line() -> str:
+        (line,) = [one for one in said("status").splitlines() if one.startswith("  kvm-03 ")]
+        return line
+
+    assert said("status").startswith(f"lab {lab.name}: up\n")
+    assert json.loads(said("status", "--json")) == lab.status()
+    assert said("add-guest", "kiosk-01", "--host", "kvm-03", "--tiny", "--no-start") == "kiosk-01\n"
+    assert lab.host("kvm-03").guests()["kiosk-01"] == "shutoff"
+    again = command("add-guest", "kiosk-01")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "already has a guest kiosk-01" in again.stderr
+    lab.guest("kiosk-01").remove()
+
+    host = lab.host("kvm-03")
+    assert "power on, cable joined" in host_line()
+    assert said("cut-cable", "kvm-03") == ""
+    assert "power on, cable cut" in host_line()
+    assert not tcp_answers(host)
+    assert said("pull-plug", "kvm-03") == ""
+    assert "power off, cable cut" in host_line()
+    assert not host.is_on
+    assert said("plug-in", "kvm-03") == ""
+    assert said("join-cable", "kvm-03") == ""
+    assert "power on, cable joined" in host_line()
+    assert wait_for(lambda: tcp_answers(host), 30)
+
+    for words in HOST_COMMANDS:
+        unknown = command(words, "kvm-09")
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert unknown.stderr.strip().endswith(".")
+        assert len(unknown.stderr.strip().splitlines()) == 1
+        assert command(words).returncode == 2, "a host must be named"
 
 
 def test_labs_live_beside_each_other(lab: Lab, make_lab: MakeLab) -> None:
