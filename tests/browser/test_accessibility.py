@@ -7,10 +7,15 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from access.models import ApiToken, User
 from access.roles import Role
+from hosts import services
 from hosts.models import Source, SourceState
+from operations.models import Job, JobState
 from tests.browser.conftest import Complaints, PageAs, accessibility_findings
 from tests.factories import Inventory, make_job
+from tests.web.everything import Everything, Place
+from tests.web.routes import EVERYBODY
 
 PAGES: dict[str, Callable[[Inventory], str]] = {
     "overview": lambda i: "/",
@@ -45,6 +50,110 @@ def seeded(inventory: Inventory, complaints: Complaints) -> Inventory:
     make_job(inventory.guests[1], state="failed", message="It did not stop.")
     Source.objects.filter(pk=inventory.hosts[1].source_id).update(state=SourceState.UNREACHABLE)
     return inventory
+
+
+# Parts of pages, which the pages above hold.
+PARTS = {"recent_tasks", "guest_actions", "task_live", "migration_live"}
+ONE_QUESTION = "guest_power off"
+STEPS = ["done", "failed", "question", "running"]  # of a source's test
+
+
+@pytest.fixture
+def everything(site: str, complaints: Complaints) -> Everything:
+    complaints.expected += ["400"]
+    return Everything("A name ", rows=2)
+
+
+def _places(everything: Everything) -> list[Place]:
+    """Every page in the frame, with all its tabs; of the questions about power one."""
+    return [
+        place
+        for place in everything.places()
+        if place.need != EVERYBODY
+        and place.name not in PARTS
+        and not place.name.startswith("tree ")
+        and (place.name == ONE_QUESTION or not place.name.startswith("guest_power"))
+    ]
+
+
+def _findings(page: Page, path: str) -> list[str]:
+    page.goto(path)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.locator("#recent-tasks table")).to_be_attached()
+    return accessibility_findings(page)
+
+
+def _send_empty(page: Page) -> None:
+    """The page's form with nothing in it, past what the browser itself would ask for."""
+    form = page.locator("main form[method=post]")
+    form.evaluate(
+        "form => { form.noValidate = true; form.querySelectorAll('input.form-control').forEach(one => one.value = '');"
+        " form.requestSubmit() }"
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_found_on_any_page(page_as: PageAs, everything: Everything, theme: str) -> None:
+    page = page_as(theme=theme)
+    me = User.objects.get(username=f"the-{Role.ADMIN}")
+    ApiToken.objects.create(user=me, name="A script", digest="x", prefix="gst_x")
+    found = {place.name: _findings(page, place.path) for place in _places(everything)}
+    assert len(found) > 30
+    assert {name: findings for name, findings in found.items() if findings} == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_found_while_signing_in(page_as: PageAs, complaints: Complaints, theme: str) -> None:
+    complaints.expected += ["400"]
+    page = page_as("", theme=theme)
+    page.goto("/guests/")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert accessibility_findings(page) == []
+    page.get_by_label("User name").fill("nobody")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert accessibility_findings(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_found_where_a_source_stands_in_each_state(
+    page_as: PageAs, everything: Everything, theme: str
+) -> None:
+    page = page_as(theme=theme)
+    for state in SourceState:
+        Source.objects.filter(pk=everything.source.pk).update(state=state)
+        assert (state, _findings(page, f"/sources/{everything.source.pk}/")) == (state, [])
+    job = services.last_test(everything.draft)
+    assert job is not None
+    for values in ({"state": JobState.RUNNING}, {"state": JobState.FAILED}, {"state": JobState.SUCCEEDED}):
+        ready = values["state"] == JobState.SUCCEEDED
+        steps = [{"name": "a", "label": "Address", "state": one, "message": "Said."} for one in STEPS]
+        progress = {"ready": ready, "steps": steps}
+        Job.objects.filter(pk=job.pk).update(progress=progress, **values)
+        assert (values, _findings(page, f"/sources/add/{everything.draft.pk}/")) == (values, [])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_found_in_forms_that_were_refused_and_in_what_is_shown_once(
+    page_as: PageAs, everything: Everything, theme: str
+) -> None:
+    page = page_as(theme=theme)
+    source = f"/sources/{everything.source.pk}"
+    refused = "[aria-invalid=true]"
+    for path, answer in {
+        "/sources/add/": refused,
+        f"{source}/remove/": refused,
+        f"{source}/credentials/": refused,
+        "/users/add/": refused,
+        "/account/password/": refused,
+        "/account/tokens/": refused,
+        f"/users/{everything.user.pk}/password/": "#one-time-password",
+    }.items():
+        page.goto(path)
+        _send_empty(page)
+        expect(page.locator(answer).first).to_be_visible()
+        assert (path, accessibility_findings(page)) == (path, [])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
