@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, runtime_checkable
 
 from drivers.types import (
@@ -46,8 +47,14 @@ class Session(Protocol):
 
 @runtime_checkable
 class PowerOps(Protocol):
-    def power(self, guest_ref: str, action: PowerAction) -> None:
-        """Ask for a power change; returns when the hypervisor took it (a shutdown then takes the guest's own time)."""
+    def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
+        """Ask for a power change; returns when the hypervisor took it (a shutdown then takes the guest's own time).
+
+        `not_after` is as for `start_migration`. A call that lasts must not hold up the session's others.
+
+        Raises: Busy while another job of the guest runs, or past `not_after`: nothing was asked; Rejected when the
+        guest's state does not allow it.
+        """
 
 
 @runtime_checkable

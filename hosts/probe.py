@@ -65,6 +65,9 @@ class Story:
 def run(handle: JobHandle) -> None:
     """The runner of `source_test`. Each attempt starts from the beginning: it changes nothing anywhere."""
     story = Story(lambda progress: handle.progress({**progress}))
+    if handle.state is JobState.CANCELLING:  # asked while the worker before this one died
+        handle.switch(JobState.CANCELLED, _("The test was cancelled."))
+        return
     try:
         if handle.state is JobState.QUEUED:
             handle.switch(JobState.RUNNING)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +41,9 @@ def run(handle: JobHandle) -> None:
     PowerRun(handle).run()
 
 
+_DOWN = frozenset({SightedState.OFF, SightedState.CRASHED})
+
+
 class Impossible(Exception):
     """The action cannot be done; nothing was asked of the hypervisor."""
 
@@ -55,7 +57,6 @@ class PowerRun:
         self.action = PowerAction(handle.parameters["action"])
         self.rule = RULES[self.action]
         self.seen_at: Any = None
-        self.last: GuestSighting | None = None
 
     def run(self) -> None:
         if self.handle.state is JobState.CANCELLING:
@@ -121,7 +122,7 @@ class PowerRun:
         """
         for host in self.hosts_to_ask(sight):
             there = self.word_of(host)
-            if there is not None and there.state not in {SightedState.OFF, SightedState.CRASHED}:
+            if there is not None and there.state not in _DOWN:
                 words = {"host": host.name, "state": GuestState(there.state.value).label}
                 raise Impossible(_("%(host)s has this guest, too, and there it is %(state)s.") % words)
 
@@ -154,10 +155,10 @@ class PowerRun:
         """Ask the hypervisor; false when it did not answer in time, so that it may have been taken or not."""
         with self.sessions(self.host.source, deadline_s=ACT_SECONDS) as session:
             self.handle.pause(0)  # a request to cancel is followed until here
-            self.handle.note(asked=self.action.value)
+            self.handle.note(asked=self.action.value, ref=sight.ref, persistent=sight.persistent)
             self.handle.require_time()
             try:
-                session.power(sight.ref, self.action)
+                session.power(sight.ref, self.action, self.handle.lease_ends)
             except Unreachable:
                 return self.rule.repeatable
         return True
@@ -207,12 +208,29 @@ class PowerRun:
         self.seen_at = timezone.now()
         with self.sessions(self.host.source, deadline_s=ASK_SECONDS) as session:
             sight = session.sight_guest(self.guest.uuid)
-        if sight is None and self.last is not None and not self.last.persistent and "asked" in self.handle.checkpoint:
-            sight = replace(self.last, state=SightedState.OFF)  # a transient guest ends by vanishing
+        if sight is None and self.handle.checkpoint.get("persistent") is False:
+            sight = self.vanished()
         if sight is None:
             raise Impossible(_("%(host)s does not know the guest any more.") % {"host": self.host.name})
-        self.last = sight
+        if self.action is not PowerAction.START and sight.state in _DOWN and sight.state_reason == MIGRATED:
+            raise Impossible(
+                _("%(host)s says that the guest was migrated away. Nothing was done here; see where it is now.")
+                % {"host": self.host.name}
+            )
         return sight
+
+    def vanished(self) -> GuestSighting:
+        """A transient guest that was asked to end: it ends by vanishing."""
+        return GuestSighting(
+            ref=self.handle.checkpoint["ref"],
+            uuid=self.guest.uuid,
+            name=self.guest.name,
+            state=SightedState.OFF,
+            state_reason="",
+            persistent=False,
+            stamp="",
+            job_active=False,
+        )
 
     # -- ends
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from drivers.types import GuestSighting, GuestState
+from hosts.words import state_reason_label
 from operations.models import JobState
 
 
@@ -92,12 +93,12 @@ class End:
 def end_of(verdict: Verdict, source: Sight, target: Sight, *, cancelled: bool, error: str) -> End:
     """The end that follows from a verdict. `cancelled`: a person asked to; `error`: why the move stopped, if known."""
     names = {"source": source.host_name, "target": target.host_name}
+    if verdict is Verdict.MOVED and target.word is Word.PAUSED:
+        return _arrived_paused(target)
     if verdict is Verdict.MOVED:
         late = _("The guest runs on %(target)s. It was too late to cancel.")
         plain = _("The guest runs on %(target)s.")
-        paused = _("The guest is on %(target)s; somebody paused it on the way.")
-        sentence = paused if target.word is Word.PAUSED else late if cancelled else plain
-        return End(JobState.SUCCEEDED, sentence % names)
+        return End(JobState.SUCCEEDED, (late if cancelled else plain) % names)
     if verdict is Verdict.STAYED:
         stayed = _("The guest stayed on %(source)s.") % names
         if cancelled:
@@ -108,6 +109,22 @@ def end_of(verdict: Verdict, source: Sight, target: Sight, *, cancelled: bool, e
             JobState.FAILED, _("The guest was powered off or crashed during the move; it is off on %(source)s.") % names
         )
     return End(JobState.NEEDS_ATTENTION, _unclear(source, target))
+
+
+# Who paused it meant it; any other reason is a fault: a full or unreachable datastore, a watchdog, a crash.
+BY_A_PERSON = frozenset({"", "user"})
+
+
+def _arrived_paused(target: Sight) -> End:
+    reason = target.sighting.state_reason if target.sighting else ""
+    if reason in BY_A_PERSON:
+        sentence = _("The guest is on %(target)s; somebody paused it on the way.")
+        return End(JobState.SUCCEEDED, sentence % {"target": target.host_name})
+    sentence = _("The guest is on %(target)s and stands still there: %(reason)s. Mend that, then resume it.")
+    return End(
+        JobState.NEEDS_ATTENTION,
+        sentence % {"target": target.host_name, "reason": state_reason_label(reason)},
+    )
 
 
 # What a person has to do about words that do not fit together.

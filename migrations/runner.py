@@ -96,10 +96,17 @@ class Attempt:
         if self.handle.state in {JobState.QUEUED, JobState.CHECKING}:
             self.begin()
             return
+        if self.handle.state is JobState.CANCELLING and not self.may_have_begun():
+            self.end_unchanged(JobState.CANCELLED, "")
+            return
         try:
             self.resume()
         except Impossible as error:
             self.handle.switch(JobState.NEEDS_ATTENTION, str(error))
+
+    def may_have_begun(self) -> bool:
+        """Whether any worker came so far that a hypervisor may have been asked."""
+        return self.handle.job.steps.filter(state=JobState.PREPARING).exists()
 
     # -- before anything happened
 
@@ -195,8 +202,7 @@ class Attempt:
             self.start_is_settled = True
             self.settle()
         else:
-            self.start_is_settled = True
-            self.follow()
+            self.follow()  # whether the hypervisor begins or still lets it wait, the readings tell
 
     def resume(self, *, started: bool = False) -> None:
         """Go on from what the hosts say: adopt a move that runs, start one that was never begun, or verify."""
@@ -294,7 +300,9 @@ class Attempt:
                 _("Somebody cancelled it on the host itself.") if reading.cancelled else ""
             )
             self.last = replace(self.last or reading, downtime_ms=reading.downtime_ms or None)
+            self.start_is_settled |= bool(self.error)  # the hypervisor's call returned
             return True
+        self.start_is_settled |= reading.phase in STATES
         self.error = ""
         self.last = reading
         self.go_forward(STATES.get(reading.phase))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -108,8 +109,10 @@ class FakeFleetSession:
     def close(self) -> None:
         self._closed = True
 
-    def power(self, guest_ref: str, action: PowerAction) -> None:
+    def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
         with self.acting("power") as (_state, host, _fault):
+            if time.monotonic() >= not_after:
+                raise Busy(_("The time to do this is over; nothing was done."))
             guest = _find(host, guest_ref)
             needs, leaves, reason = _POWER[action]
             if guest.state in needs and (active_move(host, guest.uuid) or not guest.persistent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from drivers.errors import Unreachable
@@ -65,8 +66,10 @@ class RemoteSession:
     def is_busy(self, *, deadline_s: float | None = None) -> bool:
         return self._call("is_busy", (), deadline_s)  # type: ignore[no-any-return]
 
-    def power(self, guest_ref: str, action: PowerAction, *, deadline_s: float | None = None) -> None:
-        self._call("power", (guest_ref, action), deadline_s)
+    def power(
+        self, guest_ref: str, action: PowerAction, not_after: float = math.inf, *, deadline_s: float | None = None
+    ) -> None:
+        self._call("power", (guest_ref, action, not_after), deadline_s)
 
     def check_migration(self, plan: MigrationPlan, *, deadline_s: float | None = None) -> tuple[Finding, ...]:
         return self._call("check_migration", (plan,), deadline_s)  # type: ignore[no-any-return]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from drivers.errors import NotFound, NotSupported
@@ -24,6 +27,8 @@ from drivers.types import (
     Transport,
 )
 from drivers.words import gettext_noop as _
+
+NOT_HERE = _("This guest is not on this host any more.")
 
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
@@ -86,11 +91,19 @@ class LibvirtSession:
     def _find(self, guest_uuid: str) -> Any:
         uuid = parse.clean_uuid(guest_uuid)
         if not uuid:
-            raise NotFound(_("This guest is not on this host any more."))
+            raise NotFound(NOT_HERE)
         return self._connection.call(self._connection.raw.lookupByUUIDString, uuid)
 
-    def power(self, guest_ref: str, action: PowerAction) -> None:
-        change_power(self._connection, self._find(guest_ref), action)
+    def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
+        uuid = parse.clean_uuid(guest_ref)
+        if not uuid:
+            raise NotFound(NOT_HERE)
+        change_power(self._connection, uuid, action, not_after, self._line)
+
+    @contextmanager
+    def _line(self) -> Iterator[Connection]:
+        """The connection for a call that may last."""
+        yield self._connection
 
     def is_alive(self) -> bool:
         return self._connection.is_alive()
@@ -114,6 +127,14 @@ class QemuSession(LibvirtSession):
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)
         self._migrations = Migrations(endpoint, connection)
+
+    @contextmanager
+    def _line(self) -> Iterator[Connection]:
+        line = Connection(self._endpoint)
+        try:
+            yield line
+        finally:
+            line.close()
 
     def is_busy(self) -> bool:
         return self._migrations.is_busy()

@@ -3,6 +3,7 @@
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_demo_shows_its_hypervisors_and_ends_without_a_trace(launch, start_c
     assert str(console.data) not in Path("/proc/mounts").read_text()
 
 
-def await_inventory(console, token):
+def await_inventory(console: Any, token: str) -> None:
     """What the demo promises to show; the limit only ends a broken test."""
     wanted = {"hosts/": 3, "guests/?state=running": 4, "datastores/": 3, "switches/": 3}
     deadline = time.monotonic() + 300

@@ -1,5 +1,6 @@
 """Power actions on simulated guests: asked once, verified, written with the end."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -18,6 +19,7 @@ from inventory import power, power_runner
 from inventory.models import Guest
 from inventory.power import power_choices, submit_power
 from operations.errors import AlreadyOpen
+from operations.handle import JobHandle
 from operations.leases import heartbeat
 from operations.models import Job
 from operations.runtime import run
@@ -342,20 +344,49 @@ def test_silence_after_the_request_is_waited_out_and_never_called_a_failure(
     assert ("does not answer since" in job.message) == (state == "needs_attention")
 
 
-def test_a_transient_guest_is_off_when_it_has_vanished(fleet: Fleet, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("worker_dies", [False, True])
+def test_a_transient_guest_is_off_when_it_has_vanished(fleet: Fleet, monkeypatch: Any, worker_dies: bool) -> None:
     guest = fleet.guest("alpha")
 
     class Transient(power_runner.PowerRun):
         def look(self) -> Any:
-            self.last = self.last and replace(self.last, persistent=False)
-            return super().look()
+            return replace(super().look(), persistent=False)
 
     def vanish() -> None:
         with fleet.world.open() as world:
             del world.hosts["alpha"].guests[guest.uuid]
+        if worker_dies:
+            kill()
 
     at_call(monkeypatch, "power", after=vanish)
     monkeypatch.setattr(power_runner, "PowerRun", Transient)
-    job = go(submit_power(guest=guest, action="off", by="test"))
-    assert job.state == "succeeded", job.message
+    job = submit_power(guest=guest, action="off", by="test")
+    if worker_dies:
+        die(job)
+    ended = go(job)
+    assert ended.state == "succeeded", ended.message
     assert Guest.objects.get(pk=guest.pk).state == "off"
+
+
+@pytest.mark.parametrize("action", ["off", "shutdown"])
+def test_a_guest_that_was_migrated_away_is_not_called_off(fleet: Fleet, action: str) -> None:
+    """Its old host says "off", and it runs on another."""
+    guest = fleet.guest("alpha")
+    job = submit_power(guest=guest, action=action, by="test")
+    set_state(fleet, guest, GuestState.OFF, row=False)
+    with fleet.world.open() as world:
+        world.hosts["alpha"].guests[guest.uuid].state_reason = "migrated"
+    ended = go(job)
+    assert ended.state == "failed"
+    assert ended.message.startswith("alpha says that the guest was migrated away.")
+    assert Guest.objects.get(pk=guest.pk).state == "running", "the next reads tell where"
+
+
+def test_a_call_past_the_lease_does_nothing(fleet: Fleet, monkeypatch: Any) -> None:
+    """The worker was stopped between its last look at the lease and the hypervisor's work."""
+    guest = fleet.guest("alpha")
+    job = submit_power(guest=guest, action="off", by="test")
+    monkeypatch.setattr(JobHandle, "lease_ends", property(lambda _handle: time.monotonic() - 1))
+    ended = go(job)
+    assert (ended.state, ended.message) == ("failed", "The time to do this is over; nothing was done.")
+    assert really(fleet, guest) == "running"

@@ -69,6 +69,17 @@ def test_what_is_said(here: Word, there: Word, cancelled: bool, state: str, says
     assert says in end.message
 
 
+def test_a_guest_that_stands_still_for_a_fault_is_no_success() -> None:
+    """Its datastore is full or away at the target: nobody paused it."""
+    here, _there = sights(Word.ABSENT, Word.RUNS)
+    there = Sight("kvm-02", answered=True, sighting=sighting(GuestState.PAUSED, "I/O error"))
+    verdict = judge(here, there)
+    assert verdict is Verdict.MOVED
+    end = end_of(verdict, here, there, cancelled=False, error="")
+    assert end.state == "needs_attention"
+    assert end.message == "The guest is on kvm-02 and stands still there: I/O error. Mend that, then resume it."
+
+
 def test_the_reason_of_a_failure_is_told() -> None:
     end = end_of(Verdict.STAYED, *sights(Word.RUNS, Word.ABSENT), cancelled=False, error="The cable was cut.")
     assert end.message == "The cable was cut. The guest stayed on kvm-01."

@@ -260,6 +260,21 @@ def test_a_cancel_that_came_too_late_is_told(fleet: Fleet, monkeypatch: Any) -> 
     assert host_name(guest) == "beta"
 
 
+def test_a_cancel_before_the_start_needs_no_host_even_when_the_worker_dies(fleet: Fleet, monkeypatch: Any) -> None:
+    job = submit(fleet, fleet.guest("alpha"))
+
+    def cancel_and_die() -> None:
+        request_cancel(job=job, by="ada")
+        kill()
+
+    at_call(monkeypatch, "check_migration", cancel_and_die)
+    die(job)
+    assert Job.objects.get(pk=job.pk).state == JobState.CANCELLING
+    fleet.world.add_fault("alpha", at="sight_guest", do="unreachable", times=-1)
+    ended = go(job)
+    assert (ended.state, ended.message) == ("cancelled", "Cancelled before anything was moved.")
+
+
 def test_somebody_else_s_cancel_is_a_failure(fleet: Fleet, monkeypatch: Any) -> None:
     slow(fleet, 20.0)
     guest = fleet.guest("alpha")
