@@ -90,12 +90,15 @@ def tree(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _datacenters(user: Any, asked: list[str], below: QuerySet[Any]) -> tuple[list[Node], Branches]:
-    """The roots. `first` opens all of them, for a browser that has not opened or closed any yet."""
+    """The roots. `first` opens them, for a browser that has not opened or closed any yet.
+
+    MOST_DATACENTERS are open at once, since no more are filled.
+    """
     rows: QuerySet[Any] = datacenter_list(user=user).annotate(number=count_of(below, "datacenter"))
-    nodes = []
+    nodes: list[Node] = []
     for row in rows.order_by("name", "id"):
         key = f"datacenter:{row.pk}"
-        is_open = "first" in asked or key in asked
+        is_open = ("first" in asked or key in asked) and sum(node.open for node in nodes) < MOST_DATACENTERS
         nodes.append(Node(key, row.name, "", "building", count=row.number, open=is_open, children=[]))
     branches = Branches([node.key for node in nodes if node.open] + [one for one in asked if one != "first"])
     return nodes, branches

@@ -6,8 +6,8 @@ import pytest
 
 from access.roles import Role
 from console import tree
-from hosts.models import Source, SourceState
-from tests.factories import Inventory, make_guest
+from hosts.models import Datacenter, Source, SourceState
+from tests.factories import Inventory, make_guest, make_host, make_source
 from tests.web.conftest import ClientAs
 
 
@@ -78,3 +78,15 @@ def test_switches_below_their_hosts(client_as: ClientAs, inventory: Inventory) -
 
 def test_datastores_below_their_datacenter(client_as: ClientAs, inventory: Inventory) -> None:
     assert inventory.shared.name in _tree(client_as, "storage", "first")
+
+
+def test_no_more_datacenters_are_open_than_are_filled(client_as: ClientAs, inventory: Inventory) -> None:
+    for number in range(tree.MOST_DATACENTERS + 2):
+        datacenter = Datacenter.objects.create(name=f"dc-{number:02d}")
+        make_host(f"far-{number}", make_source(f"far-{number}", datacenter=datacenter))
+    html = _tree(client_as, "hosts", "first")
+    assert html.count('data-node="datacenter:') == tree.MOST_DATACENTERS + 3
+    open_ones = [
+        node for node in html.split("data-node=")[1:] if 'aria-expanded="true"' in node and "datacenter:" in node
+    ]
+    assert len(open_ones) == tree.MOST_DATACENTERS
