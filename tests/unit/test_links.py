@@ -75,4 +75,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         "#three",
     ]
     assert broken(document, tmp_path) == ["gone.md", "gone.png", "gone.gif", "gone.txt", "#three"]
-    assert broken(HOME / "README.md", HOME / "docs"), "what lies outside the working copy is not there for readers"
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "b.md").write_text("[a](../a.md)\n")
+    assert broken(inside / "b.md", inside) == ["../a.md"], "what lies outside the working copy is not there for readers"
