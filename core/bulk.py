@@ -75,7 +75,7 @@ def delete_from(model: type[Model], key: str, position: str, rows: Sequence[tupl
         statement = f"DELETE FROM {_table(model)} WHERE {names[0]} = %s AND {names[1]} >= %s"  # noqa: S608
     else:
         pairs, table = _recordset(model, [key, position]), _table(model)
-        where = f"{table}.{names[0]} = v.{names[0]} AND {table}.{names[1]} >= v.{names[1]}"
+        where = f"{table}.{names[0]} = v.c0 AND {table}.{names[1]} >= v.c1"
         statement = f"DELETE FROM {table} USING {pairs} WHERE {where}"  # noqa: S608
     _write(model, (key, position), rows, statement)
 
@@ -87,7 +87,7 @@ def _write(model: type[Model], columns: Sequence[str], rows: Sequence[Values], s
         if connection.vendor == "sqlite":
             cursor.executemany(statement, _for_sqlite(model, columns, rows))
             return
-        names = [_column(model, name) for name in columns]
+        names = _short_names(len(columns))
         remaining = iter(rows)
         while batch := list(islice(remaining, BATCH)):
             cursor.execute(statement, [_as_json(names, batch)])
@@ -95,6 +95,11 @@ def _write(model: type[Model], columns: Sequence[str], rows: Sequence[Values], s
 
 def _as_json(names: Sequence[str], rows: Iterable[Values]) -> str:
     return msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows]).decode()
+
+
+def _short_names(count: int) -> list[str]:
+    """What the columns are called on the way: each row repeats them, and the server reads them all."""
+    return [f"c{position}" for position in range(count)]
 
 
 def _field(model: type[Model], name: str) -> Field[Any, Any]:
@@ -125,7 +130,7 @@ def _rows_source(model: type[Model], columns: Sequence[str]) -> str:
 
 def _recordset(model: type[Model], columns: Sequence[str]) -> str:
     types = [_type(_field(model, name)) for name in columns]
-    shape = ", ".join(f"{name} {kind}" for name, kind in zip(_quoted(model, columns), types, strict=True))
+    shape = ", ".join(f"{name} {kind}" for name, kind in zip(_short_names(len(types)), types, strict=True))
     return f"json_to_recordset(%s::json) AS v({shape})"
 
 
@@ -150,7 +155,7 @@ def _upsert(model: type[Model], columns: Sequence[str], key: Sequence[str], keep
 def _update(model: type[Model], columns: Sequence[str], keys: int, newer: str) -> str:
     names, table = _quoted(model, columns), _table(model)
     sqlite = connection.vendor == "sqlite"
-    values = ["%s" if sqlite else f"v.{name}" for name in names]
+    values = ["%s"] * len(names) if sqlite else [f"v.{name}" for name in _short_names(len(names))]
     pairs = list(zip(names, values, strict=True))
     sets = ", ".join(f"{name} = {value}" for name, value in pairs[keys:])
     where = [f"{table}.{name} = {value}" for name, value in pairs[:keys]]
