@@ -117,6 +117,8 @@ provide() {
 
 install_packages() {
   say "Installing $(wc -w <<<"$1") packages of $(system_name): ${1% }"
+  [[ " $1 " != *" openssh-server "* ]] ||
+    say "The SSH server is for the tests; as a service it is told not to run (/etc/ssh/sshd_not_to_be_run)."
   run ${as_root[@]+"${as_root[@]}"} sh -c "$(install_command "$1")" || fail "$(reason "The packages could not be installed")"
 }
 

@@ -109,6 +109,8 @@ def test_an_ssh_server_for_the_tests_opens_no_port(machine):
     assert "touch /etc/ssh/sshd_not_to_be_run; export" in done.stderr
     assert " openssh-server " in done.stderr
     assert "sshd" not in machine.run("up").stderr
+    machine.become(0)
+    assert "is told not to run (/etc/ssh/sshd_not_to_be_run)" in machine.run("test").stderr
 
 
 def test_missing_packages_without_root_print_the_one_command(machine):
