@@ -1,5 +1,6 @@
 """Claim, renew, lose: only one worker's writes count."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from core.db import write_transaction
@@ -107,6 +109,48 @@ def test_the_heartbeat_takes_nothing_back_that_was_let_go(handle: JobHandle, job
     release_job(job.pk, handle.token)
     renew_leases([handle])
     assert Job.objects.get(pk=job.pk).lease_until is None
+
+
+def test_one_renewal_tells_each_runner_its_own(submit: Callable[..., Job]) -> None:
+    kept, lost, ended = (claim(submit(exclusive=f"guest:{number}")) for number in range(3))
+    lapse(lost.job)
+    claim(lost.job)
+    ended.switch(JobState.FAILED, "No.")
+    ends = kept.lease_ends
+    renew_leases([kept, lost, ended])
+    assert kept.lease_ends > ends
+    kept.confirm()
+    for gone in (lost, ended):
+        with pytest.raises(LeaseLost):
+            gone.pause(60)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+def test_a_row_that_is_being_written_holds_up_no_other_renewal(submit: Callable[..., Job]) -> None:
+    written, free = (claim(submit(exclusive=f"guest:{number}")) for number in range(2))
+    before = {handle: handle.lease_ends for handle in (written, free)}
+    locked, renewed = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with write_transaction():
+            Job.objects.select_for_update().get(pk=written.job.pk)
+            locked.set()
+            renewed.wait(60)
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    locked.wait(60)
+    renew_leases([written, free])
+    assert writer.is_alive(), "nobody waited for the writer"
+    renewed.set()
+    writer.join()
+    assert free.lease_ends > before[free]
+    assert written.lease_ends == before[written]
+    written.pause(0)  # neither kept nor lost
+    renew_leases([written])
+    assert written.lease_ends > before[written]
 
 
 def test_a_long_wait_for_the_right_to_write_costs_no_lease(handle: JobHandle, monkeypatch: Any) -> None:
