@@ -174,7 +174,7 @@ def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Value
     needed = [
         (position, converter)
         for position, converter in _converters(model, tuple(columns))
-        if not set(map(type, map(itemgetter(position), rows))) <= _PLAIN_TYPES
+        if not set(map(type, map(itemgetter(position), rows))) <= _AS_THEY_ARE[converter]
     ]
     if not needed:
         return rows
@@ -182,9 +182,6 @@ def _for_sqlite(model: type[Model], columns: Sequence[str], rows: Sequence[Value
     for position, converter in needed:
         by_column[position] = tuple(map(converter, by_column[position]))
     return list(zip(*by_column, strict=True))
-
-
-_PLAIN_TYPES = {str, type(None)}
 
 
 @cache
@@ -195,7 +192,7 @@ def _converters(model: type[Model], columns: tuple[str, ...]) -> tuple[tuple[int
 
 def _converter(field: Field[Any, Any]) -> Converter | None:
     kind = field.target_field.get_internal_type() if isinstance(field, ForeignKey) else field.get_internal_type()
-    return {"UUIDField": _hexadecimal, "DateTimeField": _utc_text}.get(kind)
+    return {"UUIDField": _hexadecimal, "DateTimeField": _utc_text, "JSONField": _json_text}.get(kind)
 
 
 def _hexadecimal(value: Any) -> Any:
@@ -203,17 +200,26 @@ def _hexadecimal(value: Any) -> Any:
 
 
 def _utc_text(value: datetime | str | None) -> str | None:
-    return _text_of(value) if isinstance(value, datetime) else value
+    return text_of_time(value) if isinstance(value, datetime) else value
 
 
 @lru_cache(maxsize=16)
-def _text_of(value: datetime) -> str:
-    """As Django writes it, so that texts sort as times do. The rows of one read mostly have one time."""
+def text_of_time(value: datetime) -> str:
+    """A time as Django writes it to SQLite, so that texts sort as times do. The rows of one read mostly have one."""
     return str(value.astimezone(UTC).replace(tzinfo=None))
 
 
-def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def _json_text(value: Any) -> str | None:
+    """None is SQL's NULL, as on PostgreSQL."""
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+# Types that need no conversion of a whole column: those the database takes, or one of the adapters below turns.
+_AS_THEY_ARE: dict[Converter, set[type]] = {
+    _hexadecimal: {str, type(None)},
+    _utc_text: {str, type(None)},
+    _json_text: {list, dict, type(None)},
+}
 
 
 # Without an adapter of its own the sqlite3 module searches for one at each value that is not a plain number or text.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import Model
 
+from core.bulk import text_of_time
 from hosts.models import Source
 
 K = TypeVar("K")
@@ -32,7 +33,7 @@ def id_column(name: str) -> str:
 
 def time_value(value: datetime) -> str | datetime:
     """A time as a raw query's parameter; SQLite compares texts."""
-    return str(value.astimezone(UTC).replace(tzinfo=None)) if connection.vendor == "sqlite" else value
+    return text_of_time(value) if connection.vendor == "sqlite" else value
 
 
 @dataclass(frozen=True, slots=True)
