@@ -275,7 +275,7 @@ class Attempt:
                 reading = None
             if reading is not None and self.take_in(reading):
                 break
-            self.wait()
+            self.wait(LAST_POLL_SECONDS if self.handle.state is JobState.SWITCHING else POLL_SECONDS)
 
     def poll(self) -> MigrationProgress:
         source, _target = self.hosts()
@@ -325,9 +325,9 @@ class Attempt:
             samples=self.migration.samples, bytes_moved=reading.bytes_processed
         )
 
-    def wait(self) -> None:
+    def wait(self, seconds: float) -> None:
         try:
-            self.handle.pause(LAST_POLL_SECONDS if self.handle.state is JobState.SWITCHING else POLL_SECONDS)
+            self.handle.pause(seconds)
         except CancelRequested:
             self.note_cancel()
 
@@ -352,7 +352,7 @@ class Attempt:
             verdict, waited = judge(here, there), time.monotonic() - began_at
             if self.is_final(verdict, here, waited) or waited > VERIFY_SECONDS:
                 break
-            self.pause_verifying()
+            self.wait(VERIFY_PAUSE_SECONDS)
         self.finish(verdict, here, there, asked_at)
         return True
 
@@ -366,12 +366,6 @@ class Attempt:
             return verdict is not Verdict.UNCLEAR
         asked = here.sighting is not None and here.sighting.stamp == self.stamp
         return not asked or waited > LATE_START_SECONDS
-
-    def pause_verifying(self) -> None:
-        try:
-            self.handle.pause(VERIFY_PAUSE_SECONDS)
-        except CancelRequested:
-            self.note_cancel()
 
     def look_at_both(self) -> tuple[Sight, Sight]:
         """The source's word, then the target's: in this order a guest that moves meanwhile is seen, not missed."""

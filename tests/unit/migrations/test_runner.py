@@ -346,15 +346,15 @@ def test_a_start_that_comes_late_is_seen_not_called_a_failure(fleet: Fleet, monk
             start_move(state, alpha, alpha.guests[guest.uuid], "beta", stamp, time.time())
             begun.append(len(alpha.moves))
 
-    pause = runner.Attempt.pause_verifying
+    wait = runner.Attempt.wait
     looks = itertools.count()
 
-    def pausing(attempt: runner.Attempt) -> None:
-        if next(looks) == 3:
+    def waiting(attempt: runner.Attempt, seconds: float) -> None:
+        if attempt.handle.state == "verifying" and next(looks) == 3:
             begin()
-        pause(attempt)
+        wait(attempt, seconds)
 
-    monkeypatch.setattr(runner.Attempt, "pause_verifying", pausing)
+    monkeypatch.setattr(runner.Attempt, "wait", waiting)
     ended = go(job)
     assert begun == [1], "the late start came while it was verified"
     assert ended.state == "succeeded", ended.message
