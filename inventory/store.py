@@ -53,7 +53,7 @@ GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", 
 # a row.
 PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash")
 INDEXED = ("state", "name", "vcpus", "memory_bytes")
-UNINDEXED = tuple(name for name in CONTENT if name not in {"name", "vcpus", "memory_bytes"})
+UNINDEXED = tuple(name for name in CONTENT if name not in INDEXED)
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
 
 
