@@ -13,6 +13,7 @@ from hosts.models import Host, HostState, Source, SourceState
 from inventory.models import Guest
 from networks.models import VirtualSwitch
 from storage.models import Datastore
+from storage.selectors import current_mounts
 
 # A source that was never read has nothing to show yet; all others but a connected one leave us with old news.
 _SILENT = (SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING, SourceState.PAUSED)
@@ -70,8 +71,8 @@ def switch_seen_at(switch: VirtualSwitch) -> datetime:
 
 def datastore_seen_at(datastore: Datastore) -> datetime:
     """Needs `mounts__host__source` prefetched."""
-    mounts = [] if datastore.missing_since else list(datastore.mounts.all())
-    reads = [_seen(one.evidence_at, None, one.host.source) for one in mounts if one.missing_since is None]
+    mounts = [] if datastore.missing_since else current_mounts(datastore)
+    reads = [_seen(one.evidence_at, None, one.host.source) for one in mounts]
     return max([datastore.evidence_at, *reads])
 
 
@@ -86,7 +87,7 @@ def datastore_silence(datastore: Datastore) -> Silence | None:
     """A datastore is known as long as one host that sees it answers. Needs `mounts__host__source` prefetched."""
     if datastore.missing_since:
         return Silence(_("No host reports this datastore any more."), datastore.missing_since)
-    mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
+    mounts = current_mounts(datastore)
     silences = [host_silence(mount.host) for mount in mounts]
     known = [silence for silence in silences if silence is not None]
     return known[0] if mounts and len(known) == len(mounts) else None

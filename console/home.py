@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, FloatField, Prefetch, Q, Sum
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,7 +17,7 @@ from access.roles import Action
 from console.ages import source_silence
 from console.areas import gauge
 from console.tables.cells import page_url
-from console.tables.datastores import link_datastores
+from console.tables.datastores import used_bytes
 from console.tables.hosts import cpu_percent, host_rows, load_hosts, memory_used
 from core.models import by_name
 from core.units import format_bytes, share
@@ -24,7 +25,8 @@ from hosts.models import Host, HostState, Source, SourceState
 from inventory.models import Guest, GuestState
 from metrics.models import HostLoad
 from networks.models import VirtualSwitch
-from storage.models import Datastore
+from storage.models import Datastore, DatastoreMount
+from storage.selectors import only_host
 
 BUSIEST = 6
 FULLEST = 6
@@ -50,7 +52,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "gauges": _gauges(user, hosts, space),
         "problems": _problems(user, sources),
         "busiest": _busiest(user),
-        "fullest": _fullest(stores),
+        "fullest": _fullest(user),
     }
     return render(request, "console/home.html", context)
 
@@ -190,10 +192,15 @@ def _busiest(user: Any) -> list[dict[str, Any]]:
     return sorted((row for row in rows if row["cpu"] is not None), key=lambda row: -float(str(row["cpu"])))
 
 
-def _fullest(stores: Any) -> list[Datastore]:
-    rows = list(stores.filter(capacity_bytes__gt=0, active=True).order_by("available_bytes")[:500])
-    rows.sort(key=lambda store: store.available_bytes / store.capacity_bytes)
-    link_datastores(rows[:FULLEST])
-    for store in rows[:FULLEST]:
-        store.percent = share(store.capacity_bytes - store.available_bytes, store.capacity_bytes)
-    return rows[:FULLEST]
+def _fullest(user: Any) -> list[dict[str, Any]]:
+    mounts = DatastoreMount.objects.restrict(user, Action.VIEW).select_related("host")
+    rows = Datastore.objects.restrict(user, Action.VIEW).filter(missing_since=None, capacity_bytes__gt=0, active=True)
+    left = Cast("available_bytes", FloatField()) / F("capacity_bytes")
+    return [
+        {
+            "datastore": datastore,
+            "host": only_host(datastore),
+            "used": share(used_bytes(datastore), datastore.capacity_bytes),
+        }
+        for datastore in rows.order_by(left, by_name())[:FULLEST].prefetch_related(Prefetch("mounts", mounts))
+    ]

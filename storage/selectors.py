@@ -6,6 +6,7 @@ from django.db.models import Prefetch, QuerySet
 
 from access.roles import Action
 from core.models import count_of
+from hosts.models import Host
 from storage.models import Datastore, DatastoreMount
 
 
@@ -15,3 +16,14 @@ def datastore_list(*, user: Any) -> QuerySet[Datastore]:
     rows = Datastore.objects.restrict(user, Action.VIEW).select_related("datacenter")
     counted = rows.annotate(host_count=count_of(mounts.filter(missing_since=None), "datastore"))
     return counted.prefetch_related(Prefetch("mounts", mounts.prefetch_related("host__source")))
+
+
+def current_mounts(datastore: Datastore) -> list[DatastoreMount]:
+    """What hosts say of it now. Needs its mounts prefetched."""
+    return [mount for mount in datastore.mounts.all() if mount.missing_since is None]
+
+
+def only_host(datastore: Datastore) -> Host | None:
+    """The host of a datastore that just one sees. Needs its mounts with their hosts prefetched."""
+    mounts = current_mounts(datastore)
+    return mounts[0].host if len(mounts) == 1 else None

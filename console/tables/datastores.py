@@ -64,6 +64,12 @@ def storage_class(datastore: Datastore) -> str:
     return str(CLASSES.get(datastore.storage_class, datastore.storage_class))
 
 
+def hosts_cell(datastore: Datastore) -> SafeString | str:
+    """How many, or which one: the local datastores of a dozen hosts may all be called "local"."""
+    host = selectors.only_host(datastore)
+    return cells.link("host", host) if host else cells.number(cells.counted(datastore, "host_count"))
+
+
 _STATES = {
     "active": (_("active"), Q(active=True, missing_since=None)),
     "inactive": (_("inactive"), Q(active=False, missing_since=None)),
@@ -82,7 +88,7 @@ DATASTORES: ListSpec[Datastore] = ListSpec(
         Column(
             "hosts",
             _("Hosts"),
-            lambda d: cells.number(cells.counted(d, "host_count")),
+            hosts_cell,
             lambda d: cells.counted(d, "host_count"),
             ("host_count",),
             numeric=True,

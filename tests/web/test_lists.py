@@ -121,7 +121,8 @@ def test_related_lists_hold_only_what_belongs_there(client_as: ClientAs, invento
     rows = _rows(_get(client_as, f"/hosts/{host.pk}/guests/"))
     assert "mine" in rows
     assert "theirs" not in rows
-    assert _rows(_get(client_as, f"/hosts/{host.pk}/datastores/")) == [inventory.local[0].name, inventory.shared.name]
+    rows = _rows(_get(client_as, f"/hosts/{host.pk}/datastores/"))
+    assert rows == [inventory.local[0].name, host.name, inventory.shared.name]
 
 
 def test_a_guest_with_two_disks_on_a_datastore_is_one_row(client_as: ClientAs, inventory: Inventory) -> None:
@@ -131,3 +132,11 @@ def test_a_guest_with_two_disks_on_a_datastore_is_one_row(client_as: ClientAs, i
     add_disk(guest, inventory.shared)
     add_disk(guest, inventory.shared)
     assert _rows(_get(client_as, f"/datastores/{inventory.shared.pk}/guests/")).count("two-disks") == 1
+
+
+def test_a_datastore_of_one_host_names_it(client_as: ClientAs, inventory: Inventory) -> None:
+    """Local datastores mostly have one name on every host."""
+    html = _get(client_as, "/datastores/")
+    for host in inventory.hosts:
+        assert f'href="/hosts/{host.pk}/"' in html.split("<tbody>")[1]
+        assert f'<span class="muted name" dir="auto">{host.name}</span>' in _get(client_as, "/")
