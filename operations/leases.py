@@ -43,17 +43,21 @@ def moment(seconds: float) -> "ExpressionWrapper[CombinedExpression]":
 
 
 class _Process:
-    """This process's name as an owner; made anew in a fork."""
+    """This process's name as an owner, made before any thread asks for it; anew in a fork."""
 
-    pid = 0
     name = ""
+
+
+def _name_process() -> None:
+    _Process.name = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+_name_process()
+os.register_at_fork(after_in_child=_name_process)
 
 
 def owner_name() -> str:
     """Tells this run of this process from every other."""
-    if _Process.pid != os.getpid():
-        _Process.pid = os.getpid()
-        _Process.name = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
     return _Process.name
 
 

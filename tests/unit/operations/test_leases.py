@@ -1,5 +1,7 @@
 """Claim, renew, lose: only one worker's writes count."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from operations.errors import HandOver, LeaseLost
 from operations.handle import JobHandle
 from operations.leases import claim_job, heartbeat, release_job, renew_lease, renew_leases
 from operations.models import Job, JobState
+from tests.together import together
 
 
 def lapse(job: Job) -> None:
@@ -37,6 +40,17 @@ def test_a_claimed_job_is_taken(job: Job) -> None:
     assert first.job.lease_until is not None
     left = (first.job.lease_until - timezone.now()).total_seconds()
     assert 0 < left <= leases.LEASE_SECONDS
+
+
+def test_a_process_has_one_name_and_a_fork_has_another() -> None:
+    """Made at a thread's first question, two of them might claim under two names and lose what they hold."""
+    ask = "from operations.leases import owner_name\nimport os, sys\n"
+    fork = "print(owner_name(), flush=True)\nif os.fork() == 0: print(owner_name(), flush=True); os._exit(0)\nos.wait()"
+    script = f"import django; django.setup()\n{ask}{fork}"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(printed)) == 2
+    assert printed[0].split(":")[1] != printed[1].split(":")[1]
+    assert set(together(50, lambda _number: leases.owner_name())) == {leases.owner_name()}
 
 
 def test_the_one_who_takes_over_shuts_the_first_out(job: Job) -> None:
