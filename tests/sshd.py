@@ -78,7 +78,8 @@ def ssh_server(host: LabHost, folder: Path) -> Iterator[Server]:
     subprocess.run(_inside(host, "sh", "-c", f"{account}; echo '{USER}:{PASSWORD}' | chpasswd"), check=True)
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen(_inside(host, sshd, "-D", "-e", "-f", f"{folder}/sshd.conf"), stdout=log, stderr=log)
-    wait_until(lambda: _listens(host.address), "sshd listening")
+    wait_until(lambda: process.poll() is not None or _listens(host.address), "sshd listening")
+    assert process.poll() is None, (folder / "sshd.log").read_text()
     yield Server(host, folder)
     for child in children_of(process.pid):  # nsenter waits for the sshd it forked
         os.kill(child, signal.SIGTERM)
@@ -105,7 +106,8 @@ def trust(host: LabHost, *servers: Server) -> None:
 
 def _inside(host: LabHost, *command: str) -> list[str]:
     init = hosts.init_pid(host.lab.place, host.name)
-    return ["nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", *command]
+    # Its root, too: in a chroot the mount namespace alone leads out of it.
+    return ["nsenter", "-t", str(init), "-m", "-r", "-u", "-i", "-n", "-p", "--", *command]
 
 
 def _listens(address: str) -> bool:
