@@ -138,6 +138,8 @@ def extract_vmlinux(image: bytes) -> bytes:
     start, length = struct.unpack_from("<II", image, 0x248)
     begin = (image[0x1F1] + 1) * 512 + start
     payload = image[begin : begin + length]
+    if payload.startswith(_BY_PROGRAM):
+        payload = payload[:-4]  # its length unpacked, which the programs would take for more data
     plain = payload if payload.startswith(_ELF) else decompress(payload)
     if not plain.startswith(_ELF):
         raise LabError("The kernel package holds a kernel of an unknown form; it was not kept, try again.")
@@ -155,7 +157,6 @@ def decompress(data: bytes) -> bytes:
 def _by_program(*command: str) -> Callable[[bytes], bytes]:
     def unpack(data: bytes) -> bytes:
         try:
-            # Both programs report the trailing length field that a kernel payload has; the data before it is whole.
             return subprocess.run(command, input=data, capture_output=True, check=False).stdout
         except FileNotFoundError:
             raise LabError(missing_sentence([command[0]])) from None
@@ -163,9 +164,11 @@ def _by_program(*command: str) -> Callable[[bytes], bytes]:
     return unpack
 
 
+_LZ4, _ZSTD = b"\x02\x21\x4c\x18", b"\x28\xb5\x2f\xfd"
+_BY_PROGRAM = (_LZ4, _ZSTD)
 _UNPACKERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x02\x21\x4c\x18": _by_program("lz4", "-dc"),
-    b"\x28\xb5\x2f\xfd": _by_program("zstd", "-dcq"),
+    _LZ4: _by_program("lz4", "-dc"),
+    _ZSTD: _by_program("zstd", "-dcq"),
     b"\xfd7zXZ\x00": lambda data: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data),
     b"\x1f\x8b": lambda data: zlib.decompressobj(wbits=31).decompress(data),
     b"BZh": lambda data: bz2.BZ2Decompressor().decompress(data),
