@@ -89,6 +89,8 @@ def checked_address(text: str) -> str:
         return _checked_host_name(address)
     if not is_permitted(ip):
         raise Invalid(refusal_sentence(), field="address")
+    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id:
+        raise Invalid(_("Enter the address alone, without a zone."), field="address")
     return str(ip)
 
 

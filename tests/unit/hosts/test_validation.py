@@ -141,6 +141,14 @@ def test_not_a_host(text):
     assert error.value.field == "address"
 
 
+@pytest.mark.parametrize("zone", ["eth0", "a" * 300, "\0", "a\nb"])
+def test_an_address_with_a_zone_is_refused(zone):
+    """Whatever follows the % sign is unchecked text."""
+    with pytest.raises(Invalid) as error:
+        checked_address(f"fd00::1%{zone}")
+    assert error.value.field == "address"
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
