@@ -13,8 +13,8 @@ from operations.services import RUN_TASK
 
 # Longer than a message takes to a free worker. A message that is merely late does no harm: one claim wins.
 LOST_AFTER_SECONDS = 4.0
-# While messages wait, an unclaimed job most likely waits with them: sending it again soon would only lengthen the line.
-# Some messages die with the worker that had fetched them, though.
+# While messages wait, a job that nobody holds most likely waits with them: sending it again soon would only lengthen
+# the line. Some messages die with the worker that had fetched them, though.
 LOST_IN_LINE_AFTER_SECONDS = 60.0
 AT_ONCE = 500  # as many as one round sends; the next is two seconds away
 
@@ -40,16 +40,14 @@ def reconcile_jobs() -> int:
 
 
 def _forgotten(*, everything: bool) -> QuerySet[Job]:
-    long_ago = moment(-LOST_AFTER_SECONDS)
-    lapsed = Q(lease_until__lt=Now())
-    not_sent_since = Q(sent_at__isnull=True) | Q(sent_at__lte=F("lease_until"))
-    orphaned = lapsed & not_sent_since
-    never_sent = Q(lease_until__isnull=True, sent_at__isnull=True)
+    patience = LOST_AFTER_SECONDS if everything else LOST_IN_LINE_AFTER_SECONDS
     unclaimed = Q(lease_until__isnull=True)
-    chosen = orphaned | never_sent | (unclaimed & Q(sent_at__lt=moment(-LOST_IN_LINE_AFTER_SECONDS)))
-    if everything:
-        chosen |= lapsed & Q(sent_at__lt=long_ago)
-        chosen |= unclaimed & Q(sent_at__lt=long_ago)
+    lapsed = Q(lease_until__lt=Now())
+    never_sent = unclaimed & Q(sent_at__isnull=True)
+    orphaned = lapsed & (Q(sent_at__isnull=True) | Q(sent_at__lte=F("lease_until")))
+    # Also of an orphan, which keeps its old lease: its next message may be lost like any other.
+    lost = (unclaimed | lapsed) & Q(sent_at__lt=moment(-patience))
+    chosen = never_sent | orphaned | lost
     return Job.objects.filter(chosen).exclude(state__in=ENDED).order_by("submitted_at", "pk")
 
 

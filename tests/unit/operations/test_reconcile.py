@@ -71,6 +71,18 @@ def test_an_orphan_is_sent_even_when_others_wait_but_only_once(job: Job, sent: l
     assert reconcile_jobs() == 1
 
 
+def test_an_orphan_whose_next_message_died_is_not_waited_for_for_ever(
+    job: Job, sent: list[str], monkeypatch: Any
+) -> None:
+    """The worker that fetched the second message died, too, or stopped; and the line is never empty."""
+    claim_job(job.pk)
+    monkeypatch.setattr(reconcile, "messages_waiting", lambda: 3)
+    change(job, lease_until=ago(120), sent_at=ago(LOST_IN_LINE_AFTER_SECONDS - 1))
+    assert reconcile_jobs() == 0, "it most likely waits in line"
+    change(job, sent_at=ago(LOST_IN_LINE_AFTER_SECONDS + 1))
+    assert (reconcile_jobs(), reconcile_jobs()) == (1, 0)
+
+
 def test_a_held_job_is_left_alone(job: Job, sent: list[str]) -> None:
     claim_job(job.pk)
     change(job, sent_at=ago(600))
