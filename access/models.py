@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from access.roles import ROLE_ACTIONS, Action, Role
@@ -50,7 +50,7 @@ def require(user: Any, action: Action) -> None:
     Raises: core.errors.Forbidden, which Django answers with 403.
     """
     if not may(user, action):
-        raise Forbidden(_now("Your role does not allow this: %(action)s.") % {"action": Action(action).label})
+        raise Forbidden(gettext("Your role does not allow this: %(action)s.") % {"action": Action(action).label})
 
 
 class RestrictedQuerySet(models.QuerySet[M_co]):

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -127,11 +127,11 @@ def _me(request: HttpRequest) -> User:
 
 # What a person choosing a role reads.
 ROLES = [
-    (Role.VIEWER, lazy("sees the inventory and the tasks")),
-    (Role.OPERATOR, lazy("also exports lists, opens consoles and changes power")),
-    (Role.MIGRATION_ADMIN, lazy("also migrates guests, cancels tasks and sets maintenance")),
-    (Role.AUDITOR, lazy("sees and exports everything, reads the audit log, changes nothing")),
-    (Role.ADMIN, lazy("may do everything, with sources and users")),
+    (Role.VIEWER, gettext_lazy("sees the inventory and the tasks")),
+    (Role.OPERATOR, gettext_lazy("also exports lists, opens consoles and changes power")),
+    (Role.MIGRATION_ADMIN, gettext_lazy("also migrates guests, cancels tasks and sets maintenance")),
+    (Role.AUDITOR, gettext_lazy("sees and exports everything, reads the audit log, changes nothing")),
+    (Role.ADMIN, gettext_lazy("may do everything, with sources and users")),
 ]
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -31,8 +31,8 @@ ASKED = ["GET", "HEAD", "POST"]
 HOSTS_SHOWN = 200
 FORM = ("name", "transport", "address", "port", "username", "password", "private_key", "datacenter")
 TRANSPORTS = [
-    (Transport.SSH, lazy("SSH: encrypted, the host key is checked")),
-    (Transport.TCP, lazy("TCP: not encrypted, for a closed network")),
+    (Transport.SSH, gettext_lazy("SSH: encrypted, the host key is checked")),
+    (Transport.TCP, gettext_lazy("TCP: not encrypted, for a closed network")),
 ]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.db.models import Q
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from audit.models import AuditRow
@@ -87,11 +87,11 @@ def day_filter(name: str, label: Text, lookup: str, *, next_day: bool = False) -
 
     def build(value: str) -> Q:
         if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-            raise ListError(now("A day is written as 2026-01-31."))
+            raise ListError(gettext("A day is written as 2026-01-31."))
         try:
             day = date.fromisoformat(value) + timedelta(days=int(next_day))
         except (ValueError, OverflowError) as error:
-            raise ListError(now("There is no such day.")) from error
+            raise ListError(gettext("There is no such day.")) from error
         return Q(**{lookup: datetime.combine(day, time(), UTC)})
 
     return Filter(name, label, build)

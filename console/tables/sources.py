@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.tables import cells
@@ -40,7 +40,7 @@ def state_cell(source: Source) -> SafeString:
 
 
 def kind_label(source: Source) -> str:
-    return now(KINDS[source.kind].label) if source.kind in KINDS else source.kind
+    return gettext(KINDS[source.kind].label) if source.kind in KINDS else source.kind
 
 
 def place(source: Source) -> str:
@@ -92,7 +92,7 @@ SOURCES: ListSpec[Source] = ListSpec(
 def sign_in_words(source: Source) -> str:
     """How we sign in, without the secret."""
     if source.private_key_encrypted:
-        return now("as %(user)s with a private key") % {"user": source.username}
+        return gettext("as %(user)s with a private key") % {"user": source.username}
     if source.password_encrypted:
-        return now("as %(user)s with a password") % {"user": source.username}
-    return now("as %(user)s, nothing stored") % {"user": source.username} if source.username else now("without")
+        return gettext("as %(user)s with a password") % {"user": source.username}
+    return gettext("as %(user)s, nothing stored") % {"user": source.username} if source.username else gettext("without")

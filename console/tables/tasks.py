@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.jobs import MIGRATION, format_seconds, progress_bar, seconds_taken, state_label, state_look
@@ -52,7 +52,7 @@ def progress(job: Job) -> SafeString:
         return format_html('<span class="name" title="{}">{}</span>', job.message, job.message)
     return format_html(
         '<span class="task-progress">{}<span class="tabular">{}</span></span>',
-        progress_bar(percent, _now("Progress")),
+        progress_bar(percent, gettext("Progress")),
         progress_words(job),
     )
 
@@ -62,11 +62,11 @@ def progress_words(job: Job) -> str:
     values = job.progress
     words = [format_percent(float(values["percent"]))]
     if values.get("bytes_remaining"):
-        words.append(_now("%(size)s left") % {"size": format_bytes(values["bytes_remaining"])})
+        words.append(gettext("%(size)s left") % {"size": format_bytes(values["bytes_remaining"])})
     if values.get("rate_bytes_per_s"):
         words.append(format_rate(values["rate_bytes_per_s"]))
     if values.get("dirty_rate_bytes_per_s"):
-        words.append(_now("dirty %(rate)s") % {"rate": format_rate(values["dirty_rate_bytes_per_s"])})
+        words.append(gettext("dirty %(rate)s") % {"rate": format_rate(values["dirty_rate_bytes_per_s"])})
     return ", ".join(words)
 
 
