@@ -17,15 +17,16 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 
 import msgspec
 
 from drivers.errors import Unreachable
 from drivers.isolation.child import IDLE_CLOSE_S
-from drivers.isolation.process import Child, Late, NotSent
+from drivers.isolation.process import START_LIMIT_S, Child, Late, NotSent
 from drivers.isolation.remote import RemoteSession
 from drivers.isolation.wire import OPEN
 from drivers.types import Capability, Endpoint
@@ -63,6 +64,7 @@ class SessionPool:
         self._suspects: dict[str, float] = {}  # by key: when it last hung
         self._sweeping = False
         self._draining: set[Child] = set()
+        self._undrained: set[Child] = set()  # of those: the ones whose thread could not be started yet
         self._digest_key = secrets.token_bytes(32)
         self._starter = _Starter()
         self._closed = threading.Event()
@@ -93,12 +95,11 @@ class SessionPool:
         """Take a child with a hanging call out of service; return what to raise."""
         with self._guard:
             self._suspects[key] = time.monotonic()
-            first = not child.poisoned
-            child.poisoned = True
-            if first:
+            if not child.poisoned:
+                child.poisoned = True
                 self._draining.add(child)
-        if first:
-            threading.Thread(target=self._drain, args=(child,), daemon=True, name="drain").start()
+                self._undrained.add(child)
+            self._start_draining()
         return _late(endpoint.address, deadline_s)
 
     def close(self) -> None:
@@ -132,6 +133,7 @@ class SessionPool:
         with self._guard:
             if self._closed.is_set():
                 raise Unreachable(_("The connections are closed: the program is stopping."))
+            self._start_draining()
             if key in self._suspects:
                 return self._quarantine_child(key)
             slot = int(key[:8], 16) % len(self._shared)
@@ -153,6 +155,10 @@ class SessionPool:
         self._quarantine[key] = child
         return child
 
+    def _start_draining(self) -> None:
+        """Also what an earlier call could not start a thread for."""
+        self._undrained -= {child for child in self._undrained if _start_thread("drain", self._drain, child)}
+
     def _drain(self, child: Child) -> None:
         give_up_at = time.monotonic() + DRAIN_LIMIT_S
         while not child.dead and time.monotonic() < give_up_at:
@@ -164,9 +170,7 @@ class SessionPool:
             self._draining.discard(child)
 
     def _start_sweeping(self) -> None:
-        if not self._sweeping:
-            self._sweeping = True
-            threading.Thread(target=self._sweep_now_and_then, daemon=True, name="session-sweeper").start()
+        self._sweeping = self._sweeping or _start_thread("session-sweeper", self._sweep_now_and_then)
 
     def _sweep_now_and_then(self) -> None:
         while not self._closed.wait(SWEEP_INTERVAL_S):
@@ -205,6 +209,16 @@ def _late(address: str, deadline_s: float) -> Unreachable:
     )
 
 
+def _start_thread(name: str, act: Callable[..., None], *args: object) -> bool:
+    """Whether it runs: a machine short of memory or of threads refuses one now, and grants it later."""
+    try:
+        threading.Thread(target=act, args=args, daemon=True, name=name).start()
+    except RuntimeError:
+        log.warning("The thread %s could not be started.", name)
+        return False
+    return True
+
+
 class _Starter:
     """Starts children from one thread that lives as long as the pool.
 
@@ -214,16 +228,24 @@ class _Starter:
 
     def __init__(self) -> None:
         self._wishes: queue.Queue[tuple[int, Future[Child]] | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
+        self._working = False
 
     def start(self, sessions_limit: int) -> Child:
-        """Start a child; returns before it is ready. The caller holds the pool's lock."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True, name="session-starter")
-            self._thread.start()
+        """Start a child; returns before it is ready. The caller holds the pool's lock.
+
+        Raises: Unreachable.
+        """
+        self._working = self._working or _start_thread("session-starter", self._work)
+        if not self._working:
+            raise _not_started()
         wish: Future[Child] = Future()
         self._wishes.put((sessions_limit, wish))
-        return wish.result()
+        try:
+            return wish.result(START_LIMIT_S)
+        except FutureTimeout:
+            if not wish.cancel():
+                wish.add_done_callback(_end_unwanted)
+            raise _not_started() from None
 
     def stop(self) -> None:
         self._wishes.put(None)
@@ -234,11 +256,23 @@ class _Starter:
 
     @staticmethod
     def _grant(sessions_limit: int, wish: Future[Child]) -> None:
+        if not wish.set_running_or_notify_cancel():  # whoever wished gave up
+            return
         try:
             wish.set_result(Child(sessions_limit))
         except Exception:  # no memory, no thread: whatever it is, this thread must serve the next wish
             log.exception("A helper process could not be started.")
-            wish.set_exception(Unreachable(_("A helper process for connections could not be started.")))
+            wish.set_exception(_not_started())
+
+
+def _end_unwanted(wish: Future[Child]) -> None:
+    """It came after whoever wished for it had given up."""
+    if wish.exception() is None:
+        wish.result().kill()
+
+
+def _not_started() -> Unreachable:
+    return Unreachable(_("A helper process for connections could not be started."))
 
 
 _DEFAULT = SessionPool()  # costs nothing until it is used

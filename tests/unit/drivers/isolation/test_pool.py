@@ -189,22 +189,70 @@ def test_a_source_that_answers_again_comes_back_among_the_others(
     assert len(pool.process_ids()) == 1
 
 
-def test_a_child_that_cannot_be_started_is_told_and_the_next_one_starts(
-    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refuse_a_thread(monkeypatch: pytest.MonkeyPatch, name: str) -> list[RuntimeError]:
+    """The machine starts no thread of this name, once; returns what is still to fail."""
     real, failures = threading.Thread.start, [RuntimeError("can't start new thread")]
 
     def start(thread: threading.Thread) -> None:
-        if thread.name.startswith("session-child-") and failures:
+        if thread.name.startswith(name) and failures:
             raise failures.pop()
         real(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
+    return failures
+
+
+@pytest.mark.parametrize("thread", ["session-child-", "session-starter"])
+def test_a_child_that_cannot_be_started_is_told_and_the_next_one_starts(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    failures = refuse_a_thread(monkeypatch, thread)
     with pytest.raises(Unreachable, match="could not be started"), pool.session(world.endpoint("alpha")):
         pytest.fail("opened")  # pragma: no cover
     assert failures == []
     with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session:
         assert len(session.read_states().guests) == 3
+
+
+@pytest.mark.parametrize("thread", ["drain", "session-sweeper"])
+def test_a_hanging_child_goes_also_when_a_thread_is_refused_at_first(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    failures = refuse_a_thread(monkeypatch, thread)
+    world.add_fault("alpha", at="open", do="hang", times=2)
+    children: list[int] = []
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="did not answer"):
+            pool.hold(world.endpoint("alpha"), pool._key_of(world.endpoint("alpha")), SHORT_S)
+        children += pool.process_ids()
+    with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session:
+        assert len(session.read_states().guests) == 3
+    assert failures == []
+    assert pool._sweeping
+    wait_until(lambda: len(pool.process_ids()) == 1)
+    assert children
+    assert not any(is_running(pid) for pid in children)
+
+
+def test_a_child_that_comes_too_late_is_ended(monkeypatch: pytest.MonkeyPatch, world: FakeWorld) -> None:
+    begin, ended = threading.Event(), threading.Event()
+
+    class SlowChild:
+        def __init__(self, _sessions_limit: int) -> None:
+            begin.wait(60)
+
+        def kill(self) -> None:
+            ended.set()
+
+    monkeypatch.setattr("drivers.isolation.pool.Child", SlowChild)
+    monkeypatch.setattr("drivers.isolation.pool.START_LIMIT_S", 0.05)
+    pool = SessionPool(processes=1)
+    for _ in range(2):  # one is under way, the other waits behind it
+        with pytest.raises(Unreachable, match="could not be started"), pool.session(world.endpoint("alpha")):
+            pytest.fail("opened")  # pragma: no cover
+    begin.set()
+    assert ended.wait(60)
+    pool.close()
 
 
 def test_what_a_killed_child_left_on_the_disk_is_removed(
