@@ -1,5 +1,6 @@
 """Lists: filters by query parameters, keyset paging, an address of the next page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -69,7 +70,7 @@ def _address(request: Request, cursor: str) -> str:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get(LIMIT, str(PAGE_SIZE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= LARGEST_PAGE):
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= LARGEST_PAGE:
         raise ListError(_("“limit” is a number from 1 to %(most)d.") % {"most": LARGEST_PAGE})
     return int(text)
 

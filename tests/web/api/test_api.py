@@ -340,7 +340,9 @@ class TestPaging:
         second = script.client.get(first["next"]).json()
         assert [first["results"][0]["vcpus"], second["results"][0]["vcpus"]] == [3, 2]
 
-    @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "1.5", "9" * 400, "٣"])
+    @pytest.mark.parametrize(
+        "limit", ["0", "-1", "1001", "x", "", "1.5", "9" * 400, "٣", "00010099", "000100" + "0" * 4400]
+    )
     def test_limits(self, script, limit):
         assert script.get("guests/", limit=limit).status_code == 400
 
