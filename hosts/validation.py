@@ -6,6 +6,7 @@ GUESTHOUSE_SOURCE_NETWORKS.
 """
 
 import base64
+import binascii
 import hashlib
 import ipaddress
 import re
@@ -158,9 +159,18 @@ def checked_password(text: str) -> str:
 def checked_host_key(text: str) -> str:
     """An SSH host key as `type base64`. Raises: Invalid."""
     key = " ".join(text.split()[:2])
-    if not _HOST_KEY.fullmatch(key):
+    if not _HOST_KEY.fullmatch(key) or not _decodes(key.split()[1]):
         raise Invalid(_("This is not an SSH host key, such as ssh-ed25519 AAAA…"), field="host_key")
     return key
+
+
+def _decodes(text: str) -> bool:
+    """Whether this is base64 and whole."""
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return False
+    return True
 
 
 def as_ip(text: str) -> IPAddress | None:

@@ -304,6 +304,14 @@ class TestParts:
         with pytest.raises(Invalid):
             validation.checked_host_key(key)
 
+    @pytest.mark.parametrize("missing", [1, 2, 3])
+    def test_a_host_key_cut_short(self, missing):
+        """Its characters are right, but it cannot be decoded: no page could show its fingerprint."""
+        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+        with pytest.raises(Invalid) as error:
+            validation.checked_host_key(key[:-missing])
+        assert error.value.field == "host_key"
+
 
 def private_key(form, encryption=None) -> str:
     return (
