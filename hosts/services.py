@@ -50,7 +50,7 @@ def draft_source(
     require(by, Action.SOURCES)
     draft = SourceDraft(
         name=_free_name(name),
-        datacenter_name=validation.checked_name(datacenter or DEFAULT_DATACENTER),
+        datacenter_name=validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"),
         kind="libvirt",
         transport=_page_transport(transport),
         address=validation.checked_address(address),
@@ -161,7 +161,7 @@ def add_configured_source(
     _set_credentials(source, username=parts.username, password=password, private_key=private_key)
     source.host_key = validation.checked_host_key(host_key) if host_key else ""
     with write_transaction():
-        _insert(source, validation.checked_name(datacenter or DEFAULT_DATACENTER), by=COMMAND_LINE)
+        _insert(source, validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"), by=COMMAND_LINE)
     return source, True
 
 

@@ -69,11 +69,11 @@ _SOURCE_NAME = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u20
 _HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,2000}={0,2}")
 
 
-def checked_name(text: str) -> str:
-    """A source's name. Raises: Invalid."""
+def checked_name(text: str, field: str = "name") -> str:
+    """The name of a source or datacenter; `field` is where it was typed. Raises: Invalid."""
     name = text.strip()
     if not _SOURCE_NAME.fullmatch(name):
-        raise Invalid(_("A name has 1 to 100 characters and no control characters."), field="name")
+        raise Invalid(_("A name has 1 to 100 characters and no control characters."), field=field)
     return name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
@@ -111,6 +113,12 @@ def test_parts_are_checked(boss, form):
     assert boss.post(reverse("source_add"), {**FORM, **form}).status_code == 400
     assert not SourceDraft.objects.exists()
     assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("field", ["name", "datacenter", "address", "port", "username"])
+def test_a_mistake_is_told_at_its_field(boss, field):
+    page = boss.post(reverse("source_add"), {**FORM, field: "\u202ewrong"}).content.decode()
+    assert re.findall(r'id="e-(\w+)"', page) == [field]
 
 
 @pytest.mark.parametrize("extra", ["uri", "kind", "host_key", "state", "lease_token", "created_by", "id"])
