@@ -25,9 +25,13 @@ def name_of(call: Any) -> str:
     return getattr(call.func, "id", "") if isinstance(call, ast.Call) else ""
 
 
+# What `makemessages` looks for; a function imported under another name marks nothing.
+MARKS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext"}
+
+
 def is_marked(node: Any) -> bool:
     """`_("…")`: what the collector of translations sees."""
-    return name_of(node) == "_" and isinstance(node.args[0], ast.Constant)
+    return name_of(node) in MARKS and isinstance(node.args[0], ast.Constant)
 
 
 def is_log(node: ast.AST) -> bool:
@@ -102,6 +106,45 @@ BAD = {
 @pytest.mark.parametrize(("rule", "code"), [(rule, code) for rule, codes in BAD.items() for code in codes])
 def test_each_rule_finds_what_breaks_it(rule, code):
     assert list(rule(ast.parse(code)))
+
+
+def test_no_mark_has_a_name_that_is_not_looked_for():
+    renamed = [
+        f"{path.relative_to(HOME)}:{node.lineno}"
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "django.utils.translation"
+        for name in node.names
+        if name.asname not in (None, "_")
+    ]
+    assert renamed == []
+
+
+def for_developers(tree: ast.AST) -> set[int]:
+    """The lines of what no page shows: a command's --help, and a TypeError that tells of a mistake in our code."""
+    parts = [
+        node
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "help")
+        or (isinstance(node, ast.Raise) and name_of(node.exc) == "TypeError")
+        or (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "Error")  # a system check
+    ]
+    return {line for node in parts for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+
+
+def test_what_pages_api_and_commands_say_can_be_translated():
+    """What starts and stops the console speaks English: config/ runs before Django does, and the lab beside it."""
+    apart = [HOME / name for name in ("config", "drivers", "lab")]
+    ours = [(path, tree) for path, tree in trees() if not any(path.is_relative_to(folder) for folder in apart)]
+    ours += [(path, tree) for path, tree in trees() if path.is_relative_to(HOME / "config" / "management")]
+    assert len(ours) > 100
+    found = [
+        f"{path.relative_to(HOME)}:{node.lineno}"
+        for path, tree in ours
+        for node in unmarked(tree)
+        if node.lineno not in for_developers(tree)
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("rule", [unmarked, made_up, mismatched])

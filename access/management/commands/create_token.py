@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from access.models import User
 from access.services import create_token
@@ -20,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
-            raise CommandError(f"There is no user named {options['user']!r}.")
+            raise CommandError(_("There is no user named %(name)r.") % {"name": options["user"]})
         try:
             _token, text = create_token(user=user, name=options["name"], by=COMMAND_LINE)
         except Refused as error:

@@ -5,6 +5,7 @@ import secrets
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.translation import gettext as _
 
 from access.services import ensure_admin
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         if not ensure_admin(password=password):
             return
         if given:
-            self.stdout.write(f"The user admin has the password of ${VARIABLE}.")
+            self.stdout.write(_("The user admin has the password of $%(variable)s.") % {"variable": VARIABLE})
         else:
-            self.stdout.write(f"The user admin has the password {password}")
+            # The password is the last word in every language: whoever starts us reads it there.
+            self.stdout.write(_("The user admin has the password") + f" {password}")

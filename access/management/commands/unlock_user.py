@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from access.models import User
 from access.services import unlock_user
@@ -17,8 +18,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
-            raise CommandError(f"There is no user named {options['user']!r}.")
+            raise CommandError(_("There is no user named %(name)r.") % {"name": options["user"]})
         if unlock_user(user=user):
-            self.stdout.write(f"The user {user.username} may sign in again.")
+            self.stdout.write(_("The user %(name)s may sign in again.") % {"name": user.username})
         else:
-            self.stdout.write(f"The user {user.username} was not locked out.")
+            self.stdout.write(_("The user %(name)s was not locked out.") % {"name": user.username})

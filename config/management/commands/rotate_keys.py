@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from config import data
 from core.crypto import UnreadableSecret
@@ -19,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         instance = data.load()
         if instance is None:
-            raise CommandError("There is no installation in this data directory yet.")
+            raise CommandError(_("There is no installation in this data directory yet."))
         try:
             with data.lock(instance.data_dir):
                 count = self.rotate(instance)
@@ -27,10 +28,13 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except UnreadableSecret as error:
             raise CommandError(
-                "A stored credential was encrypted with a key that is not here. Nothing was changed; put "
-                f"{instance.file} back from a backup."
+                _(
+                    "A stored credential was encrypted with a key that is not here. Nothing was changed; put %(file)s "
+                    "back from a backup."
+                )
+                % {"file": instance.file}
             ) from error
-        self.stdout.write(f"A new key is in place; credentials encrypted anew: {count}.")
+        self.stdout.write(_("A new key is in place; credentials encrypted anew: %(count)d.") % {"count": count})
 
     @staticmethod
     def rotate(instance: data.Instance) -> int:

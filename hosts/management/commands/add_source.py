@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from core.errors import Refused
 from hosts.services import add_configured_source
@@ -42,7 +43,8 @@ class Command(BaseCommand):
         except Refused as error:
             raise CommandError(error.message) from error
         if not created:
-            self.stderr.write(f"There is already a source named {source.name}; it stays as it is.")
+            told = _("There is already a source named %(name)s; it stays as it is.")
+            self.stderr.write(told % {"name": source.name})
         self.stdout.write(str(source.pk))
 
 
@@ -52,4 +54,4 @@ def _content(path: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise CommandError(f"The private key {path} cannot be read.") from error
+        raise CommandError(_("The private key %(path)s cannot be read.") % {"path": path}) from error

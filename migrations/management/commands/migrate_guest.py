@@ -10,8 +10,11 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.models import Model, QuerySet
+from django.utils.translation import gettext as _
 
+from audit.services import COMMAND_LINE
 from core.errors import Refused
+from core.units import format_bytes, format_rate
 from drivers.types import Severity
 from hosts.models import Host
 from inventory.models import Guest
@@ -19,7 +22,6 @@ from migrations.models import GuestMigration
 from migrations.services import NotPossible, submit_migration
 from operations.models import JobState
 
-BY = "command line"
 LOOK_SECONDS = 0.25
 DATABASE_SECONDS = 30.0
 LINE_SECONDS = 2.0  # how often a progress line comes where nothing overwrites it
@@ -41,10 +43,10 @@ class Command(BaseCommand):
         parser.add_argument("--wait", action="store_true", help="wait for the end; exit 0 only when it succeeded")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        guest = find_one(Guest.objects.select_related("host__source"), options["guest"], "guest")
-        host = find_one(Host.objects.select_related("source"), options["host"], "host")
+        guest = find_one(Guest.objects.select_related("host__source"), options["guest"], _("guest"))
+        host = find_one(Host.objects.select_related("source"), options["host"], _("host"))
         try:
-            migration = submit_migration(guest=guest, target_host=host, by=BY)
+            migration = submit_migration(guest=guest, target_host=host, by=COMMAND_LINE)
         except NotPossible as refusal:
             raise CommandError("\n".join(sentences(refusal))) from None
         except Refused as refusal:
@@ -59,7 +61,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.stdout.write("")
             raise CommandError(
-                "Not waiting any more. The migration goes on; cancel it on its page or through the API.",
+                _("Not waiting any more. The migration goes on; cancel it on its page or through the API."),
                 returncode=130,
             ) from None
         if migration.job.state != JobState.SUCCEEDED:
@@ -90,7 +92,7 @@ class Command(BaseCommand):
             connection.close()
             self.unread_since = self.unread_since or time.monotonic()
             if time.monotonic() - self.unread_since > DATABASE_SECONDS:
-                raise CommandError("The database does not answer. The migration goes on without it.") from None
+                raise CommandError(_("The database does not answer. The migration goes on without it.")) from None
 
 
 def find_one(rows: QuerySet[M], text: str, what: str) -> M:
@@ -104,9 +106,9 @@ def find_one(rows: QuerySet[M], text: str, what: str) -> M:
         found = []
     found = found or list(rows.filter(name=text)[:2])
     if not found:
-        raise CommandError(f"There is no {what} with the id or name {text}.")
+        raise CommandError(_("There is no %(what)s with the id or name %(name)s.") % {"what": what, "name": text})
     if len(found) > 1:
-        raise CommandError(f"Several {what}s are named {text}; give the id.")
+        raise CommandError(_("More than one %(what)s is named %(name)s; give the id.") % {"what": what, "name": text})
     return found[0]
 
 
@@ -124,7 +126,7 @@ def line_of(migration: GuestMigration) -> str:
     if progress.get("percent") is not None and job.state in {JobState.COPYING, JobState.SWITCHING}:
         parts.append(f"{progress['percent']} %")
     if progress.get("bytes_remaining") is not None and job.state == JobState.COPYING:
-        parts.append(f"{progress['bytes_remaining'] / 2**20:.0f} MiB left")
+        parts.append(_("%(size)s left") % {"size": format_bytes(progress["bytes_remaining"])})
     if progress.get("rate_bytes_per_s") and job.state == JobState.COPYING:
-        parts.append(f"{progress['rate_bytes_per_s'] / 2**20:.0f} MiB/s")
+        parts.append(format_rate(progress["rate_bytes_per_s"]))
     return ", ".join(parts)
