@@ -31,7 +31,9 @@ NOTHING_COLLECTED = 5  # pytest's exit code
 # A phase that takes longer hangs; the slowest needs a few minutes on two cores.
 PHASE_LIMIT_SECONDS = 25 * 60
 FULL_LIMIT_SECONDS = 4 * 3600
-SKIPPED_FOLDERS = {".git", ".venv", ".cache", "var", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+# What a run makes; all of it stands in .gitignore, too.
+TOOLS_FOLDERS = {".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", ".hypothesis", "test-results"}
+SKIPPED_FOLDERS = {".git", ".venv", ".cache", "var", "__pycache__"} | TOOLS_FOLDERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,12 @@ def test_every_check_runs_also_after_one_has_failed(monkeypatch):
     assert (outcome.passed, outcome.failed) == (len(run.CHECKS) - 1, 1)
 
 
+def made_by_git_ignore() -> list[str]:
+    """The folders a run makes."""
+    lines = (HOME / ".gitignore").read_text().split()
+    return [line.strip("/") for line in lines if line.endswith("/")]
+
+
 def test_a_full_run_goes_on_where_it_was_stopped(tree, monkeypatch):
     ran: list[str] = []
 
@@ -115,6 +121,9 @@ def test_a_full_run_goes_on_where_it_was_stopped(tree, monkeypatch):
     monkeypatch.setattr(run, "run_phase", pretend)
     monkeypatch.setattr(run, "run_checks", lambda: Outcome("checks", passed=1))
     assert [outcome.failed for outcome in run.run_resumable([])] == [0, 0, 1]
+    for folder in made_by_git_ignore():
+        (tree / folder).mkdir(exist_ok=True)
+        (tree / folder / "note").write_text("a run leaves such things")
     assert [outcome.failed for outcome in run.run_resumable([])] == [0, 0, 0]
     assert ran == ["first", "second", "second"]
     (tree / "changed.py").touch()
