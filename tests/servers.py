@@ -21,6 +21,8 @@ Command = Sequence[str | Path]
 DATABASE = "guesthouse"
 # Nothing here has to survive a crash of the machine.
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "wal_level=minimal", "max_wal_senders=0")
+# As an installation has it: what is committed is on disk.
+DURABLE = ("shared_buffers=512MB",)
 SIZES = ("listen_addresses=", "max_connections=200", "shared_buffers=256MB")
 
 

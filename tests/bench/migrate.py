@@ -11,14 +11,14 @@ import msgspec
 
 from config.data import HOME
 from tests.bench.results import Options, Result
-from tests.servers import private_postgresql
+from tests.servers import DURABLE, private_postgresql
 
 
 def run(_options: Options) -> Iterator[Result]:
     """The lab with SQLite, as the demo runs; the job engine on both databases."""
     yield from _child("lab", "")
     yield from _child("jobs", "")
-    with private_postgresql() as database_url:
+    with private_postgresql(DURABLE) as database_url:
         yield from _child("jobs", database_url)
 
 

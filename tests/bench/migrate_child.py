@@ -80,7 +80,7 @@ def compare(product: Product, guest: LabGuest, what: str) -> Result:
         unit="s",
         ours=round(ours, 3),
         reference=round(reference, 3),
-        ratio=round(ours / reference, 2),
+        ratio=round(reference / ours, 2),
         goal=f"ours <= {RATIO:g} x reference + {SECONDS_MORE:g} s",
         ok=ours <= RATIO * reference + SECONDS_MORE,
         note=f"virsh migrate --live --p2p, medians of {PAIRS}; ours until the task says succeeded",

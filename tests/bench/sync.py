@@ -16,10 +16,7 @@ import msgspec
 from config.data import HOME
 from config.processes import die_with_parent
 from tests.bench.results import Options, Result
-from tests.servers import private_postgresql, private_valkey
-
-# As an installation has it: what is committed is on disk.
-DURABLE = ("shared_buffers=512MB",)
+from tests.servers import DURABLE, private_postgresql, private_valkey
 
 
 def run(options: Options) -> Iterator[Result]:
