@@ -79,11 +79,19 @@ def test_networks(lab: Lab) -> None:
     assert "<forward mode='bridge'/>" in kinds["guests"]
 
 
+def vnc_greeting(guest: LabGuest) -> bytes:
+    """What the guest's screen says first (RFC 6143 section 7.1.1)."""
+    address, _, display = guest.host.virsh("vncdisplay", guest.name).strip().rpartition(":")
+    assert address == guest.host.address
+    with socket.create_connection((address, 5900 + int(display)), timeout=10) as screen:
+        return screen.recv(12)
+
+
 def test_guests_count_answer_and_show_a_screen(lab: Lab) -> None:
     for guest in lab.guests:
         assert guest.wait_heartbeat(guest.wait_heartbeat()).count > 1
         assert answers_ping(guest)
-        assert guest.host.virsh("vncdisplay", guest.name).startswith(guest.host.address)
+        assert vnc_greeting(guest).startswith(b"RFB 003.")
     assert len({guest.boot_id for guest in lab.guests}) == len(lab.guests)
 
 
