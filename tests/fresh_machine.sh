@@ -44,7 +44,8 @@ in_root() {
     mount -t tmpfs run "$root/run"; mount -t tmpfs tmp "$root/tmp"
     exec chroot "$root" env -i "$@"' _ "$root" \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PORT="$port" \
-    ${settings[@]+"${settings[@]}"} bash -c "cd /src; $1"
+    ${settings[@]+"${settings[@]}"} bash -c "cd /src; $1
+exit \$?"  # so that bash stays: the first process has to reap what others left, as an init does
 }
 
 # shellcheck disable=SC2016  # expanded in the root

@@ -12,6 +12,7 @@ from drivers.isolation import SessionPool
 from drivers.ssh import probe_host_key, probe_host_keys
 from drivers.types import MigrationPlan, Severity
 from lab.api import Lab
+from lab.processes import start_time
 from tests.contract.conftest import lab_endpoint
 from tests.contract.subjects import DEADLINE_S, soon, wait_for_end, wait_until
 from tests.contract.test_reads import settled
@@ -121,7 +122,7 @@ def test_nothing_is_left_behind(lab: Lab, server: Server) -> None:
         assert b"PRIVATE KEY" not in shown
         assert not [fd for fd in Path(f"/proc/{child}/fd").iterdir() if "memfd" in os.readlink(fd)]  # noqa: PTH115
     own.close()
-    wait_until(lambda: not Path(f"/proc/{ssh}").exists(), "the end of ssh")
+    wait_until(lambda: start_time(ssh) == 0, "the end of ssh")
 
 
 def test_a_guest_moves_between_hosts_that_know_each_other_by_ssh(
