@@ -11,7 +11,7 @@ Located = dict[str, dict[str, str]]  # host name -> guest name -> libvirt state
 
 
 def status(place: Place) -> dict[str, Any]:
-    """Everything a program needs to know of the lab; docs/lab.md lists the keys."""
+    """Everything a program needs to know of the lab, as `status --json` prints it."""
     lab = state.load(place)
     if lab is None:
         return {"name": place.name, "data": str(place.data), "state": "down", "hosts": [], "guests": []}

@@ -26,7 +26,7 @@ PACKAGES: dict[tuple[str, str], dict[str, str]] = {
 }
 ICONS = ("@tabler/icons", "3.51.0")
 SPRITE = "icons.svg"
-# Only what templates use; tests/web/test_vendor.py compares.
+# What templates use; tests/web/test_frame.py compares.
 ICON_NAMES = """
 activity affiliate alert-triangle arrow-right arrows-right-left ban bolt building check chevron-down chevron-left
 chevron-right chevron-up chevrons-left chevrons-right circle circle-check circle-x clock copy cpu database
