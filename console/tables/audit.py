@@ -31,6 +31,7 @@ from operations.models import ENDED
 AREAS = {
     "user": (_("users and sign-in"), Q(action__startswith="user.") | Q(action__startswith="token.")),
     "source": (_("sources"), Q(action__startswith="source")),
+    "host": (_("hosts"), Q(action__startswith="host.")),
     "power": (_("power"), Q(action__startswith="power.")),
     "migration": (_("migrations"), Q(action__startswith="migration.")),
     "export": (_("exports"), Q(action="list.exported")),

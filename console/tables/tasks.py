@@ -82,7 +82,11 @@ STATES = {
     "open": (_("open"), ~Q(state__in=ENDED)),
     **{one.value: (one.label, Q(state=one.value)) for one in JobState},
 }
-KINDS = {"power": (_("power"), Q(kind="power")), MIGRATION: (_("migration"), Q(kind=MIGRATION))}
+KINDS = {
+    "power": (_("power"), Q(kind="power")),
+    MIGRATION: (_("migration"), Q(kind=MIGRATION)),
+    "source_test": (_("test of a source"), Q(kind="source_test")),
+}
 
 TASKS: ListSpec[Job] = ListSpec(
     name="task",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from access.roles import Role
-from tests.factories import Inventory, make_guest
+from tests.factories import Inventory, make_guest, make_job
 from tests.web.conftest import ClientAs
 
 LISTS = ["/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"]
@@ -105,6 +105,14 @@ def test_pages_follow_each_other(client_as: ClientAs, inventory: Inventory) -> N
     assert back
     html = client_as(Role.VIEWER).get(back[1].replace("&amp;", "&")).content.decode()
     assert "101–200 of 230" in html  # noqa: RUF001 - a dash
+
+
+def test_tasks_of_every_kind_can_be_filtered_for(client_as: ClientAs, inventory: Inventory) -> None:
+    from operations import kinds
+
+    for kind in kinds._kinds:
+        job = make_job(inventory.guests[0], kind=kind)
+        assert f"/{job.pk}/" in _get(client_as, "/tasks/", q=f"kind:{kind}")
 
 
 def test_the_filter_stays_with_the_order(client_as: ClientAs, inventory: Inventory) -> None:
