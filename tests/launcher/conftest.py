@@ -136,12 +136,14 @@ def machine(tmp_path: Path) -> Machine:
 class Console:
     """`./guesthouse up` or `demo` of this working copy, with the environment the tests run in."""
 
-    def __init__(self, command: str, data: Path, venv: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, command: str, data: Path, venv: Path, *options: str, by: tuple[str, ...] = (), **environment: str
+    ) -> None:
         self.data = data
         self.lines: list[str] = []
         self._rest = b""
         self.process = subprocess.Popen(
-            [HOME / "guesthouse", command, "--port", "0", "--data", str(data), *options],
+            [*by, HOME / "guesthouse", command, "--port", "0", "--data", str(data), *options],
             env={**clean_environment(venv), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -253,8 +255,8 @@ def start_console(venv: Path) -> Iterator[Callable[..., Console]]:
     started: list[Console] = []
     with tempfile.TemporaryDirectory(prefix="gh-", dir="/tmp") as folder:
 
-        def start(command: str = "up", *options: str, data: Path | None = None, **environment: str) -> Console:
-            started.append(Console(command, data or Path(folder, "data"), venv, *options, **environment))
+        def start(command: str = "up", *options: str, data: Path | None = None, **settings: Any) -> Console:
+            started.append(Console(command, data or Path(folder, "data"), venv, *options, **settings))
             return started[-1]
 
         yield start

@@ -27,6 +27,26 @@ def test_the_first_start_shows_the_password_once_and_serves(start_console):
     assert "password" not in again.text
 
 
+# Runs a command in a network namespace that has nothing but its own loopback.
+CUT_OFF = (
+    "unshare",
+    "--net",
+    "sh",
+    "-c",
+    'ip link set lo up && ! ip route get 192.0.2.1 2>/dev/null && exec "$@"',
+    "_",
+)
+
+
+def test_a_second_start_needs_no_network(start_console):
+    first = start_console()
+    first.url()
+    assert first.stop() == 0
+    second = start_console(data=first.data, by=CUT_OFF)
+    second.url()
+    assert second.stop() == 0
+
+
 def test_a_given_password_is_not_shown(start_console):
     console = start_console(GUESTHOUSE_ADMIN_PASSWORD="sun-moon-and-7-stars")
     console.url()
