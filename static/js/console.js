@@ -171,16 +171,43 @@
     });
   }
 
+  // An act that failed says so where it was asked; what was typed stays.
+  function sayFailure(asked, sentences) {
+    $("failure")?.remove();
+    const box = Object.assign(document.createElement("div"), { id: "failure", className: "notices" });
+    const note = Object.assign(document.createElement("div"), { className: "notice notice-error" });
+    note.setAttribute("role", "alert");
+    note.append(...sentences.map((text, at) => Object.assign(document.createElement(at || sentences.length === 1 ? "div" : "strong"), { textContent: text })));
+    box.append(note);
+    (asked.closest("dialog")?.querySelector(".act-body") || $("main")).prepend(box);
+    box.scrollIntoView({ block: "nearest" });
+  }
+
+  // What our own pages of errors say; the words of a proxy's page are nobody's here, its number is.
+  function sentencesOf(xhr) {
+    const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
+    const said = [...page.querySelectorAll("#bare-main > h1, #bare-main > p:not(:has(.btn))")].map((node) => node.textContent);
+    return said.length ? said : [document.body.dataset.textFailed.replace("{status}", String(xhr.status))];
+  }
+
+  // The address an act was sent to cannot be opened as a page; one it led on to can, such as the sign-in page.
+  const isAct = ({ verb }) => verb !== "get";
+  const ledOn = (xhr, { path }) => Boolean(xhr.responseURL) && new URL(xhr.responseURL).pathname !== new URL(path, location.href).pathname;
+
   function setUpMoves() {
     document.body.addEventListener("htmx:beforeSwap", (event) => {
-      const { target, xhr } = event.detail;
+      const { target, xhr, requestConfig } = event.detail;
       if (target?.id !== "main") return;
       currentRow = "";
       if (/<main id="main"/.test(xhr.responseText)) return;
-      event.detail.shouldSwap = false; // no page of ours inside the frame: the sign-in page, or a proxy's error
-      location.assign(xhr.responseURL || location.href);
+      event.detail.shouldSwap = false; // no page of ours inside the frame: the sign-in page, an error of ours or a proxy's
+      if (isAct(requestConfig) && !ledOn(xhr, requestConfig)) sayFailure(requestConfig.elt, sentencesOf(xhr));
+      else location.assign(xhr.responseURL || location.href);
     });
-    document.body.addEventListener("htmx:sendError", () => toast(document.body.dataset.textOffline));
+    document.body.addEventListener("htmx:sendError", (event) => {
+      const { requestConfig } = event.detail, text = document.body.dataset.textOffline;
+      if (isAct(requestConfig)) sayFailure(requestConfig.elt, [text]); else toast(text);
+    });
     document.body.addEventListener("htmx:afterSettle", (event) => {
       if (event.detail.target?.id !== "main" && event.detail.elt?.id !== "main") return;
       markSection();
