@@ -16,7 +16,7 @@ from access.roles import Action
 from console.ages import host_seen_at, host_silence
 from console.areas import gauge, tabs
 from console.listing import list_response
-from console.tables.datastores import DATASTORES, datastore_rows
+from console.tables.datastores import datastore_rows, datastore_spec
 from console.tables.guests import GUESTS, guest_rows
 from console.tables.hosts import HOSTS, brand, cpu_percent, host_rows, hypervisor, load_hosts, memory_used, state_cell
 from console.tables.switches import SWITCHES, switch_rows
@@ -65,7 +65,8 @@ def _tab_list(user: Any, host: Host, tab: str) -> tuple[Any, Any, str] | None:
         return GUESTS, guest_rows(user=user).filter(host=host), f"guests host:{host.pk} loads"
     if tab == "datastores":
         seen = _mounts(user, host).values("datastore")
-        return DATASTORES, datastore_rows(user=user).filter(pk__in=seen), f"datastores host:{host.pk}"
+        rows = datastore_rows(user=user).filter(pk__in=seen)
+        return datastore_spec(user=user), rows, f"datastores host:{host.pk}"
     if tab == "switches":
         return SWITCHES, switch_rows(user=user).filter(host=host), f"switches host:{host.pk}"
     if tab == "tasks":

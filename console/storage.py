@@ -17,8 +17,8 @@ from console.ages import datastore_seen_at, datastore_silence, host_silence
 from console.areas import gauge, tabs
 from console.listing import list_response
 from console.tables.datastores import (
-    DATASTORES,
     datastore_rows,
+    datastore_spec,
     state_cell,
     storage_class,
     technology,
@@ -40,8 +40,8 @@ def datastore_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No datastores yet."),
         "empty_hint": _("They appear as soon as a source is read."),
     }
-    rows = datastore_rows(user=request.user)
-    return list_response(request, DATASTORES, rows, context=context, live="datastores hosts sources loads")
+    spec, rows = datastore_spec(user=request.user), datastore_rows(user=request.user)
+    return list_response(request, spec, rows, context=context, live="datastores hosts sources loads")
 
 
 @require_safe

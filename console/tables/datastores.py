@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from access.roles import Action
 from console.ages import datastore_seen_at, datastore_silence
 from console.tables import cells
-from core.lists import Column, ListSpec, Text, choice_filter, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import (
+    Column,
+    Filter,
+    ListSpec,
+    Text,
+    choice_filter,
+    exact_filter,
+    export_column,
+    mapped_filter,
+    text_filter,
+)
 from core.models import by_name
 from storage import selectors
-from storage.models import Datastore
+from storage.models import Datastore, DatastoreMount
 
 TECHNOLOGIES: dict[str, Text] = {
     "local": _("local"),
@@ -76,7 +88,7 @@ _STATES = {
     "missing": (_("missing"), Q(missing_since__isnull=False)),
 }
 
-DATASTORES: ListSpec[Datastore] = ListSpec(
+_DATASTORES: ListSpec[Datastore] = ListSpec(
     name="datastore",
     label=_("Datastores"),
     columns=(
@@ -134,9 +146,18 @@ DATASTORES: ListSpec[Datastore] = ListSpec(
         choice_filter("class", _("Class"), "storage_class", list(CLASSES.items())),
         mapped_filter("shared", _("Shared"), {"yes": (_("yes"), Q(shared=True)), "no": (_("no"), Q(shared=False))}),
         text_filter("name", _("Name"), "name"),
-        exact_filter("host", _("Host"), "mounts__host__name"),
         exact_filter("datacenter", _("Datacenter"), "datacenter__name"),
     ),
     free_text=("name", "path", "source"),
     prepare=link_datastores,
 )
+
+
+def datastore_spec(*, user: Any) -> ListSpec[Datastore]:
+    """The list for this user: a host finds the datastores that it sees now, each of them once."""
+    mounts = DatastoreMount.objects.restrict(user, Action.VIEW).filter(missing_since=None)
+
+    def on_host(name: str) -> Q:
+        return Q(pk__in=mounts.filter(host__name__iexact=name).values("datastore"))
+
+    return replace(_DATASTORES, filters=(*_DATASTORES.filters, Filter("host", _("Host"), on_host)))

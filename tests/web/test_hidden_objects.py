@@ -146,6 +146,13 @@ def test_the_hidden_are_not_named(viewer: Client, estate: Estate, monkeypatch: p
     assert [name for name in HIDDEN if name in text] == []
 
 
+def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/datastores/?q=host:hidden-host&export=csv"
+    assert "shared" in read(viewer, estate, path)
+    hide(estate, monkeypatch)
+    assert "shared" not in read(viewer, estate, path)
+
+
 @pytest.mark.parametrize(
     "path",
     [

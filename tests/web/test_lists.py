@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from access.roles import Role
+from storage.models import DatastoreMount
 from tests.factories import Inventory, make_guest, make_job
 from tests.web.conftest import ClientAs
 
@@ -140,6 +143,24 @@ def test_a_guest_with_two_disks_on_a_datastore_is_one_row(client_as: ClientAs, i
     add_disk(guest, inventory.shared)
     add_disk(guest, inventory.shared)
     assert _rows(_get(client_as, f"/datastores/{inventory.shared.pk}/guests/")).count("two-disks") == 1
+
+
+def test_a_datastore_that_several_hosts_see_is_found_by_each_and_once(
+    client_as: ClientAs, inventory: Inventory
+) -> None:
+    first, second, third = inventory.hosts
+    mount = DatastoreMount.objects.get(datastore=inventory.shared, host=first)
+    DatastoreMount.objects.create(
+        datastore=inventory.shared, host=first, ref="again", name="again", active=True, evidence_at=mount.evidence_at
+    )
+    words = f"shared host:{first.name} host:{second.name.upper()}"
+    listing = client_as(Role.OPERATOR).get("/datastores/", {"q": words}).context["list"]
+    assert [row.id for row in listing.rows] == [str(inventory.shared.pk)]
+    assert listing.total == 1
+    exported: Any = client_as(Role.OPERATOR).get("/datastores/", {"q": words, "export": "csv"})
+    assert len(b"".join(exported.streaming_content).splitlines()) == 2
+    DatastoreMount.objects.filter(host=third).update(missing_since=timezone.now())
+    assert client_as(Role.OPERATOR).get("/datastores/", {"q": f"host:{third.name}"}).context["list"].total == 0
 
 
 def test_a_datastore_of_one_host_names_it(client_as: ClientAs, inventory: Inventory) -> None:
