@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from core.ids import new_id
 from drivers.types import GuestFact
-from inventory.resolve import Verdict, Word, judge
+from inventory.resolve import UNKNOWN, Verdict, Word, judge
 
 
 @dataclass(slots=True, eq=False)
@@ -236,18 +236,28 @@ def _attach(main: GuestRow, words: Iterable[PlacementWord], verdict: Verdict) ->
 
 
 def _place_main(group: Group, main: GuestRow, verdict: Verdict, read_at: datetime) -> None:
-    if isinstance(verdict.winner, PlacementWord):
-        _show(group, main, verdict.winner)
-    elif main.missing_since is None:
+    winner = verdict.winner
+    if isinstance(winner, PlacementWord) and not _is_suspicion(main, winner):
+        _show(group, main, winner)
+        return
+    if winner is not None and winner.askable:
+        group.ask.add(winner.source_id)
+    if main.missing_since is None:
         main.missing_since = read_at
         main.evidence_at = max(main.evidence_at, read_at)
         if main.state == "running":
             group.lost_at = read_at
 
 
+def _is_suspicion(main: GuestRow, word: PlacementWord) -> bool:
+    """Whether this host may have the guest, and does not say so: that is no place to show."""
+    elsewhere = (word.host_id, word.ref) != (main.host_id, main.ref)
+    return elsewhere and word.state == UNKNOWN and word.fact is None and not main.new
+
+
 def _show(group: Group, row: GuestRow, word: PlacementWord) -> None:
     """Let the row stand where this word says, with its content if that was read just now."""
-    if word.state == "unknown" and word.fact is None and not row.new:
+    if word.state == UNKNOWN and word.fact is None and not row.new:
         group.ask.add(word.source_id)  # the quick poll missed it: the last known state stays until a full read
         return
     row.host_id, row.ref = word.host_id, word.ref

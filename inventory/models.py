@@ -89,7 +89,8 @@ class Placement(Row):
     """One host's word about one guest: defined or running there.
 
     `contested`: it says "running" while the guest's row stands on another host. `claimed_at` is when that claim was
-    first heard; none while it is an old word, from before the guest ran elsewhere.
+    first heard; none while it is an old word, from before the guest ran elsewhere. `unknown` says that the host may
+    have the guest: a quick read missed it, or a move ended unclear; its next complete read tells.
     """
 
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="placements")

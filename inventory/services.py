@@ -54,6 +54,23 @@ def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, eviden
             after_commit(hurry, set(sources))
 
 
+def suspect_guest(*, guest: Guest, host: Host, ref: str, evidence_at: datetime) -> None:
+    """Write down that a host may have the guest, as a job that did not learn it at `evidence_at` leaves it.
+
+    Who starts the guest asks that host first. A word of the host that is there already says as much and stays; the
+    host's next complete read confirms or removes this one.
+
+    Transaction: joins the caller's, which also writes the job's end.
+    """
+    with write_transaction():
+        row = Guest.objects.select_for_update().get(pk=guest.pk)
+        if Placement.objects.filter(guest=row, host=host).exists():
+            return
+        said = {"guest": row, "state": GuestState.UNKNOWN.value, "evidence_at": evidence_at}
+        Placement.objects.get_or_create(host=host, ref=ref, defaults=said)
+        publish(Change("guest", str(row.pk)))
+
+
 def _leave(row: Guest, evidence_at: datetime) -> None:
     """Forget what other hosts said before the move, and plug the NICs in where the guest is now."""
     row.placed_at = evidence_at

@@ -24,7 +24,8 @@ from hosts.models import Host
 from hosts.sessions import open_session
 from hosts.validation import resolve_endpoint
 from hosts.words import sentence, sentence_of, translated
-from inventory.services import place_guest
+from inventory.models import Guest
+from inventory.services import place_guest, suspect_guest
 from migrations import planner
 from migrations.models import GuestMigration
 from migrations.outcome import End, Sight, Verdict, Word, end_of, judge
@@ -422,19 +423,30 @@ class Attempt:
             log.info("The stamp of %s stays in the guest: %s", self.migration.pk, error.message)
 
     def place(self, verdict: Verdict, here: Sight, there: Sight, asked_at: Any) -> None:
-        if verdict is Verdict.UNCLEAR or self.migration.guest is None:
-            return  # the next readings of both hosts tell
+        guest = self.migration.guest
+        if guest is None:
+            return
+        if verdict is Verdict.UNCLEAR:
+            self.suspect(guest, here, there, asked_at)
+            return
         source, target = self.hosts()
         moved = verdict is Verdict.MOVED
         sighting = there.sighting if moved else here.sighting
         assert sighting is not None  # noqa: S101 - a clear verdict names a host that sighted it
         place_guest(
-            guest=self.migration.guest,
+            guest=guest,
             host=target if moved else source,
             ref=sighting.ref,
             state=sighting.state,
             evidence_at=asked_at,
         )
+
+    def suspect(self, guest: Guest, here: Sight, there: Sight, asked_at: Any) -> None:
+        """Have every host that did not deny the guest asked before anybody starts it; the next readings tell more."""
+        for host, sight in zip(self.hosts(), (here, there), strict=True):
+            if sight.word is not Word.ABSENT:
+                ref = sight.sighting.ref if sight.sighting else guest.ref
+                suspect_guest(guest=guest, host=host, ref=ref, evidence_at=asked_at)
 
     def write_end(self, end: End) -> None:
         progress = dict(self.handle.job.progress)

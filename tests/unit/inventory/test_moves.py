@@ -16,7 +16,7 @@ from drivers.types import GuestState
 from hosts.models import Host, Source, SourceState
 from inventory import store
 from inventory.models import Guest, Nic, Placement
-from inventory.services import place_guest
+from inventory.services import place_guest, suspect_guest
 from inventory.sync import apply_snapshot, apply_states
 from operations.models import Job, JobState
 from tests.facts import at, guest_fact, host_fact, make_source, snapshot, state_fact, states, switch_fact, uuid_of
@@ -158,6 +158,70 @@ def test_states_alone_tell_a_move(fleet: Fleet) -> None:
     assert where() == "alpha"
     apply_states(fleet.sources["alpha"], states(4), 0)
     assert (where(), Guest.objects.get().state) == ("beta", "running")
+
+
+def suspect(name: str, seconds: float) -> None:
+    guest = Guest.objects.get()
+    suspect_guest(guest=guest, host=Host.objects.get(name=name), ref=guest.ref, evidence_at=at(seconds))
+
+
+def shown() -> tuple[str, str, bool, str]:
+    guest = Guest.objects.select_related("host").get()
+    return guest.host.name, guest.state, guest.missing_since is not None, guest.conflict
+
+
+def test_a_suspicion_changes_nothing_that_is_shown(fleet: Fleet) -> None:
+    """A host that may have the guest since a move went wrong."""
+    fleet.read("alpha", 1, RUNNING)
+    suspect("beta", 2)
+    fleet.read("alpha", 3, OFF)
+    assert shown() == ("alpha", "off", False, "")
+    apply_states(fleet.sources["alpha"], states(4, state_fact(host="alpha")), 0)
+    assert shown() == ("alpha", "running", False, "")
+    assert Placement.objects.get(host__name="beta").state == "unknown"
+
+
+def test_a_suspicion_overwrites_no_word(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    fleet.read("beta", 2, OFF)
+    suspect("beta", 3)
+    suspect("alpha", 3)
+    assert dict(Placement.objects.values_list("host__name", "state")) == {"alpha": "running", "beta": "off"}
+
+
+def test_a_suspicion_ends_with_the_next_complete_read(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    suspect("beta", 5)
+    fleet.read("beta", 4)
+    assert Placement.objects.count() == 2, "that read began before"
+    assert apply_states(fleet.sources["beta"], states(6), 0).mismatch, "a full read is asked for"
+    assert Placement.objects.count() == 2
+    fleet.read("beta", 7, complete=False)
+    assert Placement.objects.count() == 2
+    fleet.read("beta", 8)
+    assert Placement.objects.get().host.name == "alpha"
+    assert shown() == ("alpha", "running", False, "")
+
+
+def test_a_suspicion_that_was_right_is_confirmed(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    suspect("beta", 2)
+    fleet.read("alpha", 3, OFF)
+    fleet.read("beta", 4, RUNNING)
+    assert shown() == ("beta", "running", False, "")
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_suspicion_is_no_place(fleet: Fleet, confirmed: bool) -> None:
+    """The host where the guest stands denies it, and the other one is silent: it is missing, as without suspicion."""
+    fleet.read("alpha", 1, RUNNING)
+    suspect("beta", 2)
+    fleet.read("alpha", 3)
+    assert shown() == ("alpha", "running", True, "")
+    assert fleet.due() == {"beta"}, "is asked whether it has it"
+    fleet.read("beta", 4, *([RUNNING] if confirmed else []))
+    assert shown() == (("beta", "running", False, "") if confirmed else ("alpha", "running", True, ""))
+    assert Placement.objects.count() == confirmed
 
 
 @pytest.mark.parametrize("state", [JobState.COPYING, JobState.SWITCHING, JobState.CANCELLING])

@@ -11,7 +11,10 @@ import pytest
 from drivers.fake.moves import start_move
 from drivers.types import GuestState
 from hosts.models import SourceState
+from inventory import power_runner
 from inventory.models import Guest
+from inventory.power import submit_power
+from inventory.sync import apply_snapshot
 from migrations import runner
 from migrations.models import GuestMigration
 from migrations.services import submit_migration
@@ -135,6 +138,69 @@ def test_a_target_that_stays_silent_needs_a_person(fleet: Fleet) -> None:
     assert job.state == "needs_attention"
     assert "beta does not answer" in job.message
     assert fleet.world.running_on(guest.uuid) == ("alpha",)
+
+
+def be_silent(fleet: Fleet, host: str, *, silent: bool = True) -> None:
+    with fleet.world.open() as state:
+        state.hosts[host].down_until = time.time() + 3600 if silent else 0.0
+
+
+def read(fleet: Fleet, host: str) -> None:
+    """One full read of a host, applied."""
+    source = fleet.hosts[host].source
+    with open_here(source) as session:
+        apply_snapshot(source, session.snapshot(), source.lease_token)
+
+
+def turn_off(fleet: Fleet, guest: Guest) -> None:
+    with fleet.world.open() as state:
+        lost = state.hosts["alpha"].guests[guest.uuid]
+        lost.state, lost.state_reason = GuestState.OFF, ""
+
+
+@pytest.fixture
+def moved_or_off(fleet: Fleet, monkeypatch: Any) -> Guest:
+    """A guest whose move nobody saw the end of: the source has it powered off, the target fell silent."""
+    guest = fleet.guest("alpha")
+
+    def lose() -> None:
+        turn_off(fleet, guest)
+        be_silent(fleet, "beta")
+
+    at_call(monkeypatch, "start_migration", lose)
+    monkeypatch.setattr(power_runner.PowerRun.__init__, "__defaults__", (open_here,))
+    job = migrate(fleet, guest)
+    assert (job.state, "has it powered off; beta does not answer" in job.message) == ("needs_attention", True)
+    read(fleet, "alpha")
+    guest.refresh_from_db()
+    assert (guest.host.name, guest.state, guest.missing_since, guest.conflict) == ("alpha", "off", None, "")
+    return guest
+
+
+def test_a_guest_that_may_run_on_a_silent_target_is_not_started(fleet: Fleet, moved_or_off: Guest) -> None:
+    job = go(submit_power(guest=moved_or_off, action="start", by="test"))
+    assert job.state == "failed", job.message
+    assert job.message.startswith("beta may have this guest and cannot be asked; starting it here could run it twice")
+    assert fleet.world.guests("alpha")[moved_or_off.uuid].state is GuestState.OFF
+
+
+def test_it_is_started_when_the_target_says_that_it_has_it_not(fleet: Fleet, moved_or_off: Guest) -> None:
+    be_silent(fleet, "beta", silent=False)
+    read(fleet, "beta")
+    assert [word.host.name for word in moved_or_off.placements.all()] == ["alpha"]
+    be_silent(fleet, "beta")  # it has said so
+    job = go(submit_power(guest=moved_or_off, action="start", by="test"))
+    assert (job.state, fleet.world.running_on(moved_or_off.uuid)) == ("succeeded", ("alpha",)), job.message
+
+
+def test_it_is_shown_where_it_runs_as_soon_as_the_target_says_so(fleet: Fleet, moved_or_off: Guest) -> None:
+    be_silent(fleet, "beta", silent=False)
+    arrived = fleet.world.guests("alpha")[moved_or_off.uuid]
+    arrived.state = GuestState.RUNNING
+    fleet.world.add_guest("beta", arrived)
+    read(fleet, "beta")
+    moved_or_off.refresh_from_db()
+    assert (moved_or_off.host.name, moved_or_off.state, moved_or_off.conflict) == ("beta", "running", "")
 
 
 def test_a_start_that_does_not_answer_is_looked_at_not_repeated(fleet: Fleet) -> None:
