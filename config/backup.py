@@ -87,6 +87,7 @@ def write_backup(file: Path) -> str:
         staged.replace(file)
     finally:
         staged.unlink(missing_ok=True)
+    note_act("installation.backed_up", file, instance.data_dir)
     return f"{file} holds this installation: its database and its keys. Keep it where only you can read it."
 
 
@@ -198,6 +199,22 @@ def known_schema() -> set[str]:
     return {f"{app}.{name}" for app, name in MigrationLoader(None, ignore_no_migrations=True).disk_migrations}
 
 
+NOTE = """
+import sys, django
+django.setup()
+from audit.services import COMMAND_LINE, record
+record(action=sys.argv[1], by=COMMAND_LINE, target_kind="installation", target_name=sys.argv[2])
+"""
+
+
+def note_act(action: str, file: Path, directory: Path) -> None:
+    """A row in the audit log, by a process of its own: this one's settings may be those of an unpacked backup."""
+    environment = {**os.environ, "GUESTHOUSE_DATA": str(directory), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    command = [sys.executable, "-c", NOTE, action, file.name]
+    if subprocess.run(command, cwd=data.HOME, env=environment, capture_output=True, check=False).returncode:
+        print("guesthouse: This could not be written into the audit log.", file=sys.stderr)
+
+
 def _set_up_django() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     import django
@@ -221,6 +238,7 @@ def restore(file: Path, *, force: bool) -> str:
         manifest = unpack(file, Path(folder))
         _check_unpacked(Path(folder), manifest)
         put_back(Path(folder), directory, manifest["database"], force=force)
+        note_act("installation.restored", file, directory)
     return f"{directory} holds the installation of {manifest['written_at']} again; start it as usual."
 
 

@@ -35,6 +35,7 @@ AREAS = {
     "power": (_("power"), Q(action__startswith="power.")),
     "migration": (_("migrations"), Q(action__startswith="migration.")),
     "export": (_("exports"), Q(action="list.exported")),
+    "installation": (_("backup and restore"), Q(action__startswith="installation.")),
 }
 # What the program writes down, by its stable name; tasks are named by their kind and state below.
 ACTS: dict[str, Text] = {
@@ -66,6 +67,8 @@ ACTS: dict[str, Text] = {
     "host.maintenance_entered": _("maintenance entered"),
     "host.maintenance_left": _("maintenance left"),
     "list.exported": _("list exported"),
+    "installation.backed_up": _("installation backed up"),
+    "installation.restored": _("installation restored"),
 }
 TASKS: dict[str, Text] = {"power": _("power"), "migration": _("migration"), "source_test": _("test of a source")}
 TASK_ACTS: dict[str, Text] = {
@@ -80,6 +83,7 @@ TARGETS: dict[str, Text] = {
     "host": _("host"),
     "guest": _("guest"),
     "list": _("list"),
+    "installation": _("installation"),
 }
 
 

@@ -50,6 +50,12 @@ def users(folder: Path) -> list[str]:
         return [row[0] for row in connection.execute("select username from access_user order by username")]
 
 
+def acts(folder: Path) -> list[tuple[str, str, str]]:
+    with closing(sqlite3.connect(folder / "guesthouse.sqlite3")) as connection:
+        query = "select action, actor_name, target_name from audit_auditrow where target_kind = 'installation'"
+        return connection.execute(query).fetchall()
+
+
 def rename_admin(folder: Path, name: str) -> None:
     with closing(sqlite3.connect(folder / "guesthouse.sqlite3")) as connection, connection:
         connection.execute("update access_user set username = ?", (name,))
@@ -62,6 +68,8 @@ def test_what_was_saved_comes_back(launch, installation, tmp_path):
     done = launch("restore", file, "--data", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert users(tmp_path / "new") == ["admin"]
+    assert acts(installation) == [("installation.backed_up", "command line", "copy.backup")]
+    assert acts(tmp_path / "new") == [("installation.restored", "command line", "copy.backup")]
     kept = data.load(installation)
     assert kept
     assert data.load(tmp_path / "new") == replace(kept, data_dir=tmp_path / "new")

@@ -188,7 +188,7 @@ def test_no_page_has_plain_words(path: Path):
 
 def test_every_act_has_words():
     """What is written into the audit log by name; tasks are named by their kind and state."""
-    named = re.compile(r"(user|token|source|source_draft|host|list)\.[a-z_]+")
+    named = re.compile(r"(user|token|source|source_draft|host|list|installation)\.[a-z_]+")
     written = {
         node.value
         for path, tree in trees()
