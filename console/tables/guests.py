@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import FloatField, OuterRef, QuerySet, Subquery, Value
+from django.db.models import FloatField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from console.ages import guest_silence
 from console.tables import cells
-from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, number_filter, text_filter
+from core.lists import Column, ListSpec, Text, exact_filter, export_column, mapped_filter, number_filter, text_filter
 from core.models import by_name
 from inventory import selectors
 from inventory.models import Guest, GuestState
@@ -56,6 +56,11 @@ def state_cell(guest: Guest) -> SafeString:
 def _state_value(guest: Guest) -> str:
     return "missing" if guest.missing_since else guest.state
 
+
+_STATES: dict[str, tuple[Text, Q]] = {
+    **{one.value: (one.label, Q(state=one.value, missing_since=None)) for one in GuestState},
+    "missing": (_("missing"), Q(missing_since__isnull=False)),
+}
 
 # Load is kept apart from guests, so that reading it does not touch them; a list sorted by it looks each one up.
 _CPU = Coalesce(
@@ -110,7 +115,7 @@ GUESTS: ListSpec[Guest] = ListSpec(
         export_column("id", _("Id"), lambda g: str(g.pk)),
     ),
     filters=(
-        choice_filter("state", _("State"), "state", GuestState.choices),
+        mapped_filter("state", _("State"), _STATES),
         text_filter("name", _("Name"), "name"),
         exact_filter("host", _("Host"), "host__name"),
         exact_filter("source", _("Source"), "host__source__name"),

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from access.roles import Role
+from inventory.models import GuestState
 from storage.models import DatastoreMount
 from tests.factories import Inventory, make_guest, make_job
 from tests.web.conftest import ClientAs
@@ -108,6 +109,22 @@ def test_pages_follow_each_other(client_as: ClientAs, inventory: Inventory) -> N
     assert back
     html = client_as(Role.VIEWER).get(back[1].replace("&amp;", "&")).content.decode()
     assert "101–200 of 230" in html  # noqa: RUF001 - a dash
+
+
+def test_a_missing_guest_is_missing_whatever_it_did_before(client_as: ClientAs, inventory: Inventory) -> None:
+    make_guest("gone", inventory.hosts[0], state="running", missing_since=timezone.now())
+    assert "gone" not in _rows(_get(client_as, "/guests/", q="state:running"))
+    assert _rows(_get(client_as, "/guests/", q="state:missing"))[:1] == ["gone"]
+    assert "gone" in _rows(_get(client_as, "/guests/", q="state:running state:missing"))
+
+
+def test_the_overview_counts_what_the_list_it_leads_to_holds(client_as: ClientAs, inventory: Inventory) -> None:
+    for state in GuestState:
+        make_guest(f"gone-{state}", inventory.hosts[0], state=state, missing_since=timezone.now())
+    states = client_as(Role.VIEWER).get("/").context["guest_states"]
+    assert states
+    for one in states:
+        assert client_as(Role.VIEWER).get(one["url"]).context["list"].total == one["number"]
 
 
 def test_tasks_of_every_kind_can_be_filtered_for(client_as: ClientAs, inventory: Inventory) -> None:
