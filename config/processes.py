@@ -204,7 +204,10 @@ def adopt_orphans() -> None:
 
 def children_of(pid: int) -> list[int]:
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+    tasks: list[Path] = []
+    with contextlib.suppress(OSError):  # it ended, or the machine has no file left to open: then at the next turn
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    for task in tasks:
         with contextlib.suppress(OSError):
             found += [int(child) for child in (task / "children").read_text().split()]
     return found

@@ -16,6 +16,7 @@ import selectors
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -438,7 +439,7 @@ class Supervisor:
             if name != awaited:
                 self._plan_restart(name)
         for name in [name for name, (when, _) in self.due.items() if when <= time.monotonic()]:
-            self.launch(self.due.pop(name)[1])
+            self._restart(*self.due.pop(name))
 
     def _read_output(self, seconds: float) -> None:
         for key, _ in self.selector.select(seconds):
@@ -458,6 +459,18 @@ class Supervisor:
         delay = self.back_offs.setdefault(name, BackOff()).next(ran_well=child.ran_well)
         self.due[name] = (time.monotonic() + delay, child.program)
         say(f"  {name} {child.describe_end()}; it starts again in {delay:.0f} s. See {self.log_of(name)}.")
+
+    def _restart(self, _when: float, program: Program) -> None:
+        """A machine short of memory, processes or files starts it later; the others go on."""
+        try:
+            self.launch(program)
+        except (OSError, subprocess.SubprocessError) as error:
+            if program.name in self.children:  # it was started, but cannot be watched
+                self._forget(program.name)
+            delay = self.back_offs.setdefault(program.name, BackOff()).next(ran_well=False)
+            reason = getattr(error, "strerror", None) or error
+            self.due[program.name] = (time.monotonic() + delay, program)
+            say(f"  {program.name} could not be started ({reason}); it is tried again in {delay:.0f} s.")
 
     def _forget(self, name: str) -> Child:
         child = self.children.pop(name)

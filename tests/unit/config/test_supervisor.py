@@ -1,10 +1,17 @@
 """What the supervisor decides before and while it starts processes."""
 
+import errno
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from config import supervisor
+from config import data, processes, supervisor
+from config.processes import Program
 
 
 def test_the_defaults_serve_the_loopback():
@@ -88,3 +95,48 @@ def test_the_systems_valkey_serves_where_the_packaged_one_does_not_run(monkeypat
     server = tmp_path / "redis-server"
     server.touch(0o755)
     assert supervisor.valkey_binary() == str(server)
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch) -> Iterator[supervisor.Supervisor]:
+    """A supervisor without programs."""
+    monkeypatch.delenv("GUESTHOUSE_ADMIN_PASSWORD", raising=False)
+    instance = data.load_or_create(tmp_path)
+    data.make_folders(instance)
+    with supervisor.listen_address("127.0.0.1", 0) as taken, data.lock(tmp_path) as lock:
+        running = supervisor.Supervisor(supervisor.parse_options(["up"]), instance, lock, taken)
+        yield running
+        running.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        (subprocess.SubprocessError("Exception occurred in preexec_fn."), "preexec_fn"),
+    ],
+)
+def test_a_program_that_cannot_be_started_again_stops_no_other(running, monkeypatch, capsys, error, reason):
+    """A machine out of memory, processes or files: it is tried again, less and less often."""
+    failures, real = [error, error], processes.start
+
+    def start(*args: Any, **options: Any) -> processes.Child:
+        if failures:
+            raise failures.pop()
+        return real(*args, **options)
+
+    monkeypatch.setattr(processes, "start", start)
+    program = Program(name="beat", command=(sys.executable, "-c", "input()"))
+    running.due["beat"] = (0.0, program)
+    for delay in (1, 2):
+        running.tick(0)
+        assert "beat" not in running.children
+        assert running.due["beat"][0] > time.monotonic()
+        said = capsys.readouterr().out
+        assert reason in said
+        assert f"tried again in {delay} s" in said
+        running.due["beat"] = (0.0, program)
+    running.tick(0)
+    assert "beat" in running.children
+    assert not running.due
