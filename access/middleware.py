@@ -1,14 +1,18 @@
-"""How long a session lasts, and what it may do before its password is changed."""
+"""Who must sign in first, how long a session lasts, and what it may do before its password is changed."""
 
 import time
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from django.contrib.auth import logout
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from access.models import User
@@ -32,6 +36,24 @@ def is_expired(session: SessionBase) -> bool:
 def start_clock(request: HttpRequest, **kwargs: Any) -> None:
     """Remember when this session began; called at each sign-in."""
     request.session[STARTED] = request.session[SEEN] = int(time.time())
+
+
+class SignInRequiredMiddleware(LoginRequiredMiddleware):
+    """Leads back to a page after the sign-in: what a button sends is not done later, and its address is no page."""
+
+    def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponseRedirect:
+        if request.method in ("GET", "HEAD"):
+            return super().handle_no_permission(request, view_func)
+        return redirect_to_login(_page_shown(request), resolve_url(self.get_login_url(view_func)))
+
+
+def _page_shown(request: HttpRequest) -> str:
+    """The page of ours with the button, as far as the browser says."""
+    for said in (request.headers.get("HX-Current-URL"), request.headers.get("Referer")):
+        if said and url_has_allowed_host_and_scheme(said, {request.get_host()}, require_https=request.is_secure()):
+            url = urlsplit(said)
+            return urlunsplit(("", "", url.path or "/", url.query, ""))
+    return reverse("home")
 
 
 class SessionMiddleware(MiddlewareMixin):

@@ -70,7 +70,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "access.middleware.SignInRequiredMiddleware",
     "audit.middleware.RequestIdMiddleware",
     "access.middleware.SessionMiddleware",
     "console.frame.FrameMiddleware",

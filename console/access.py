@@ -57,8 +57,10 @@ def _safe_next(request: HttpRequest) -> str:
     return wanted if safe and wanted.startswith("/") else reverse("home")
 
 
+@login_not_required
 @require_POST
 def sign_out_page(request: HttpRequest) -> HttpResponseBase:
+    """End the session, if it has not ended by itself."""
     sign_out(request)
     return redirect("login")
 
@@ -188,9 +190,10 @@ def user_role(request: HttpRequest, user_id: UUID) -> HttpResponseBase:
     try:
         changed = services.set_role(user=user, role=role, by=request.user)
     except Refused as error:
-        return _user_page(request, user, error)
-    sentence = _("%(user)s is %(role)s from now on.")
-    messages.success(request, sentence % {"user": user.username, "role": Role(changed.role).label})
+        messages.error(request, error.message)
+    else:
+        sentence = _("%(user)s is %(role)s from now on.")
+        messages.success(request, sentence % {"user": user.username, "role": Role(changed.role).label})
     return redirect("user_page", user.pk)
 
 

@@ -65,7 +65,7 @@ VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
 ROUTES = [
     page("healthz", EVERYBODY),
     page("login", EVERYBODY, EVERYBODY),
-    page("logout", None, SIGNED_IN),
+    page("logout", None, EVERYBODY),
     page("account_password", SIGNED_IN, SIGNED_IN),
     page("account_tokens", SIGNED_IN, SIGNED_IN),
     page("token_revoke", None, SIGNED_IN, token_id="own_token"),

@@ -15,6 +15,8 @@ from access.models import ApiToken, User
 from access.roles import Role
 from audit.models import AuditRow
 from tests.factories import PASSWORD, make_user
+from tests.web.routes import ROUTES, Route
+from tests.web.test_access_routes import World
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +120,12 @@ class TestSignOut:
         assert old.get(reverse("host_list")).status_code == 302
         assert AuditRow.objects.filter(action="user.signed_out", actor_name="boss").exists()
 
+    def test_twice_is_as_good_as_once(self):
+        client = signed_in()
+        for _number in range(2):
+            assert client.post(reverse("logout"))["Location"] == reverse("login")
+        assert AuditRow.objects.filter(action="user.signed_out").count() == 1
+
     def test_a_link_does_not(self):
         client = signed_in()
         assert client.get(reverse("logout")).status_code == 405
@@ -156,6 +164,44 @@ class TestSessionAge:
         del session[STARTED]
         session.save()
         assert client.get(reverse("host_list")).status_code == 302
+
+
+ONLY_POSTED = [route for route in ROUTES if route.get is None and not route.is_api]
+
+
+class TestPressedAfterTheSessionEnded:
+    """Nothing is done; after the sign-in the page with the button is shown again, never the button's own address."""
+
+    def _sign_in_again(self, address: str, headers: dict[str, str]) -> Any:
+        client = Client()
+        asked: Any = client.post(address, headers=headers, follow=True)
+        return client.post(
+            reverse("login"), {"username": "boss", "password": PASSWORD, "next": asked.context["next"]}, follow=True
+        )
+
+    @pytest.mark.parametrize("headers", [{}, {"Referer": "http://testserver/hosts/"}])
+    @pytest.mark.parametrize("route", ONLY_POSTED, ids=[route.name for route in ONLY_POSTED])
+    def test_each_button_leads_to_a_page(self, route: Route, headers: dict[str, str]):
+        world = World()
+        make_user(Role.ADMIN, "boss")
+        assert self._sign_in_again(world.address(route, Role.ADMIN), headers).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("headers", "back"),
+        [
+            ({"HX-Current-URL": "http://testserver/hosts/?q=kvm", "Referer": "http://testserver/"}, "/hosts/?q=kvm"),
+            ({"Referer": "http://testserver/hosts/?q=kvm#row"}, "/hosts/?q=kvm"),
+            ({"Referer": "http://testserver"}, "/"),
+            ({"Referer": "https://evil.example/hosts/"}, "/"),
+            ({"Referer": "http://testserver//evil.example/"}, "/"),
+            ({"HX-Current-URL": "javascript:alert(1)", "Referer": "data:text/html,x"}, "/"),
+            ({}, "/"),
+        ],
+    )
+    def test_the_page_is_the_one_the_browser_showed(self, headers: dict[str, str], back: str):
+        make_user(Role.ADMIN, "boss")
+        answer = self._sign_in_again(reverse("user_enable", args=[make_user(Role.VIEWER, "ann").pk]), headers)
+        assert answer.request["PATH_INFO"] + "?" + answer.request["QUERY_STRING"] in (back, back + "?")
 
 
 class TestOneTimePassword:
@@ -253,8 +299,7 @@ class TestUsers:
         client = signed_in()
         me = User.objects.get(username="boss")
         for name, data in (("user_role", {"role": "viewer"}), ("user_disable", {})):
-            answer = client.post(reverse(name, args=[me.pk]), data)
-            assert answer.status_code in (400, 403)
+            answer = client.post(reverse(name, args=[me.pk]), data, follow=True)
             assert b"ask another administrator" in answer.content
         me.refresh_from_db()
         assert (me.role, me.is_active) == (Role.ADMIN, True)
