@@ -29,6 +29,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
     return render(request, "404.html", status=HTTPStatus.NOT_FOUND)
 
 
+def not_allowed(request: HttpRequest) -> str:
+    """The page for an address that was asked in a way it does not answer, such as a button's opened by hand."""
+    # Messages were written by now: shown here, they would come once more on the next page.
+    context = {"heading": _("Not a page"), "sentence": _("This address is not a page."), "messages": ()}
+    return render_to_string("405.html" if _signed_in(request) else "bare_error.html", context, request)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Rendered without the request: whatever failed may fail again in a context processor."""
     context = {

@@ -108,6 +108,19 @@ class TestErrors:
         assert answer.status_code == 404
         assert b'id="trees"' in answer.content
 
+    @pytest.mark.parametrize("method", ["get", "put"])
+    def test_a_button_opened_as_a_page(self, client_as: ClientAs, db: None, method: str) -> None:
+        answer = getattr(client_as(Role.VIEWER), method)("/logout/")
+        assert (answer.status_code, answer["Allow"]) == (405, "POST")
+        assert b'id="trees"' in answer.content
+        assert b"This address is not a page." in answer.content
+
+    def test_a_button_opened_as_a_page_by_nobody(self, client_as: ClientAs, db: None) -> None:
+        answer = client_as(ANONYMOUS).get("/logout/")
+        assert answer.status_code == 405
+        assert b"This address is not a page." in answer.content
+        assert b'id="trees"' not in answer.content
+
     def test_who_is_not_signed_in_sees_no_frame(self, client_as: ClientAs, db: None) -> None:
         answer = client_as(ANONYMOUS).get("/nothing/")
         assert answer.status_code == 404
