@@ -121,12 +121,12 @@ class Heartbeat:
 
     @contextmanager
     def holding(self, handle: "JobHandle") -> Iterator[None]:
-        with self._guard:
-            self._held.add(handle)
-            self._ensure_thread()
-        if self.stopping.is_set():
-            handle.wake()
         try:
+            with self._guard:
+                self._held.add(handle)
+                self._ensure_thread()
+            if self.stopping.is_set():
+                handle.wake()
             yield
         finally:
             with self._guard:
@@ -142,9 +142,9 @@ class Heartbeat:
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive() or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._thread = threading.Thread(target=self._beat, daemon=True, name="job-leases")
-            self._thread.start()
+            thread = threading.Thread(target=self._beat, daemon=True, name="job-leases")
+            thread.start()
+            self._thread, self._pid = thread, os.getpid()
 
     def _beat(self) -> None:
         while True:

@@ -192,6 +192,26 @@ def test_a_stopping_worker_hands_over(handle: JobHandle) -> None:
         heartbeat.stopping.clear()
 
 
+def test_a_lease_that_no_thread_would_renew_is_not_held(handle: JobHandle, monkeypatch: Any) -> None:
+    """Renewed by the next job's thread, the job would stay with a worker that does nothing for it."""
+    beats, real = leases.Heartbeat(), threading.Thread.start
+    failures, renewed = [RuntimeError("can't start new thread")], threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if failures:
+            raise failures.pop()
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(beats, "_renew", lambda held: renewed.set() if held == (handle,) else None)
+    with pytest.raises(RuntimeError), beats.holding(handle):
+        pytest.fail("it went on")  # pragma: no cover
+    assert not beats._held
+    with beats.holding(handle):
+        assert renewed.wait(60), "a thread was started after all"
+
+
 def test_progress_is_throttled_and_never_goes_back(handle: JobHandle, monkeypatch: Any) -> None:
     assert handle.progress({"percent": 40})
     assert not handle.progress({"percent": 41}), "too soon"
