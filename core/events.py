@@ -175,7 +175,8 @@ async def _start(client: AsyncRedis, position: str, since_ms: int | None) -> tup
     if position and _order(wanted) > _order(newest):
         return newest, True  # the broker lost its memory
     oldest = info["first-entry"][0].decode() if info["first-entry"] else newest
-    trimmed = info["entries-added"] > info["length"]
+    added = info.get("entries-added")  # Redis says so since 7.0; unknown counts as trimmed
+    trimmed = added is None or added > info["length"]
     return (newest, True) if trimmed and _order(wanted) < _order(oldest) else (wanted, False)
 
 

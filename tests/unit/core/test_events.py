@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.test import override_settings
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from core import events
 from core.events import ANY, Batch, Change, EventsUnavailable, coalesce, follow, publish
@@ -139,6 +140,23 @@ class TestFollow:
             newest = _publish_now(Change("guest", str(number)))
         broker.xtrim(events.STREAM, maxlen=5, approximate=False)
         assert _first(1, position) == [Batch(newest, resync=True)]
+
+    def test_an_older_redis_that_does_not_count_is_followed(
+        self, broker: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Redis before 7.0: what lies before the oldest may be lost, what lies after it is not."""
+        position = _publish_now(Change("guest", "1"))
+        newest = _publish_now(Change("guest", "2"))
+        ask: Any = AsyncRedis.xinfo_stream
+
+        async def answer(client: AsyncRedis, name: str) -> dict[str, Any]:
+            info = await ask(client, name)
+            del info["entries-added"], info["max-deleted-entry-id"], info["recorded-first-entry-id"]
+            return dict(info)
+
+        monkeypatch.setattr(AsyncRedis, "xinfo_stream", answer)
+        assert _first(1, position) == [Batch(position)]
+        assert _first(1, since_ms=1) == [Batch(newest, resync=True)]
 
     def test_a_broker_that_is_gone_is_said(self) -> None:
         with override_settings(REDIS_URL="unix:///nonexistent/s"), pytest.raises(EventsUnavailable):
