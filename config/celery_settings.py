@@ -14,6 +14,10 @@ def broker_address(redis_url: str) -> str:
 
 broker_url = broker_address(settings.REDIS_URL)
 broker_connection_retry_on_startup = True
+# A consumer that gives up ends its worker: it goes on asking, for as long as the broker is away (none: no limit), and
+# when it answers with an error, as at a failover (READONLY, UNBLOCKED).
+broker_connection_max_retries = None
+broker_channel_error_retry = True
 # A broker that hangs or is away must not hold whoever sends: the row is committed, and the next beat sends again.
 broker_transport_options = {
     "socket_timeout": 5.0,

@@ -22,5 +22,5 @@ def reconcile() -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def hand_over(**_kwargs: Any) -> None:
-    """A stopping worker waits for its tasks: they hand over, since a migration may take hours."""
+    """At a signal at once, also while the broker is away; see `operations.worker.HandOver` for every other end."""
     heartbeat.stop_work()

@@ -178,6 +178,18 @@ class Stack:
             client.flushall()
         return waiting
 
+    def fail_waiting_workers(self) -> int:
+        """Answer with an error whoever waits for a message; how many they were, once all wait."""
+        from redis import Redis
+
+        def waiting() -> list[Any]:
+            found = [one["id"] for one in client.client_list() if one["cmd"] == "brpop"]
+            return found if len(found) == len(WORKERS) else []
+
+        with Redis.from_url(self.redis_url) as client:
+            ids = wait_until(waiting, "every worker waits for a message")
+            return sum(int(client.execute_command("CLIENT", "UNBLOCK", one, "ERROR")) for one in ids)
+
     def messages(self, queue: str = "operations") -> int:
         from redis import Redis
 

@@ -1,5 +1,6 @@
 """Whatever happens to workers, beat and broker: no job is lost, none is done twice."""
 
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from config.supervisor import WORKERS
 from core.errors import Conflict
 from drivers.types import Endpoint, Transport
 from hosts.models import Datacenter
@@ -15,7 +17,7 @@ from inventory.models import Guest
 from inventory.power import submit_power
 from migrations.services import submit_migration
 from operations.models import ENDED, Job
-from tests.stack import Stack, wait_until
+from tests.stack import STOP_SECONDS, Stack, wait_until
 from tests.world import Fleet, make_rows
 
 MANY = 400
@@ -44,7 +46,11 @@ def taken_over(job: Job) -> bool:
     return job.steps.filter(message__contains="Another worker").exists()
 
 
-def start_migration(fleet: Fleet) -> tuple[Guest, Job]:
+def start_migration(fleet: Fleet, seconds: float | None = None) -> tuple[Guest, Job]:
+    """`seconds`: how long the move takes, where a test needs to be sure to come before its end."""
+    if seconds is not None:
+        with fleet.world.open() as state:
+            state.migration_seconds = seconds
     guest = fleet.guest("alpha")
     return guest, submit_migration(guest=guest, target_host=fleet.hosts["beta"], by="test").job
 
@@ -91,6 +97,37 @@ def test_a_stopped_worker_hands_over_at_once(stack: Stack, fleet: Fleet) -> None
     assert_moved(fleet, guest, wait_for_end(job))
     assert moves(fleet) == 1
     assert taken_over(job)
+
+
+def test_a_worker_that_stops_without_a_signal_hands_over_at_once(stack: Stack, fleet: Fleet) -> None:
+    """As one does whose consumer met an error that it does not survive."""
+    from celery import current_app
+
+    guest, job = start_migration(fleet, seconds=12.0)
+    wait_for_state(job, "copying")
+    worker = worker_of(stack, job)
+    current_app.control.shutdown(destination=[f"{worker}@{socket.gethostname()}"])
+    stack.processes[worker].wait(STOP_SECONDS)
+    assert Job.objects.get(pk=job.pk).is_open, "it stopped in the middle"
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert moves(fleet) == 1
+    assert taken_over(job)
+
+
+def test_an_error_of_the_broker_ends_no_worker(stack: Stack, fleet: Fleet) -> None:
+    """As at a failover: whoever waits for a message is answered with an error."""
+    guest, job = start_migration(fleet, seconds=12.0)
+    wait_for_state(job, "copying")
+    marks = {name: len(stack.log(name)) for name in WORKERS}
+    assert stack.fail_waiting_workers() == len(WORKERS)
+    for name, mark in marks.items():
+        wait_until(lambda name=name, mark=mark: "ResponseError" in stack.log(name)[mark:], f"the fault struck {name}")  # type: ignore[misc]
+    for other in Guest.objects.filter(host=fleet.hosts["alpha"]).exclude(pk=guest.pk):
+        assert wait_for_end(submit_power(guest=other, action="off", by="test")).state == "succeeded"
+    assert Job.objects.get(pk=job.pk).is_open, "while the long one went on"
+    assert_moved(fleet, guest, wait_for_end(job))
+    assert not taken_over(job)
+    assert [stack.processes[name].poll() for name in WORKERS] == [None] * len(WORKERS)
 
 
 def test_fifty_clicks_at_once_make_one_job(stack: Stack, fleet: Fleet) -> None:
