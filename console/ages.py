@@ -6,9 +6,12 @@ A host or source that does not answer says nothing about its guests: their state
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Case, CharField, F, IntegerField, Q, Value, When
+from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 
-from core.lists import Text
+from core.lists import Key, Text
+from core.models import by_name
 from hosts.models import Host, HostState, Source, SourceState
 from inventory.models import Guest
 from networks.models import VirtualSwitch
@@ -59,6 +62,42 @@ def host_shown_state(host: Host) -> tuple[str, Text]:
     if host_silence(host):
         return HostState.NOT_RESPONDING.value, HostState.NOT_RESPONDING.label
     return host.state, HostState(host.state).label
+
+
+def host_is_seen(path: str = "") -> Q:
+    """The condition of rows whose host has no `host_silence`; `path` leads to it, such as `host__`."""
+    answering = [state.value for state in SourceState if state not in _SILENT]
+    return Q(
+        **{
+            f"{path}missing_since": None,
+            f"{path}state": HostState.CONNECTED,
+            f"{path}source__state__in": answering,
+        }
+    )
+
+
+def host_state_keys() -> tuple[Case, Lower]:
+    """What sorts hosts by `host_shown_state`."""
+    shown = Case(
+        When(missing_since__isnull=False, then=Value(HostState.MISSING.value)),
+        When(source__state=SourceState.PAUSED, then=Value(SourceState.PAUSED.value)),
+        When(host_is_seen(), then=F("state")),
+        default=Value(HostState.NOT_RESPONDING.value),
+        output_field=CharField(),
+    )
+    return shown, by_name()
+
+
+def state_keys(state: Key, is_seen: Q) -> tuple[Case, Case, Lower]:
+    """What sorts rows by a shown state: missing whatever it was before; and known now before known last."""
+    shown = Case(When(missing_since__isnull=False, then=Value("missing")), default=state, output_field=CharField())
+    last_known = Case(When(is_seen, then=Value(0)), default=Value(1), output_field=IntegerField())
+    return shown, last_known, by_name()
+
+
+def active_state_keys(is_seen: Q) -> tuple[Case, Case, Lower]:
+    """As state_keys, of what is active or not."""
+    return state_keys(Case(When(active=True, then=Value("active")), default=Value("inactive")), is_seen)
 
 
 def host_seen_at(host: Host) -> datetime:

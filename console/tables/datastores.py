@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from access.roles import Action
-from console.ages import datastore_seen_at, datastore_silence
+from console.ages import active_state_keys, datastore_seen_at, datastore_silence, host_is_seen
 from console.tables import cells
 from core.lists import (
     Column,
@@ -44,8 +44,12 @@ CLASSES: dict[str, Text] = {"das": "DAS", "san": "SAN", "nas": "NAS"}
 
 
 def datastore_rows(*, user: Any) -> QuerySet[Datastore]:
-    """The datastores this user sees, with the hosts that see them."""
-    return selectors.datastore_list(user=user).annotate(free_bytes=F("available_bytes"))
+    """The datastores this user sees, with the hosts that see them; `is_known` is where `datastore_silence` is None."""
+    mounts = DatastoreMount.objects.restrict(user, Action.VIEW).filter(datastore=OuterRef("pk"), missing_since=None)
+    return selectors.datastore_list(user=user).annotate(
+        free_bytes=F("available_bytes"),
+        is_known=~Exists(mounts) | Exists(mounts.filter(host_is_seen("host__"))),
+    )
 
 
 def link_datastores(datastores: list[Datastore]) -> None:
@@ -93,7 +97,7 @@ _DATASTORES: ListSpec[Datastore] = ListSpec(
     label=_("Datastores"),
     columns=(
         Column("name", _("Name"), lambda d: cells.link("datastore", d), lambda d: d.name, (by_name(),)),
-        Column("state", _("State"), state_cell, lambda d: state_of(d)[0], ("active", by_name())),
+        Column("state", _("State"), state_cell, lambda d: state_of(d)[0], active_state_keys(Q(is_known=True))),
         Column("technology", _("Technology"), technology, technology, ("technology", by_name())),
         Column("class", _("Class"), storage_class, storage_class, ("storage_class", by_name())),
         Column("shared", _("Shared"), lambda d: cells.yes_no(d.shared), lambda d: d.shared, ("shared", by_name())),

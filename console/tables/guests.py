@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import FloatField, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Case, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from console.ages import guest_silence
+from console.ages import guest_silence, host_is_seen, state_keys
 from console.tables import cells
 from core.lists import Column, ListSpec, Text, exact_filter, export_column, mapped_filter, number_filter, text_filter
 from core.models import by_name
@@ -62,10 +62,13 @@ _STATES: dict[str, tuple[Text, Q]] = {
     "missing": (_("missing"), Q(missing_since__isnull=False)),
 }
 
+_SEEN = host_is_seen("host__")
 # Load is kept apart from guests, so that reading it does not touch them; a list sorted by it looks each one up.
-_CPU = Coalesce(
-    Subquery(GuestLoad.objects.filter(guest_id=OuterRef("pk")).values("cpu_percent")[:1]),
-    Value(-1.0),
+_LOAD = Subquery(GuestLoad.objects.filter(guest_id=OuterRef("pk")).values("cpu_percent")[:1])
+# As cpu_percent shows it: below 0 where it shows nothing.
+_CPU = Case(
+    When(_SEEN, state=GuestState.RUNNING, missing_since=None, then=Coalesce(_LOAD, Value(-1.0))),
+    default=Value(-1.0),
     output_field=FloatField(),
 )
 
@@ -74,7 +77,7 @@ GUESTS: ListSpec[Guest] = ListSpec(
     label=_("Guests"),
     columns=(
         Column("name", _("Name"), lambda g: cells.link("guest", g), lambda g: g.name, (by_name(),)),
-        Column("state", _("State"), state_cell, _state_value, ("state", by_name())),
+        Column("state", _("State"), state_cell, _state_value, state_keys(F("state"), _SEEN)),
         Column(
             "host",
             _("Host"),

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from console.ages import host_seen_at, host_shown_state, host_silence
+from console.ages import host_seen_at, host_shown_state, host_silence, host_state_keys
 from console.tables import cells
 from console.templatetags.guesthouse import state
 from core.lists import Column, ListSpec, exact_filter, export_column, mapped_filter, text_filter
@@ -84,7 +84,7 @@ HOSTS: ListSpec[Host] = ListSpec(
     label=_("Hosts"),
     columns=(
         Column("name", _("Name"), lambda h: cells.link("host", h), lambda h: h.name, (by_name(),)),
-        Column("state", _("State"), state_cell, lambda h: host_shown_state(h)[0], ("state", by_name())),
+        Column("state", _("State"), state_cell, lambda h: host_shown_state(h)[0], host_state_keys()),
         Column(
             "guests",
             _("Guests"),

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from access.roles import Action
-from console.ages import switch_seen_at, switch_silence
+from console.ages import active_state_keys, host_is_seen, switch_seen_at, switch_silence
 from console.tables import cells
 from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name, count_of
@@ -60,7 +60,7 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
     label=_("Virtual switches"),
     columns=(
         Column("name", _("Name"), lambda s: cells.link("switch", s), lambda s: s.name, (by_name(),)),
-        Column("state", _("State"), state_cell, lambda s: state_of(s)[0], ("active", by_name())),
+        Column("state", _("State"), state_cell, lambda s: state_of(s)[0], active_state_keys(host_is_seen("host__"))),
         Column(
             "host",
             _("Host"),

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from access.roles import Role
+from core import lists
+from hosts.models import HostState, SourceState
 from inventory.models import GuestState
 from storage.models import DatastoreMount
-from tests.factories import Inventory, make_guest, make_job
+from tests.factories import (
+    Inventory,
+    make_datastore,
+    make_guest,
+    make_host,
+    make_job,
+    make_source,
+    make_switch,
+    set_load,
+)
 from tests.web.conftest import ClientAs
 
 LISTS = ["/hosts/", "/guests/", "/datastores/", "/switches/", "/tasks/"]
@@ -59,6 +73,59 @@ def test_sort_by_load_puts_the_unknown_last(client_as: ClientAs, inventory: Inve
     unknown = make_guest("0-unknown", inventory.hosts[0])
     rows = _rows(_get(client_as, "/guests/", sort="-cpu"))
     assert unknown.name in rows[-8:]
+
+
+@pytest.fixture
+def in_every_state(inventory: Inventory) -> Inventory:
+    """Each kind of object in each state, on hosts and sources in each state; names lead through all of them."""
+    hosts = [
+        *inventory.hosts,
+        *(make_host(f"a-{state}", make_source(f"s-{state}", state=state)) for state in SourceState),
+    ]
+    hosts.append(make_host("b-silent", inventory.sources[0], state=HostState.NOT_RESPONDING))
+    hosts.append(make_host("c-gone", inventory.sources[0], missing_since=timezone.now()))
+    for number, host in enumerate(hosts):
+        for missing in (None, timezone.now()):
+            letter = chr(97 + number * 7 % len(hosts))
+            make_guest(f"{letter}-off-{missing}", host, state=GuestState.OFF, missing_since=missing)
+            set_load(make_guest(f"{letter}-on-{missing}", host, missing_since=missing), 95.0)
+            for active in (True, False):
+                make_switch(f"{letter}-{active}-{missing}", host, active=active, missing_since=missing)
+                make_datastore(f"{letter}-{active}-{missing}", (host,), active=active, missing_since=missing)
+    make_datastore("b-both", (hosts[-1], hosts[0]))
+    make_datastore("z-nobody")
+    return inventory
+
+
+def _column(client: Client, path: str, name: str) -> list[str]:
+    """What a column shows, on all pages of the list."""
+    words = []
+    while path:
+        listing = client.get(path).context["list"]
+        words += [strip_tags(cell).strip() for row in listing.rows for column, cell in row.cells if column.name == name]
+        path = listing.next_url
+    return words
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("path", ["/hosts/", "/guests/", "/datastores/", "/switches/"])
+def test_sort_by_state_keeps_together_what_looks_alike(
+    client_as: ClientAs, in_every_state: Inventory, monkeypatch: pytest.MonkeyPatch, path: str, sign: str
+) -> None:
+    seven_rows = lists.keyset_page
+    monkeypatch.setattr(lists, "keyset_page", lambda rows, sort, at, _size: seven_rows(rows, sort, at, 7))
+    words = _column(client_as(Role.VIEWER), f"{path}?sort={sign}state", "state")
+    assert len(set(words)) >= 4
+    assert len(list(groupby(words))) == len(set(words))
+
+
+def test_sort_by_load_puts_last_what_shows_none(client_as: ClientAs, in_every_state: Inventory) -> None:
+    """A load from before says nothing: of a guest that is off or missing, or whose host we do not see."""
+    words = _column(client_as(Role.VIEWER), "/guests/?sort=-cpu", "cpu")
+    known = [word for word in words if word.endswith("%")]
+    assert words[: len(known)] == known
+    assert known.count("95 %") == 5
+    assert len(words) - len(known) > 20
 
 
 def test_filter_by_words_and_fields(client_as: ClientAs, inventory: Inventory) -> None:
