@@ -47,10 +47,17 @@ class Session(Protocol):
 
 @runtime_checkable
 class PowerOps(Protocol):
+    def prepare_power(self, guest_ref: str) -> None:
+        """Have ready what one call of `power` for this guest needs and takes time, such as a connection of its own.
+
+        The right to act does not last: it is counted from after this. Harmless when no call follows.
+        """
+
     def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
         """Ask for a power change; returns when the hypervisor took it (a shutdown then takes the guest's own time).
 
-        `not_after` is as for `start_migration`. A call that lasts must not hold up the session's others.
+        Works without `prepare_power`, too. `not_after` is as for `start_migration`. A call that lasts must not hold up
+        the session's others.
 
         Raises: Busy while another job of the guest runs, or past `not_after`: nothing was asked; Rejected when the
         guest's state does not allow it.

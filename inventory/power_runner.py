@@ -154,6 +154,8 @@ class PowerRun:
     def ask(self, sight: GuestSighting) -> bool:
         """Ask the hypervisor; false when it did not answer in time, so that it may have been taken or not."""
         with self.sessions(self.host.source, deadline_s=ACT_SECONDS) as session:
+            # Ahead: a far host takes seconds for it, and the lease that the call carries is counted from the note.
+            session.prepare_power(sight.ref)
             self.handle.pause(0)  # a request to cancel is followed until here
             self.handle.note(asked=self.action.value, ref=sight.ref, persistent=sight.persistent)
             self.handle.require_time()

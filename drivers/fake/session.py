@@ -63,6 +63,7 @@ class FakeFleetSession:
         self._world = world
         self._name = name
         self._closed = False
+        self._prepared: set[str] = set()
 
     @contextmanager
     def acting(self, at: str) -> Iterator[tuple[FakeState, FakeHost, FakeFault | None]]:
@@ -109,7 +110,14 @@ class FakeFleetSession:
     def close(self) -> None:
         self._closed = True
 
+    def prepare_power(self, guest_ref: str) -> None:
+        with self.acting("prepare_power"):
+            self._prepared.add(guest_ref)
+
     def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
+        if guest_ref not in self._prepared:
+            self.prepare_power(guest_ref)
+        self._prepared.discard(guest_ref)
         with self.acting("power") as (_state, host, _fault):
             if time.monotonic() >= not_after:
                 raise Busy(_("The time to do this is over; nothing was done."))

@@ -66,6 +66,9 @@ class RemoteSession:
     def is_busy(self, *, deadline_s: float | None = None) -> bool:
         return self._call("is_busy", (), deadline_s)  # type: ignore[no-any-return]
 
+    def prepare_power(self, guest_ref: str, *, deadline_s: float | None = None) -> None:
+        self._call("prepare_power", (guest_ref,), deadline_s)
+
     def power(
         self, guest_ref: str, action: PowerAction, not_after: float = math.inf, *, deadline_s: float | None = None
     ) -> None:

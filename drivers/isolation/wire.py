@@ -61,6 +61,7 @@ METHODS: dict[str, Method] = {
     "sight_guest": Method(tuple[str], GuestSighting | None),
     "is_alive": Method(tuple[()], bool),
     "is_busy": Method(tuple[()], bool),
+    "prepare_power": Method(tuple[str], None, PowerOps),
     "power": Method(tuple[str, PowerAction, float], None, PowerOps),
     "check_migration": Method(tuple[MigrationPlan], tuple[Finding, ...], MigrationOps),
     "start_migration": Method(tuple[MigrationPlan, str, float], None, MigrationOps),

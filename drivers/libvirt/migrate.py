@@ -20,6 +20,7 @@ from drivers.libvirt import states, uri
 from drivers.libvirt.connection import Connection, probe
 from drivers.libvirt.errors import migration_error
 from drivers.libvirt.jobs import JobReading, read_arrival, read_job, read_stamp, write_stamp
+from drivers.libvirt.lines import Lines
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import BrokenXML, Node, read_xml
 from drivers.types import (
@@ -107,17 +108,11 @@ ATTEMPTS = Attempts()
 class Migrations:
     """The migrations of one session."""
 
-    def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
+    def __init__(self, endpoint: Endpoint, connection: Connection, lines: Lines) -> None:
         self._endpoint = endpoint
         self._connection = connection
+        self._lines = lines
         self._own: list[Attempt] = []
-        self._line: Connection | None = None
-        self._guard = threading.Lock()
-
-    def close(self) -> None:
-        line = self._take_line()
-        if line is not None:
-            line.close()
 
     def is_busy(self) -> bool:
         self._own = [attempt for attempt in self._own if not attempt.ended.is_set()]
@@ -130,8 +125,10 @@ class Migrations:
             return (
                 _finding("guest_here", _("The guest is not on this host any more."), _("Refresh, then try again.")),
             )
-        self._open_line()
-        return tuple(_check(self._connection, domain, plan))
+        findings = tuple(_check(self._connection, domain, plan))
+        if not any(finding.severity is Severity.ERROR for finding in findings):
+            self._lines.open(plan.guest_uuid)  # ahead of the start, which comes next
+        return findings
 
     def start(self, plan: MigrationPlan, stamp: str, not_after: float) -> None:
         """As the contract says. Refused at once means: libvirt's call failed within START_LOOK_S before a job began."""
@@ -142,7 +139,7 @@ class Migrations:
         if states.state_of(self._connection.call(domain.state)[0]) not in _MOVABLE:
             raise Rejected(_("The guest is not running; start it, then migrate it."))
         flags = BASE_FLAGS | (PERSISTENT_FLAGS if self._connection.call(domain.isPersistent) else 0)
-        self._open_line()
+        self._lines.open(plan.guest_uuid)
         if time.monotonic() >= not_after:
             raise Busy(TOO_LATE)
         write_stamp(self._connection, domain, stamp)
@@ -163,22 +160,8 @@ class Migrations:
             return True
         raise Busy(_("Another operation of this guest is under way; wait for its end."))
 
-    def _open_line(self) -> None:
-        """A connection of its own for the call that moves: on the session's, its other calls would wait for its end.
-
-        Opened ahead, since a far host takes seconds for it and the right to start a move does not last.
-        """
-        with self._guard:
-            if self._line is None or not self._line.is_alive():
-                self._line = Connection(self._endpoint)
-
-    def _take_line(self) -> Connection | None:
-        with self._guard:
-            line, self._line = self._line, None
-        return line
-
     def _launch(self, attempt: Attempt, target: str, flags: int) -> Attempt:
-        connection = self._take_line() or Connection(self._endpoint)
+        connection = self._lines.take(attempt.guest_uuid)
         domain = connection.call(connection.raw.lookupByUUIDString, attempt.guest_uuid)
         ATTEMPTS.add(attempt)
         self._own.append(attempt)

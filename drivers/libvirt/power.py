@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +47,9 @@ _SPECIAL_SENTENCES = {
 }
 
 
-Line = Callable[[], AbstractContextManager[Connection]]
-
-
-def change_power(connection: Connection, guest_uuid: str, action: PowerAction, not_after: float, line: Line) -> None:
-    """Ask for it. `line` opens the connection for the call itself, which may last: starting or ending a QEMU takes
-    seconds, and with hanging storage much longer.
+def change_power(connection: Connection, guest_uuid: str, action: PowerAction, not_after: float) -> None:
+    """Ask for it, on a connection that nobody else waits for: starting or ending a QEMU takes seconds, and with hanging
+    storage much longer.
 
     Raises: Rejected when the state does not allow it; Busy while the guest migrates or is saved, or past `not_after`.
     """
@@ -65,9 +61,7 @@ def change_power(connection: Connection, guest_uuid: str, action: PowerAction, n
     # libvirt would let the call wait for the end of a migration, however long.
     if has_active_job(connection, domain):
         raise Busy(_("Another operation of this guest is under way, such as a migration; wait for its end."))
-    with line() as own:
-        call = wanted.ask(own.call(own.raw.lookupByUUIDString, guest_uuid))
-        # Nothing comes between this look and the call: who sleeps here and wakes up late has lost the right to it.
-        if time.monotonic() >= not_after:
-            raise Busy(_("The host took too long to answer, so that nothing was done. Try again."))
-        own.call(call, *wanted.arguments)
+    # Nothing comes between this look and the call: who sleeps here and wakes up late has lost the right to it.
+    if time.monotonic() >= not_after:
+        raise Busy(_("The host took too long to answer, so that nothing was done. Try again."))
+    connection.call(wanted.ask(domain), *wanted.arguments)

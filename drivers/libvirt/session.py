@@ -11,6 +11,7 @@ from drivers.errors import NotFound, NotSupported
 from drivers.libvirt import collect, parse, states
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import read_job, read_stamp
+from drivers.libvirt.lines import Lines
 from drivers.libvirt.migrate import Migrations
 from drivers.libvirt.power import change_power
 from drivers.libvirt.text import clean
@@ -38,6 +39,14 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
     """
     kind = TestSession if endpoint.transport is Transport.TEST else QemuSession
     return kind(endpoint, Connection(endpoint))
+
+
+def _known_uuid(ref: str) -> str:
+    """Raises: NotFound for what is no UUID, so that nobody is asked for it."""
+    uuid = parse.clean_uuid(ref)
+    if not uuid:
+        raise NotFound(NOT_HERE)
+    return uuid
 
 
 class LibvirtSession:
@@ -89,20 +98,23 @@ class LibvirtSession:
         )
 
     def _find(self, guest_uuid: str) -> Any:
-        uuid = parse.clean_uuid(guest_uuid)
-        if not uuid:
-            raise NotFound(NOT_HERE)
-        return self._connection.call(self._connection.raw.lookupByUUIDString, uuid)
+        return self._connection.call(self._connection.raw.lookupByUUIDString, _known_uuid(guest_uuid))
+
+    def prepare_power(self, guest_ref: str) -> None:
+        self._open_line(_known_uuid(guest_ref))
 
     def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
-        uuid = parse.clean_uuid(guest_ref)
-        if not uuid:
-            raise NotFound(NOT_HERE)
-        change_power(self._connection, uuid, action, not_after, self._line)
+        uuid = _known_uuid(guest_ref)
+        with self._line(uuid) as line:
+            change_power(line, uuid, action, not_after)
+
+    def _open_line(self, guest_uuid: str) -> None:
+        """Have the connection for a call that may last."""
 
     @contextmanager
-    def _line(self) -> Iterator[Connection]:
+    def _line(self, guest_uuid: str) -> Iterator[Connection]:
         """The connection for a call that may last."""
+        del guest_uuid
         yield self._connection
 
     def is_alive(self) -> bool:
@@ -126,11 +138,15 @@ class QemuSession(LibvirtSession):
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)
-        self._migrations = Migrations(endpoint, connection)
+        self._lines = Lines(endpoint)
+        self._migrations = Migrations(endpoint, connection, self._lines)
+
+    def _open_line(self, guest_uuid: str) -> None:
+        self._lines.open(guest_uuid)
 
     @contextmanager
-    def _line(self) -> Iterator[Connection]:
-        line = Connection(self._endpoint)
+    def _line(self, guest_uuid: str) -> Iterator[Connection]:
+        line = self._lines.take(guest_uuid)
         try:
             yield line
         finally:
@@ -140,7 +156,7 @@ class QemuSession(LibvirtSession):
         return self._migrations.is_busy()
 
     def close(self) -> None:
-        self._migrations.close()
+        self._lines.close()
         super().close()
 
     def check_migration(self, plan: MigrationPlan) -> tuple[Finding, ...]:

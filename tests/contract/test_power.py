@@ -32,10 +32,19 @@ def test_a_guest_through_all_its_states(subject: Subject, pool: SessionPool) -> 
         for action, state in steps:
             if action is PowerAction.RESET and not subject.can_reset:
                 continue
+            session.prepare_power(uuid)
             session.power(uuid, action)
             wait_for_state(session, uuid, state)
         states = {guest.uuid: guest.state for guest in session.read_states().guests}
     assert states[uuid] is RUNNING
+
+
+def test_getting_ready_alone_changes_nothing(subject: Subject, pool: SessionPool) -> None:
+    with pool.session(subject.endpoint, deadline_s=DEADLINE_S) as session:
+        before = session.sight_guest(subject.power_guest)
+        for _again in range(2):
+            session.prepare_power(subject.power_guest)
+        assert session.sight_guest(subject.power_guest) == before
 
 
 def test_what_the_state_does_not_allow_is_rejected(subject: Subject, pool: SessionPool) -> None:

@@ -20,7 +20,7 @@ from inventory.models import Guest
 from inventory.power import power_choices, submit_power
 from operations.errors import AlreadyOpen
 from operations.handle import JobHandle
-from operations.leases import heartbeat
+from operations.leases import LEASE_SECONDS, heartbeat
 from operations.models import Job
 from operations.runtime import run
 from operations.selectors import job_title
@@ -380,6 +380,36 @@ def test_a_guest_that_was_migrated_away_is_not_called_off(fleet: Fleet, action: 
     assert ended.state == "failed"
     assert ended.message.startswith("alpha says that the guest was migrated away.")
     assert Guest.objects.get(pk=guest.pk).state == "running", "the next reads tell where"
+
+
+def test_a_host_that_is_slow_to_let_us_in_costs_no_lease(fleet: Fleet, monkeypatch: Any) -> None:
+    """The connection for the call is opened before the right to make it is counted."""
+    guest, ahead, real = fleet.guest("alpha"), [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead[0])
+
+    def take_long() -> None:
+        ahead[0] += 3 * LEASE_SECONDS
+
+    at_call(monkeypatch, "prepare_power", before=take_long)
+    job = go(submit_power(guest=guest, action="off", by="test"))
+    assert ahead[0], "it was slow"
+    assert (job.state, really(fleet, guest)) == ("succeeded", "off"), job.message
+
+
+def test_a_cancel_while_the_host_lets_us_in_does_nothing(fleet: Fleet, monkeypatch: Any) -> None:
+    guest = fleet.guest("alpha")
+    job = submit_power(guest=guest, action="off", by="test")
+    at_call(monkeypatch, "prepare_power", after=lambda: request_cancel(job=job, by="ada"))
+    ended = go(job)
+    assert (ended.state, really(fleet, guest)) == ("cancelled", "running")
+
+
+def test_a_host_that_does_not_let_us_in_was_asked_nothing(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    fleet.world.add_fault("alpha", at="prepare_power", do="unreachable")
+    job = go(submit_power(guest=guest, action="off", by="test"))
+    assert (job.state, really(fleet, guest)) == ("failed", "running")
+    assert "asked" not in job.checkpoint
 
 
 def test_a_call_past_the_lease_does_nothing(fleet: Fleet, monkeypatch: Any) -> None:

@@ -142,7 +142,7 @@ def test_a_move_that_is_over_tells_what_it_came_to() -> None:
 def test_a_target_in_the_same_process_is_not_taken_for_the_source() -> None:
     attempt = Attempt("guest", "shared process", SOURCE)
     ATTEMPTS.add(attempt)
-    here, there = Migrations(SOURCE, NOT_USED), Migrations(TARGET, NOT_USED)
+    here, there = Migrations(SOURCE, NOT_USED, NOT_USED), Migrations(TARGET, NOT_USED, NOT_USED)
     assert here._begun_here("guest", "shared process") is attempt
     assert there._begun_here("guest", "shared process") is None
     attempt.ended.set()
