@@ -73,7 +73,7 @@ def sign_out_page(request: HttpRequest) -> HttpResponseBase:
 def account_password(request: HttpRequest) -> HttpResponseBase:
     """Ask for a new password; by POST, change it. This session stays, all others of the user end."""
     user, values = _me(request), values_of(request, "current", "new", "again")
-    template = "access/account_password.html"
+    template, after = "access/account_password.html", "home" if user.must_change_password else "account_password"
     if request.method != "POST":
         return form_page(request, template, values)
     try:
@@ -89,7 +89,7 @@ def account_password(request: HttpRequest) -> HttpResponseBase:
         return form_page(request, template, values, error)
     login(request, fresh, backend="django.contrib.auth.backends.ModelBackend")
     messages.success(request, _("Your password is changed. Your other sessions have ended."))
-    return redirect("account_tokens" if user.must_change_password else "account_password")
+    return redirect(after)
 
 
 @require_http_methods(ASKED)

@@ -213,8 +213,16 @@ class TestOneTimePassword:
         assert client.post(reverse("user_add"), {"username": "x"}).status_code == 302
         assert not User.objects.filter(username="x").exists()
         done = client.post(reverse("account_password"), {"current": PASSWORD, "new": NEW, "again": NEW})
-        assert done.status_code == 302
+        assert done["Location"] == reverse("home")
         assert client.get(reverse("host_list")).status_code == 200
+
+    def test_page_asks_for_nothing_else(self):
+        """Its trees, tasks and stream would be refused."""
+        client = signed_in(must_change_password=True)
+        html = client.get(reverse("account_password")).content.decode()
+        assert "Somebody else chose your password." in html
+        assert not any(part in html for part in ('id="trees"', 'id="tasks"', "live.js"))
+        assert client.post(reverse("logout"))["Location"] == reverse("login")
 
     def test_of_a_new_user_is_shown_once(self):
         client = signed_in()
@@ -242,7 +250,8 @@ class TestOwnPassword:
         here = signed_in()
         there = Client()
         there.force_login(User.objects.get(username="boss"))
-        here.post(reverse("account_password"), {"current": PASSWORD, "new": NEW, "again": NEW})
+        done = here.post(reverse("account_password"), {"current": PASSWORD, "new": NEW, "again": NEW})
+        assert done["Location"] == reverse("account_password")
         assert here.get(reverse("host_list")).status_code == 200
         assert there.get(reverse("host_list")).status_code == 302
 

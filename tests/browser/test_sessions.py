@@ -1,0 +1,81 @@
+"""A password that must be changed, and a session that ended while its page was open."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Page, expect
+
+from access.roles import Role
+from hosts.models import Source, SourceState
+from tests.browser.conftest import Complaints, PageAs, accessibility_findings
+from tests.factories import PASSWORD, Inventory, make_user
+
+NEW = "another long enough secret"
+
+
+def _sign_in(page: Page, username: str, password: str = PASSWORD) -> None:
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def _change_password(page: Page) -> None:
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_label("New password", exact=True).fill(NEW)
+    page.get_by_label("New password again").fill(NEW)
+    page.get_by_role("button", name="Change password").click()
+
+
+def _sign_out(page: Page, username: str) -> None:
+    page.get_by_role("button", name=username).click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_first_sign_in_with_a_one_time_password(page_as: PageAs, inventory: Inventory, theme: str) -> None:
+    make_user(Role.OPERATOR, "kim", must_change_password=True)
+    page = page_as("", theme=theme)
+    page.goto("/guests/")
+    _sign_in(page, "kim")
+    expect(page.get_by_text("Somebody else chose your password.")).to_be_visible()
+    assert accessibility_findings(page) == []
+    _change_password(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.get_by_text("Your password is changed.")).to_be_visible()
+    expect(page.get_by_role("treeitem", name="Berlin")).to_be_visible()
+    expect(page.locator("#recent-tasks")).to_contain_text("No tasks yet.")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    _sign_out(page, "kim")
+
+
+def test_an_ordinary_change_of_the_password(page_as: PageAs, inventory: Inventory) -> None:
+    make_user(Role.OPERATOR, "kim")
+    page = page_as("")
+    page.goto("/account/password/")
+    _sign_in(page, "kim")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    _change_password(page)
+    expect(page.get_by_text("Your password is changed.")).to_be_visible()
+    expect(page.get_by_role("treeitem", name="Berlin")).to_be_visible()
+    _sign_out(page, "kim")
+
+
+def test_a_button_pressed_after_the_session_ended(
+    page_as: PageAs, inventory: Inventory, complaints: Complaints
+) -> None:
+    source = Source.objects.get(name=inventory.hosts[0].source.name)
+    page = page_as(Role.ADMIN)
+    page.goto(f"/sources/{source.pk}/")
+    expect(page.get_by_role("treeitem", name="Berlin")).to_be_visible()
+    page.route("**/events/**", lambda route: route.abort())
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Pause").click()
+    _sign_in(page, f"the-{Role.ADMIN}")
+    expect(page).to_have_url(re.compile(f"/sources/{source.pk}/$"))
+    expect(page.get_by_role("heading", level=1)).to_have_text(source.name)
+    source.refresh_from_db()
+    assert source.state == SourceState.OK, "what was pressed is not done later"
