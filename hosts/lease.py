@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import F, Q
 from django.utils import timezone
 
+from core.db import write_transaction
 from hosts.models import Source, SourceState
 
 # Longer than what a poll does between two renewals: a suspect is opened and asked (hosts.polling.PATIENT_DEADLINE_S
@@ -30,16 +31,14 @@ def claim(source_id: UUID | str) -> Lease | None:
     """Take the source for reading; none when it is not due, paused or being read.
 
     Whoever comes first wins: a doubled or late message finds nothing due.
+    Transaction: its own.
     """
-    now = timezone.now()
     token = Source.objects.filter(pk=source_id).values_list("lease_token", flat=True).first()
     if token is None:
         return None
-    claimed = (
-        Source.objects.filter(due(), free(), pk=source_id, lease_token=token)
-        .exclude(state=SourceState.PAUSED)
-        .update(lease_token=F("lease_token") + 1, lease_until=now + LEASE)
-    )
+    wanted = Source.objects.filter(due(), free(), pk=source_id, lease_token=token).exclude(state=SourceState.PAUSED)
+    with write_transaction():
+        claimed = wanted.update(lease_token=F("lease_token") + 1, lease_until=timezone.now() + LEASE)
     return Lease(UUID(str(source_id)), token + 1) if claimed else None
 
 

@@ -73,14 +73,17 @@ def hurry(sources: Iterable[UUID]) -> None:
     """Have these read in full at once, if they answer at all: somebody needs a newer word of theirs."""
     now = timezone.now()
     answering = Source.objects.filter(pk__in=list(sources), state__in=(SourceState.OK, SourceState.NEW))
-    answering.update(next_inventory_at=now, next_states_at=now)
+    with write_transaction():
+        answering.update(next_inventory_at=now, next_states_at=now)
 
 
 def hurry_datacenter(source: Source) -> None:
     """Ask the other sources of this trust domain for their states: a guest of this one vanished."""
     others = Source.objects.filter(datacenter=source.datacenter_id, state=SourceState.OK).exclude(pk=source.pk)
     ids = list(others.order_by("next_states_at").values_list("pk", flat=True)[:ASK_OTHERS])
-    Source.objects.filter(pk__in=ids).update(next_states_at=timezone.now())
+    if ids:
+        with write_transaction():
+            Source.objects.filter(pk__in=ids).update(next_states_at=timezone.now())
 
 
 def record_success(source: Source, lease: Lease, *, inventory: bool) -> None:

@@ -28,10 +28,16 @@ log = logging.getLogger(__name__)
 
 def poll(source_id: str) -> None:
     """Read a source if it is due and nobody else does; never raises for what the source does."""
-    lease = claim(source_id)
-    if lease is None:
-        return
-    source = Source.objects.get(pk=lease.source_id)
+    try:
+        lease = claim(source_id)
+        if lease is not None:
+            _poll_claimed(Source.objects.get(pk=lease.source_id), lease)
+    except (OperationalError, InterfaceError):
+        # Ours, not the source's, failed: nothing can be written now; it is read again when its message or lease ends.
+        log.exception("The database failed while source %s was read.", source_id)
+
+
+def _poll_claimed(source: Source, lease: Lease) -> None:
     try:
         whole = _read(source, lease)
         record_success(source, lease, inventory=whole)
@@ -40,8 +46,7 @@ def poll(source_id: str) -> None:
     except DriverError as error:
         _fail(source, lease, error)
     except (OperationalError, InterfaceError):
-        # Ours, not the source's, failed: nothing can be written now; it is read again when the lease ends.
-        log.exception("The database failed while %s was read.", source.name)
+        raise
     except Exception:  # the process boundary: whatever a source's answer breaks must not end its polling
         log.exception("Reading %s failed in an unexpected way.", source.name)
         _fail(source, lease, unexpected())
@@ -75,7 +80,8 @@ def _read(source: Source, lease: Lease) -> bool:
             if not outcome.mismatch:
                 _keep_unsettled(source, lease, "")
         if whole:
-            renew(lease)
+            with write_transaction():
+                renew(lease)
             snapshot = session.snapshot(deadline_s=SNAPSHOT_DEADLINE_S)
             apply_snapshot(source, snapshot, lease.token)
             _keep_unsettled(source, lease, apply_states(source, states, lease.token).mismatch)

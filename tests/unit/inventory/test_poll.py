@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from drivers.fake.world import FakeWorld
 from drivers.types import Snapshot
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.polling import hurry, hurry_datacenter
 from inventory import poll as polls
 from inventory.models import Guest
 from inventory.sync import apply_snapshot
@@ -154,9 +157,10 @@ def test_a_source_that_fails_and_recovers_is_connected_again(world: FakeWorld) -
     assert (source.state, source.suspect, source.failures) == (SourceState.OK, False, 0)
 
 
+@pytest.mark.parametrize("place", ["claim", "_read"])
 @pytest.mark.parametrize("error", [OperationalError("database is locked"), InterfaceError("connection already closed")])
 def test_a_failure_of_our_own_database_is_not_the_sources(
-    world: FakeWorld, monkeypatch: pytest.MonkeyPatch, error: Exception
+    world: FakeWorld, monkeypatch: pytest.MonkeyPatch, error: Exception, place: str
 ) -> None:
     source = make_source(uri=world.uri("alpha"))
     polls.poll(str(source.pk))
@@ -165,8 +169,29 @@ def test_a_failure_of_our_own_database_is_not_the_sources(
     def fail(*_args: object) -> bool:
         raise error
 
-    monkeypatch.setattr(polls, "_read", fail)
+    monkeypatch.setattr(polls, place, fail)
     polls.poll(str(source.pk))
     source.refresh_from_db()
     assert (source.state, source.failures, source.suspect) == (SourceState.OK, 0, False)
     assert set(Host.objects.values_list("state", flat=True)) == {HostState.CONNECTED}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_write_of_a_read_is_in_a_transaction(world: FakeWorld) -> None:
+    """On SQLite only those take turns; see `core.db.write_transaction`."""
+    source, other = make_source(uri=world.uri("alpha")), make_source(name="other")
+    bare: list[str] = []
+    written: list[str] = []
+
+    def watch(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            (written if connection.in_atomic_block else bare).append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(watch):
+        polls.poll(str(source.pk))
+        hurry([other.pk])
+        hurry_datacenter(source)
+    assert Guest.objects.count() == 5
+    assert written
+    assert bare == []
