@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, F, FloatField, Prefetch, Q, Sum
+from django.db.models import Count, F, FloatField, OuterRef, Prefetch, Q, Subquery, Sum
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from access.models import require
 from access.roles import Action
-from console.ages import source_silence
+from console.ages import host_is_seen, source_silence
 from console.areas import gauge
 from console.tables.cells import page_url
 from console.tables.datastores import used_bytes
@@ -58,13 +58,12 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _host_counts(user: Any) -> dict[str, int]:
-    answering = Q(state=HostState.CONNECTED, source__state__in=[SourceState.OK, SourceState.NEW])
     return (
         Host.objects.restrict(user, Action.VIEW)
         .filter(missing_since=None)
         .aggregate(
             number=Count("pk"),
-            connected=Count("pk", filter=answering),
+            connected=Count("pk", filter=host_is_seen()),
             maintenance=Count("pk", filter=Q(maintenance=True)),
             threads=Sum("cpu_threads", default=0),
             memory=Sum("memory_bytes", default=0),
@@ -99,8 +98,7 @@ def _guest_states(counts: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _gauges(user: Any, hosts: dict[str, int], space: dict[str, Any]) -> list[dict[str, Any]]:
-    visible = Host.objects.restrict(user, Action.VIEW).filter(missing_since=None, state=HostState.CONNECTED)
-    memory = HostLoad.objects.filter(host_id__in=visible.values("pk")).aggregate(used=Sum("memory_used_bytes"))
+    memory = _measured_memory(user)
     promised = (
         Guest.objects.restrict(user, Action.VIEW)
         .filter(missing_since=None, state=GuestState.RUNNING)
@@ -110,7 +108,7 @@ def _gauges(user: Any, hosts: dict[str, int], space: dict[str, Any]) -> list[dic
     used = capacity - (space["free"] or 0)
     of = _("%(part)s of %(whole)s")
     return [
-        gauge(_("Memory in use"), memory["used"], hosts["memory"], _of(of, memory["used"], hosts["memory"])),
+        gauge(_("Memory in use"), memory["used"], memory["whole"], _of(of, memory["used"], memory["whole"])),
         gauge(
             _("Memory given to running guests"),
             promised["memory"],
@@ -127,6 +125,13 @@ def _gauges(user: Any, hosts: dict[str, int], space: dict[str, Any]) -> list[dic
         ),
         gauge(_("Storage"), used, capacity, _of(of, used, capacity)),
     ]
+
+
+def _measured_memory(user: Any) -> dict[str, int | None]:
+    """Used, and whole, of the hosts whose use we know now."""
+    used = HostLoad.objects.filter(host_id=OuterRef("pk")).values("memory_used_bytes")
+    seen = Host.objects.restrict(user, Action.VIEW).filter(host_is_seen()).annotate(used_bytes=Subquery(used))
+    return seen.filter(used_bytes__gt=0).aggregate(used=Sum("used_bytes"), whole=Sum("memory_bytes"))
 
 
 def _of(words: str, part: float | None, whole: float | None) -> str:
@@ -181,8 +186,8 @@ def _guest_problems(user: Any) -> list[dict[str, Any]]:
 
 
 def _busiest(user: Any) -> list[dict[str, Any]]:
-    visible = Host.objects.restrict(user, Action.VIEW).values("pk")
-    loads = HostLoad.objects.filter(host_id__in=visible).exclude(cpu_percent=None).order_by("-cpu_percent")
+    seen = Host.objects.restrict(user, Action.VIEW).filter(host_is_seen()).values("pk")
+    loads = HostLoad.objects.filter(host_id__in=seen).exclude(cpu_percent=None).order_by("-cpu_percent")
     hosts = list(host_rows(user=user).filter(pk__in=list(loads.values_list("pk", flat=True)[:BUSIEST])))
     load_hosts(hosts)
     rows = [

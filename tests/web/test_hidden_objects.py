@@ -220,6 +220,7 @@ def test_a_device_stays_when_what_it_leads_to_is_hidden(
 def test_the_busiest_host_shown_is_a_visible_one(
     viewer: Client, estate: Estate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Host.objects.filter(pk=estate.hidden_host.pk).update(state=HostState.CONNECTED)  # a silent one is never listed
     link = f'href="/hosts/{estate.host.pk}/"'
     assert link not in read(viewer, estate, "/")
     hide(estate, monkeypatch)

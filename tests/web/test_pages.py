@@ -11,9 +11,23 @@ from django.test import Client
 from django.utils import timezone
 
 from access.roles import Role
-from hosts.models import HostState, Source, SourceState
+from console import home
+from core.units import format_bytes
+from hosts.models import Host, HostState, Source, SourceState
 from inventory.models import Guest
-from tests.factories import Inventory, add_disk, add_nic, make_guest, make_job, make_user, set_load
+from metrics.models import HostLoad
+from tests.factories import (
+    Inventory,
+    add_disk,
+    add_nic,
+    make_guest,
+    make_host,
+    make_job,
+    make_source,
+    make_user,
+    set_host_load,
+    set_load,
+)
 from tests.web.conftest import ANONYMOUS, ROLES, ClientAs
 
 PAGES: dict[str, Callable[[Inventory], str]] = {
@@ -187,6 +201,42 @@ def test_the_overview_names_what_needs_a_person(client_as: ClientAs, inventory: 
     html = client_as(Role.VIEWER).get("/").content.decode()
     assert "Nobody answers at that address." in html
     assert "Another guest has the same UUID." in html
+
+
+@pytest.fixture
+def silent_hosts(inventory: Inventory) -> list[Host]:
+    """More than the overview shows, as busy as can be when we saw them last, each silent for another reason."""
+    paused, unreachable = (make_source(f"s-{state}", state=state) for state in (SourceState.PAUSED, "unreachable"))
+    hosts = [make_host(f"silent-{number}", paused if number % 2 else unreachable) for number in range(home.BUSIEST)]
+    hosts.append(make_host("not-responding", inventory.sources[0], state=HostState.NOT_RESPONDING))
+    hosts.append(make_host("gone", inventory.sources[0], missing_since=timezone.now()))
+    for host in hosts:
+        set_host_load(host, 99.0)
+    return hosts
+
+
+def test_the_busiest_hosts_are_among_those_we_see(
+    client_as: ClientAs, inventory: Inventory, silent_hosts: list[Host]
+) -> None:
+    busiest = client_as(Role.VIEWER).get("/").context["busiest"]
+    assert {row["host"].pk for row in busiest} == {host.pk for host in inventory.hosts}
+
+
+def test_memory_in_use_is_compared_with_that_of_the_same_hosts(
+    client_as: ClientAs, inventory: Inventory, silent_hosts: list[Host]
+) -> None:
+    make_host("not-measured-yet", inventory.sources[0])
+    used = HostLoad.objects.filter(pk__in=[host.pk for host in inventory.hosts])
+    whole = sum(host.memory_bytes for host in inventory.hosts)
+    gauge = client_as(Role.VIEWER).get("/").context["gauges"][0]
+    assert gauge["percent"] == pytest.approx(100 * sum(load.memory_used_bytes for load in used) / whole)
+    assert format_bytes(whole) in gauge["words"]
+
+
+def test_no_memory_in_use_is_known_while_no_host_is_seen(client_as: ClientAs, inventory: Inventory) -> None:
+    Source.objects.update(state=SourceState.UNREACHABLE)
+    gauge = client_as(Role.VIEWER).get("/").context["gauges"][0]
+    assert gauge["percent"] is None
 
 
 def test_a_deactivated_user_sees_nothing_more(client_as: ClientAs, inventory: Inventory) -> None:
