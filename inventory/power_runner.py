@@ -34,6 +34,8 @@ LOOK_SECONDS = 0.5
 # A copy that says it was migrated away is started only when so many other hosts deny having the guest.
 ASK_OTHERS = 50
 MIGRATED = "migrated"
+# A move stopped the guest here; it may run where it went.
+STOPPED_BY_MOVE = frozenset({MIGRATED, "migration", "post-copy", "post-copy failed"})
 
 
 def run(handle: JobHandle) -> None:
@@ -88,7 +90,8 @@ class PowerRun:
             return
         if not self.is_reached(sight) or self.action is PowerAction.RESET:
             self.require_allowed(sight)
-            if self.action is PowerAction.START:
+            resumes_moved = self.action is PowerAction.RESUME and sight.state_reason in STOPPED_BY_MOVE
+            if self.action is PowerAction.START or resumes_moved:
                 self.require_nowhere_else(sight)
             if not self.ask(sight):
                 self.wait_uncertain()
@@ -116,7 +119,7 @@ class PowerRun:
             raise Impossible(_("%(host)s says that the guest is %(state)s.") % {"host": self.host.name, "state": label})
 
     def require_nowhere_else(self, sight: GuestSighting) -> None:
-        """A guest is never started where it was left behind while it runs elsewhere: two copies ruin one disk.
+        """A guest never starts or goes on where it was left behind while it runs elsewhere: two copies ruin one disk.
 
         Raises: Impossible.
         """
@@ -127,15 +130,15 @@ class PowerRun:
                 raise Impossible(_("%(host)s has this guest, too, and there it is %(state)s.") % words)
 
     def hosts_to_ask(self, sight: GuestSighting) -> list[Host]:
-        """Where else it may run: hosts that spoke of it; any of the datacenter once it was migrated away from here."""
+        """Where else it may run: hosts that spoke of it; any of the datacenter once a move stopped it here."""
         others = Host.objects.select_related("source").exclude(pk=self.host.pk)
-        if sight.state_reason != MIGRATED:
+        if sight.state_reason not in STOPPED_BY_MOVE:
             spoke = Placement.objects.filter(guest=self.guest).values("host")
             return list(others.filter(pk__in=spoke))
         found = list(others.filter(datacenter=self.guest.datacenter_id, missing_since=None)[: ASK_OTHERS + 1])
         if len(found) > ASK_OTHERS:
             raise Impossible(
-                _("%(host)s says that the guest was migrated away. Start it on the host that has it now.")
+                _("%(host)s says that a migration stopped the guest. Go on with it on the host that has it now.")
                 % {"host": self.host.name}
             )
         return found
@@ -147,7 +150,7 @@ class PowerRun:
         except DriverError as error:
             words = {"host": host.name, "reason": sentence(error)}
             raise Impossible(
-                _("%(host)s may have this guest and cannot be asked; starting it here could run it twice: %(reason)s")
+                _("%(host)s may have this guest and cannot be asked; going on here could run it twice: %(reason)s")
                 % words
             ) from None
 

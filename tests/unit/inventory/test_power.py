@@ -316,6 +316,47 @@ def test_a_copy_left_behind_is_not_started_while_the_other_host_is_silent(left_b
     assert "could run it twice" in job.message
 
 
+def pause_for_a_move(fleet: Fleet, guest: Guest) -> None:
+    with fleet.world.open() as world:
+        here = world.hosts["alpha"].guests[guest.uuid]
+        here.state, here.state_reason = GuestState.PAUSED, "migration"
+    Guest.objects.filter(pk=guest.pk).update(state="paused")
+
+
+def test_a_guest_that_a_move_paused_does_not_go_on_while_it_runs_elsewhere(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    pause_for_a_move(fleet, guest)
+    job = go(submit_power(guest=guest, action="resume", by="test"))
+    assert (job.state, really(fleet, guest)) == ("failed", "paused")
+    assert job.message == "beta has this guest, too, and there it is running."
+
+
+def test_a_guest_that_a_move_paused_does_not_go_on_while_the_other_is_silent(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    pause_for_a_move(fleet, guest)
+    fleet.world.add_fault("beta", at="sight_guest", do="unreachable")
+    job = go(submit_power(guest=guest, action="resume", by="test"))
+    assert (job.state, really(fleet, guest)) == ("failed", "paused")
+    assert "could run it twice" in job.message
+
+
+def test_a_copy_that_a_move_paused_can_be_powered_off(left_behind: tuple[Fleet, Guest]) -> None:
+    """That is how a person ends it."""
+    fleet, guest = left_behind
+    pause_for_a_move(fleet, guest)
+    job = go(submit_power(guest=guest, action="off", by="test"))
+    assert (job.state, really(fleet, guest)) == ("succeeded", "off")
+
+
+def test_a_guest_that_a_move_paused_goes_on_when_nobody_else_has_it(left_behind: tuple[Fleet, Guest]) -> None:
+    fleet, guest = left_behind
+    pause_for_a_move(fleet, guest)
+    with fleet.world.open() as world:
+        del world.hosts["beta"].guests[guest.uuid]
+    job = go(submit_power(guest=guest, action="resume", by="test"))
+    assert (job.state, really(fleet, guest)) == ("succeeded", "running")
+
+
 def test_a_copy_left_behind_is_started_when_nobody_else_has_the_guest(left_behind: tuple[Fleet, Guest]) -> None:
     fleet, guest = left_behind
     with fleet.world.open() as world:

@@ -180,7 +180,7 @@ def moved_or_off(fleet: Fleet, monkeypatch: Any) -> Guest:
 def test_a_guest_that_may_run_on_a_silent_target_is_not_started(fleet: Fleet, moved_or_off: Guest) -> None:
     job = go(submit_power(guest=moved_or_off, action="start", by="test"))
     assert job.state == "failed", job.message
-    assert job.message.startswith("beta may have this guest and cannot be asked; starting it here could run it twice")
+    assert job.message.startswith("beta may have this guest and cannot be asked; going on here could run it twice")
     assert fleet.world.guests("alpha")[moved_or_off.uuid].state is GuestState.OFF
 
 
