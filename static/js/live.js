@@ -4,6 +4,7 @@
 (() => {
   const SOON_MS = 250; // changes that come together are fetched together
   const GAP_MS = 1000; // between two fetches of one address, unless a part says data-live-gap
+  const AGAIN_MS = 3000; // after a question nobody answered
   const LOAD_GAP_MS = 10000; // load figures move all the time; nobody reads them faster
 
   const OPEN_MENU = ".dropdown-menu.show, [data-bs-toggle=dropdown].show"; // stays open, and says what is true now
@@ -93,7 +94,7 @@
   function receive(message) {
     if (message.type === "state") showState(message.state);
     else if (message.type === "resync") { parts().forEach((part) => plan(part, SOON_MS)); document.dispatchEvent(new CustomEvent("guesthouse:changes", { detail: [["*", "*", "changed"]] })); }
-    else if (message.type === "end") location.reload();
+    else if (message.type === "end") askWhoIsHere();
     else if (message.type === "changes") {
       const all = parts();
       for (const [kind, id] of message.changes) {
@@ -101,6 +102,20 @@
       }
       document.dispatchEvent(new CustomEvent("guesthouse:changes", { detail: message.changes }));
     }
+  }
+
+  // The session this page was made in ended. Where the same user has a new one, as after a changed password, the forms
+  // get its token and what was typed stays; for anybody else the page is not.
+  async function askWhoIsHere() {
+    const who = (page) => page.getElementById("me")?.textContent, tokens = (page) => [...page.getElementsByName("csrfmiddlewaretoken")];
+    try {
+      const answer = await fetch(location.href, { headers: { "X-Live": "true" }, credentials: "same-origin" });
+      if (answer.status >= 500) throw new Error(answer.status);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (answer.redirected || who(fresh) !== who(document)) { location.reload(); return; }
+      const [{ value }] = tokens(fresh);
+      tokens(document).forEach((field) => { field.value = value; });
+    } catch { setTimeout(askWhoIsHere, AGAIN_MS); } // the server does not answer; the indicator says so
   }
 
   function showState(state) {

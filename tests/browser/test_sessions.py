@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, expect
 
 from access.roles import Role
 from hosts.models import Source, SourceState
-from tests.browser.conftest import Complaints, PageAs, accessibility_findings
+from tests.browser.conftest import Complaints, PageAs, accessibility_findings, sign_in
 from tests.factories import PASSWORD, Inventory, make_user
 
 NEW = "another long enough secret"
@@ -62,6 +63,36 @@ def test_an_ordinary_change_of_the_password(page_as: PageAs, inventory: Inventor
     expect(page.get_by_text("Your password is changed.")).to_be_visible()
     expect(page.get_by_role("treeitem", name="Berlin")).to_be_visible()
     _sign_out(page, "kim")
+
+
+def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageAs, site: str) -> None:
+    page = page_as(Role.ADMIN)
+    page.goto("/account/password/")
+    other = page.context.new_page()
+    other.goto("/users/add/")
+    expect(other.locator("#live")).to_have_attribute("data-state", "live")
+    other.get_by_label("User name").fill("kim")
+    token = other.locator("main [name=csrfmiddlewaretoken]")
+    before = token.input_value()
+    _change_password(page)
+    expect(page.get_by_text("Your password is changed.")).to_be_visible()
+    expect(token).not_to_have_value(before)
+    expect(other.get_by_label("User name")).to_have_value("kim")
+    other.get_by_role("button", name="Add user").click()
+    expect(other.locator("#one-time-password")).to_be_visible()
+    expect(other.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_a_page_does_not_stay_when_somebody_else_signs_in(page_as: PageAs, site: str, complaints: Complaints) -> None:
+    complaints.expected += ["403"]
+    page = page_as(Role.ADMIN)
+    page.goto("/users/add/")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    old = Session.objects.get()
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": sign_in(Role.VIEWER), "url": site}])
+    old.delete()
+    expect(page.locator(".user-name")).to_have_text(f"the-{Role.VIEWER}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
 
 
 def test_a_button_pressed_after_the_session_ended(
