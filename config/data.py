@@ -28,6 +28,7 @@ SOCKET_PATH_LIMIT = 107
 SHORTEST_SECRET_KEY = 50
 FEWEST_CHARACTERS = 5
 PASSED_ON_KEY_PREFIX = "django-insecure-"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DataError(Exception):
@@ -128,7 +129,10 @@ def lock(directory: Path) -> TextIO:
 
     Raises: DataError naming the address of the one that runs.
     """
-    file = (directory / LOCK_NAME).open("a+", encoding="utf-8")
+    try:
+        file = (directory / LOCK_NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(_sentence(directory, error)) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -138,6 +142,18 @@ def lock(directory: Path) -> TextIO:
         raise DataError(f"Guesthouse already runs with the data in {directory}: {where}") from None
     file.truncate(0)  # the address of an earlier run
     return file
+
+
+def note_address(file: TextIO, directory: Path, address: str) -> None:
+    """Write the address of the one that runs into its lock.
+
+    Raises: DataError.
+    """
+    try:
+        file.write(address + "\n")
+        file.flush()
+    except OSError as error:
+        raise DataError(_sentence(directory, error)) from error
 
 
 def parse(directory: Path, text: str) -> Instance:
@@ -248,7 +264,7 @@ def _make_private(folder: Path, *, within: Path) -> None:
 
 
 def _sentence(directory: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return f"The disk that holds {directory} is full; free some space and start again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{directory} cannot be written by this user; choose another directory with --data or GUESTHOUSE_DATA."

@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.data import DataError
+from config.data import DISK_FULL, DataError
 
 ADMIN = "admin"
 ADMIN_CREATED = "first user created"
@@ -30,9 +30,7 @@ def main() -> int:
     try:
         _set_up_django()
         refuse_unsafe_settings(public=options.public)
-        change_schema()
-        create_first_user()
-        collect_static()
+        _fill()
     except (RefusedError, DataError) as refusal:
         print(f"\n{refusal}", file=sys.stderr)  # on a line of its own, whatever was under way
         return REFUSED
@@ -68,25 +66,40 @@ def unsafe_reason(*, public: bool, debug: bool, allowed_hosts: list[str], secret
     return None
 
 
-def change_schema() -> None:
-    """Bring the database up to date.
+def _fill() -> None:
+    """Write what serving needs: schema, first user, static files.
 
     Raises: RefusedError.
     """
-    from django.core.management import call_command
+    from django.conf import settings
     from django.db.utils import DatabaseError
 
     try:
-        call_command("migrate", interactive=False, verbosity=1)
+        change_schema()
+        create_first_user()
+        collect_static()
     except DatabaseError as error:
         raise RefusedError(_database_sentence(error)) from error
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise RefusedError(
+            f"The disk that holds {settings.STATIC_ROOT} is full; free some space and start again."
+        ) from error
+
+
+def change_schema() -> None:
+    """Bring the database up to date."""
+    from django.core.management import call_command
+
+    call_command("migrate", interactive=False, verbosity=1)
 
 
 def _database_sentence(error: Exception) -> str:
     from django.db import connection
 
     text = str(error)
-    if "is full" in text or "No space left" in text:
+    if any(words in text for words in ("is full", "No space left", "quota exceeded")):
         return "The disk that holds the database is full; free some space and start again."
     if connection.vendor == "sqlite":
         return f"The database {connection.settings_dict['NAME']} cannot be used ({text}); see prepare.log."

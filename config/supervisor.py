@@ -157,14 +157,6 @@ def url_of(taken: socket.socket) -> str:
     return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
 
 
-# -- one installation, one supervisor
-
-
-def note_address(lock: TextIO, url: str) -> None:
-    lock.write(url + "\n")
-    lock.flush()
-
-
 # -- the programs
 
 
@@ -545,12 +537,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lock = data.lock(instance.data_dir)
         data.make_folders(instance)
         taken = listen_address(options.bind, options.port)
+        data.note_address(lock, instance.data_dir, url_of(taken))
     except (RefusedError, data.DataError) as error:
         say(f"guesthouse: {error}")
         return 1
     os.environ["GUESTHOUSE_DATA"] = str(instance.data_dir)
     os.environ.setdefault("GUESTHOUSE_ALLOWED_HOSTS", ",".join(names_for(options.bind)))
-    note_address(lock, url_of(taken))
     return Supervisor(options, instance, lock, taken).run()
 
 

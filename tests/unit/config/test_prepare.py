@@ -1,10 +1,12 @@
 """What keeps the console from serving."""
 
+import errno
 import os
 from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.db import DataError, OperationalError
 
 from config import prepare
 
@@ -57,3 +59,49 @@ def test_a_changed_static_file_changes_the_fingerprint(tmp_path, settings):
     assert prepare.static_fingerprint() == first
     os.utime(tmp_path / "a.css", ns=(1, 1))
     assert prepare.static_fingerprint() != first
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Prepare, where one step fails; returns the exit code."""
+
+    def run(failing: str, error: Exception) -> int:
+        def act() -> None:
+            raise error
+
+        for step in ("_set_up_django", "change_schema", "create_first_user", "collect_static"):
+            monkeypatch.setattr(prepare, step, act if step == failing else lambda: None)
+        monkeypatch.setattr(prepare, "refuse_unsafe_settings", lambda **_options: None)
+        monkeypatch.setattr("sys.argv", ["prepare"])
+        return prepare.main()
+
+    return run
+
+
+@pytest.mark.parametrize("step", ["change_schema", "create_first_user"])
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OperationalError("database or disk is full"), "disk that holds the database is full"),
+        (OperationalError('could not extend file "base/5/1": No space left on device'), "the database is full"),
+        (OperationalError('could not extend file "base/5/1": Disk quota exceeded'), "the database is full"),
+        (OperationalError("disk I/O error"), "cannot be used"),
+        (DataError("value too long"), "cannot be used"),
+    ],
+)
+def test_a_database_that_takes_nothing_is_one_sentence(run, capsys, step, error, sentence):
+    assert run(step, error) == prepare.REFUSED
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert sentence in last
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_for_static_files_is_one_sentence(run, capsys, settings, number):
+    assert run("collect_static", OSError(number, os.strerror(number))) == prepare.REFUSED
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"The disk that holds {settings.STATIC_ROOT} is full; free some space and start again."
+
+
+def test_what_nobody_foresaw_is_a_traceback_in_the_log(run):
+    with pytest.raises(PermissionError):
+        run("collect_static", PermissionError(errno.EACCES, "Permission denied"))

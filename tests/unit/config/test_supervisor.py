@@ -1,11 +1,13 @@
 """What the supervisor decides before and while it starts processes."""
 
 import errno
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,12 @@ def test_a_program_that_cannot_be_started_again_stops_no_other(running, monkeypa
     running.tick(0)
     assert "beat" in running.children
     assert not running.due
+
+
+def test_a_disk_without_room_for_the_address_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "umask", lambda _mask: 0)
+    full = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - closing it fails, too
+    monkeypatch.setattr(data, "lock", lambda _directory: full)
+    assert supervisor.main(["up", "--port", "0", "--data", str(tmp_path)]) == 1
+    said = capsys.readouterr().out.strip()
+    assert said == f"guesthouse: The disk that holds {tmp_path} is full; free some space and start again."
