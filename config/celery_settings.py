@@ -33,6 +33,7 @@ accept_content = ["json"]
 task_default_queue = "default"
 worker_prefetch_multiplier = 1
 worker_hijack_root_logger = False
+worker_consumer = "operations.worker:Consumer"
 timezone = "UTC"
 beat_schedule = {
     "dispatch due sources": {"task": "hosts.dispatch_due", "schedule": 1.0, "options": {"expires": 5}},

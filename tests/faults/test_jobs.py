@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from redis import Redis
 
 from config.supervisor import WORKERS
 from core.errors import Conflict
@@ -127,6 +128,25 @@ def test_an_error_of_the_broker_ends_no_worker(stack: Stack, fleet: Fleet) -> No
     assert Job.objects.get(pk=job.pk).is_open, "while the long one went on"
     assert_moved(fleet, guest, wait_for_end(job))
     assert not taken_over(job)
+    assert [stack.processes[name].poll() for name in WORKERS] == [None] * len(WORKERS)
+
+
+def test_a_broker_that_refuses_commands_for_long_costs_no_files(stack: Stack, fleet: Fleet) -> None:
+    """As a replica does until it is promoted; the workers ask it several times a second."""
+    marks = {name: len(stack.log(name)) for name in WORKERS}
+
+    def refused() -> int:
+        return min(stack.log(name)[mark:].count("read only replica") for name, mark in marks.items())
+
+    with Redis.from_url(stack.redis_url) as broker:
+        broker.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            wait_until(lambda: refused() >= 40, "every worker was refused forty times")
+            assert len(broker.client_list()) < 60
+        finally:
+            broker.execute_command("REPLICAOF", "NO", "ONE")
+    guest = fleet.guest("alpha")
+    assert wait_for_end(submit_power(guest=guest, action="off", by="test")).state == "succeeded"
     assert [stack.processes[name].poll() for name in WORKERS] == [None] * len(WORKERS)
 
 
