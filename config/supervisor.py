@@ -272,6 +272,7 @@ class Supervisor:
             while True:
                 self.tick()
         except StopRequestedError:
+            say("\n  Stopping …")
             code = 0
         except (RefusedError, OSError) as error:
             say(f"guesthouse: {error}")
@@ -487,9 +488,7 @@ class Supervisor:
             signal.signal(number, self._on_stop_signal)
 
     def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.stop_requested:
-            say("\n  Stopping …")
-        self.stop_requested = True
+        self.stop_requested = True  # nothing else: a handler that prints while a print is under way raises
 
     def stop_all(self) -> None:
         """End every process: first what works, then the lab it works on, last the queue."""

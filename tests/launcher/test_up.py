@@ -19,7 +19,7 @@ def test_the_first_start_shows_the_password_once_and_serves(start_console):
     assert len(password) >= 12
     console.url()
     assert console.get("healthz") == 200
-    assert console.stop() == 0
+    assert console.stop() == 0, console.text
     assert console.text.count(password) == 1
     assert password not in console.logs()
     again = start_console(data=console.data)
@@ -60,7 +60,7 @@ def test_a_signal_to_the_launcher_alone_ends_every_process(start_console, number
     console.url()
     processes = console.processes()
     assert len(processes) >= 3
-    assert console.stop(number) == 0
+    assert console.stop(number) == 0, console.text
     assert [process.command for process in processes if not process.has_ended()] == []
 
 
@@ -68,7 +68,7 @@ def test_a_signal_before_the_pages_are_served_ends_every_process(start_console):
     console = start_console()
     console.read_until(PASSWORD)
     processes = console.processes()
-    assert console.stop() == 0
+    assert console.stop() == 0, console.text
     assert [process.command for process in processes if not process.has_ended()] == []
 
 
