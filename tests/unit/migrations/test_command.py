@@ -85,7 +85,7 @@ def test_every_reason_against_it_is_told(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     ("guest", "host", "says"),
-    [("nobody", "beta", "no guest"), (None, "nowhere", "no host"), ("twice", "beta", "Several")],
+    [("nobody", "beta", "no guest"), (None, "nowhere", "no host"), ("twice", "beta", "More than one")],
 )
 def test_what_is_not_there_or_not_clear(fleet: Fleet, guest: str | None, host: str, says: str) -> None:
     known = fleet.guest("alpha")
