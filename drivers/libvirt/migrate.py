@@ -236,8 +236,7 @@ class Migrations:
             return MigrationProgress(MigrationPhase.ENDED)
 
     def _is_switching(self, domain: Any) -> bool:
-        state, reason = self._connection.call(domain.state)
-        return bool((state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION))
+        return is_switching(*self._connection.call(domain.state))
 
     def cancel(self, guest_uuid: str, stamp: str) -> None:
         domain = self._find(guest_uuid)
@@ -261,6 +260,15 @@ class Migrations:
 
     def _find(self, guest_uuid: str) -> Any:
         return self._connection.call(self._connection.raw.lookupByUUIDString, guest_uuid)
+
+
+def is_switching(state: int, reason: int) -> bool:
+    """Whether the move stopped the guest here, or took it away already: its job may show for a moment longer.
+
+    Seen with libvirt 11.3: shut off, migrated, and the job still unbounded.
+    """
+    paused = (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+    return paused or states.state_of(state) not in _MOVABLE
 
 
 def progress_of(job: JobReading, *, paused_for_switch: bool) -> MigrationProgress:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import libvirt
 import pytest
 
 from drivers.errors import Rejected
@@ -15,6 +16,7 @@ from drivers.libvirt.migrate import (
     _check_devices,
     _check_target,
     _without_job,
+    is_switching,
     progress_of,
     total_of,
 )
@@ -41,6 +43,19 @@ NOT_USED: Any = None
 SOURCE = Endpoint(kind="libvirt", transport=Transport.TCP, address="192.0.2.1")
 TARGET = Endpoint(kind="libvirt", transport=Transport.TCP, address="192.0.2.2")
 SWITCHING = COPYING | {"data_remaining": 0, "downtime": 231, "memory_iteration": 3}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "switching"),
+    [
+        pytest.param(libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED, False, id="runs"),
+        pytest.param(libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, False, id="was paused before"),
+        pytest.param(libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, True, id="stopped by the move"),
+        pytest.param(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED, True, id="gone already"),
+    ],
+)
+def test_when_a_guest_switches(state: int, reason: int, switching: bool) -> None:
+    assert is_switching(state, reason) is switching
 
 
 def test_before_the_first_byte_it_prepares() -> None:
