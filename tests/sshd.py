@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -73,6 +74,8 @@ def ssh_server(host: LabHost, folder: Path) -> Iterator[Server]:
     lines = [f"HostKey {key}" for key in host_keys]
     lines += [f"Port {PORT}", f"ListenAddress {host.address}", f"AuthorizedKeysFile {folder}/authorized"]
     lines += ["PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication yes", "PermitRootLogin yes"]
+    if version_of(sshd) >= (9, 8):
+        lines.append("PerSourcePenalties no")  # tests are refused on purpose, again and again from one address
     (folder / "sshd.conf").write_text("\n".join(lines) + "\n")
     account = f"mkdir -p /run/sshd; id {USER} >/dev/null 2>&1 || useradd -M -o -u 0 {USER}"
     subprocess.run(_inside(host, "sh", "-c", f"{account}; echo '{USER}:{PASSWORD}' | chpasswd"), check=True)
@@ -84,6 +87,13 @@ def ssh_server(host: LabHost, folder: Path) -> Iterator[Server]:
     for child in children_of(process.pid):  # nsenter waits for the sshd it forked
         os.kill(child, signal.SIGTERM)
     process.wait()
+
+
+def version_of(sshd: str) -> tuple[int, ...]:
+    """OpenSSH's, which it names when it does not know an option."""
+    told = subprocess.run([sshd, "-?"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", told)
+    return tuple(map(int, found.groups())) if found else (0, 0)
 
 
 def trust(host: LabHost, *servers: Server) -> None:
