@@ -5,6 +5,7 @@
   const SOON_MS = 250; // changes that come together are fetched together
   const GAP_MS = 1000; // between two fetches of one address, unless a part says data-live-gap
   const AGAIN_MS = 3000; // after a question nobody answered
+  const NEW_SESSION_MS = 2000; // a changed password ends the old session before its answer brings the new one
   const LOAD_GAP_MS = 10000; // load figures move all the time; nobody reads them faster
 
   const OPEN_MENU = ".dropdown-menu.show, [data-bs-toggle=dropdown].show"; // stays open, and says what is true now
@@ -41,7 +42,8 @@
     job.ids.clear();
     try {
       const answer = await fetch(address, { headers: { "HX-Request": "true", "X-Live": "true" }, credentials: "same-origin" });
-      if (answer.redirected || answer.status === 401 || answer.status === 403 || answer.status === 404) { location.reload(); return; }
+      if (answer.redirected) { stayOrLeave(); return; }
+      if (answer.status === 401 || answer.status === 403 || answer.status === 404) { location.reload(); return; }
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       ids.forEach((id) => put(document.getElementById(id), fresh.getElementById(id), address));
@@ -94,7 +96,7 @@
   function receive(message) {
     if (message.type === "state") showState(message.state);
     else if (message.type === "resync") { parts().forEach((part) => plan(part, SOON_MS)); document.dispatchEvent(new CustomEvent("guesthouse:changes", { detail: [["*", "*", "changed"]] })); }
-    else if (message.type === "end") askWhoIsHere();
+    else if (message.type === "end") stayOrLeave();
     else if (message.type === "changes") {
       const all = parts();
       for (const [kind, id] of message.changes) {
@@ -106,16 +108,28 @@
 
   // The session this page was made in ended. Where the same user has a new one, as after a changed password, the forms
   // get its token and what was typed stays; for anybody else the page is not.
-  async function askWhoIsHere() {
-    const who = (page) => page.getElementById("me")?.textContent, tokens = (page) => [...page.getElementsByName("csrfmiddlewaretoken")];
+  let asking = false;
+  async function stayOrLeave() {
+    if (asking) return;
+    asking = true;
+    const fresh = await pageOfSameUser() || await after(NEW_SESSION_MS).then(pageOfSameUser);
+    asking = false;
+    if (!fresh) { location.reload(); return; }
+    const tokens = (page) => [...page.getElementsByName("csrfmiddlewaretoken")], [{ value }] = tokens(fresh);
+    tokens(document).forEach((field) => { field.value = value; });
+  }
+
+  const after = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+
+  // This address as the server gives it now; null when that is not for the user this page was made for.
+  async function pageOfSameUser() {
+    const who = (page) => page.getElementById("me")?.textContent;
     try {
       const answer = await fetch(location.href, { headers: { "X-Live": "true" }, credentials: "same-origin" });
       if (answer.status >= 500) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.redirected || who(fresh) !== who(document)) { location.reload(); return; }
-      const [{ value }] = tokens(fresh);
-      tokens(document).forEach((field) => { field.value = value; });
-    } catch { setTimeout(askWhoIsHere, AGAIN_MS); } // the server does not answer; the indicator says so
+      return answer.redirected || who(fresh) !== who(document) ? null : fresh;
+    } catch { return after(AGAIN_MS).then(pageOfSameUser); } // the server does not answer; the indicator says so
   }
 
   function showState(state) {
@@ -147,5 +161,5 @@
   });
   document.addEventListener("guesthouse:moved", loadNow);
   document.addEventListener("DOMContentLoaded", () => { loadNow(); listen(); });
-  window.guesthouseLive = { morph };
+  window.guesthouseLive = { morph, stayOrLeave };
 })();

@@ -26,7 +26,7 @@
     (openNodes() || ["first"]).forEach((node) => query.append("open", node));
     try {
       const answer = await fetch(`${tab.dataset.url}?${query}`, { headers, credentials: "same-origin" });
-      if (answer.redirected) { location.reload(); return; }
+      if (answer.redirected) { window.guesthouseLive.stayOrLeave(); return; }
       if (!answer.ok) throw new Error(answer.status);
       show(await answer.text(), tab.dataset.tree);
     } catch { failed(); }

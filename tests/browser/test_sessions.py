@@ -7,7 +7,7 @@ import re
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from access.roles import Role
 from hosts.models import Source, SourceState
@@ -28,6 +28,11 @@ def _change_password(page: Page) -> None:
     page.get_by_label("New password", exact=True).fill(NEW)
     page.get_by_label("New password again").fill(NEW)
     page.get_by_role("button", name="Change password").click()
+
+
+def _send_to_sign_in(route: Route) -> None:
+    assert route.request.headers["x-live"] == "true"
+    route.fulfill(status=302, headers={"Location": "/login/?next=/users/add/"})
 
 
 def _sign_out(page: Page, username: str) -> None:
@@ -65,7 +70,8 @@ def test_an_ordinary_change_of_the_password(page_as: PageAs, inventory: Inventor
     _sign_out(page, "kim")
 
 
-def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageAs, site: str) -> None:
+@pytest.mark.parametrize("asked", ["after the new session came", "before the new session came"])
+def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageAs, site: str, asked: str) -> None:
     page = page_as(Role.ADMIN)
     page.goto("/account/password/")
     other = page.context.new_page()
@@ -74,6 +80,8 @@ def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageA
     other.get_by_label("User name").fill("kim")
     token = other.locator("main [name=csrfmiddlewaretoken]")
     before = token.input_value()
+    if asked == "before the new session came":
+        other.route("**/users/add/", _send_to_sign_in, times=1)
     _change_password(page)
     expect(page.get_by_text("Your password is changed.")).to_be_visible()
     expect(token).not_to_have_value(before)
