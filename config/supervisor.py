@@ -432,7 +432,7 @@ class Supervisor:
             if name != awaited:
                 self._plan_restart(name)
         for name in [name for name, (when, _) in self.due.items() if when <= time.monotonic()]:
-            self._restart(*self.due.pop(name))
+            self._restart(self.due.pop(name)[1])
 
     def _read_output(self, seconds: float) -> None:
         for key, _ in self.selector.select(seconds):
@@ -453,7 +453,7 @@ class Supervisor:
         self.due[name] = (time.monotonic() + delay, child.program)
         say(f"  {name} {child.describe_end()}; it starts again in {delay:.0f} s. See {self.log_of(name)}.")
 
-    def _restart(self, _when: float, program: Program) -> None:
+    def _restart(self, program: Program) -> None:
         """A machine short of memory, processes or files starts it later; the others go on."""
         try:
             self.launch(program)
