@@ -263,9 +263,13 @@ def _make_private(folder: Path, *, within: Path) -> None:
         folder.chmod(0o700)
 
 
+def full_disk_sentence(folder: object) -> str:
+    return f"The disk that holds {folder} is full; free some space and start again."
+
+
 def _sentence(directory: Path, error: OSError) -> str:
     if error.errno in DISK_FULL:
-        return f"The disk that holds {directory} is full; free some space and start again."
+        return full_disk_sentence(directory)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{directory} cannot be written by this user; choose another directory with --data or GUESTHOUSE_DATA."
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP):

@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.data import DISK_FULL, DataError
+from config.data import DISK_FULL, DataError, full_disk_sentence
 
 ADMIN = "admin"
 ADMIN_CREATED = "first user created"
@@ -83,9 +83,7 @@ def _fill() -> None:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        raise RefusedError(
-            f"The disk that holds {settings.STATIC_ROOT} is full; free some space and start again."
-        ) from error
+        raise RefusedError(full_disk_sentence(settings.STATIC_ROOT)) from error
 
 
 def change_schema() -> None:
@@ -100,7 +98,7 @@ def _database_sentence(error: Exception) -> str:
 
     text = str(error)
     if any(words in text for words in ("is full", "No space left", "quota exceeded")):
-        return "The disk that holds the database is full; free some space and start again."
+        return full_disk_sentence("the database")
     if connection.vendor == "sqlite":
         return f"The database {connection.settings_dict['NAME']} cannot be used ({text}); see prepare.log."
     return (
