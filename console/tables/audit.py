@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audit.models import AuditRow
 from console.tables import cells
+from console.tables.tasks import KIND_LABELS
 from console.templatetags.guesthouse import moment
 from core.lists import (
     Column,
@@ -70,7 +71,6 @@ ACTS: dict[str, Text] = {
     "installation.backed_up": _("installation backed up"),
     "installation.restored": _("installation restored"),
 }
-TASKS: dict[str, Text] = {"power": _("power"), "migration": _("migration"), "source_test": _("test of a source")}
 TASK_ACTS: dict[str, Text] = {
     "submitted": _("submitted"),
     "cancel_requested": _("cancel asked"),
@@ -118,8 +118,8 @@ def target_cell(row: AuditRow) -> SafeString | str:
 def act_label(action: str) -> str:
     """An act in words; what has none, by its stable name."""
     kind, _dot, act = action.partition(".")
-    if kind in TASKS and act in TASK_ACTS:
-        return f"{TASKS[kind]}: {TASK_ACTS[act]}"
+    if kind in KIND_LABELS and act in TASK_ACTS:
+        return f"{KIND_LABELS[kind]}: {TASK_ACTS[act]}"
     return str(ACTS.get(action, action))
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from console.jobs import MIGRATION, format_seconds, progress_bar, seconds_taken, state_label, state_look
 from console.tables import cells
 from console.templatetags.guesthouse import age, none, state
-from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
+from core.lists import Column, ListSpec, Text, export_column, mapped_filter, text_filter
 from core.units import format_bytes, format_percent, format_rate
 from operations.models import ENDED, Job, JobState
 from operations.selectors import job_list, job_title
@@ -82,11 +82,8 @@ STATES = {
     "open": (_("open"), ~Q(state__in=ENDED)),
     **{one.value: (one.label, Q(state=one.value)) for one in JobState},
 }
-KINDS = {
-    "power": (_("power"), Q(kind="power")),
-    MIGRATION: (_("migration"), Q(kind=MIGRATION)),
-    "source_test": (_("test of a source"), Q(kind="source_test")),
-}
+KIND_LABELS: dict[str, Text] = {"power": _("power"), MIGRATION: _("migration"), "source_test": _("test of a source")}
+KINDS = {kind: (label, Q(kind=kind)) for kind, label in KIND_LABELS.items()}
 
 TASKS: ListSpec[Job] = ListSpec(
     name="task",
