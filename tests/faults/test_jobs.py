@@ -90,14 +90,19 @@ def test_a_worker_that_slept_past_its_lease_does_nothing_more(stack: Stack, flee
     wait_until(lambda: "another worker's now" in stack.log(sleeper), "the sleeper noticed")
 
 
-def test_a_stopped_worker_hands_over_at_once(stack: Stack, fleet: Fleet) -> None:
-    guest, job = start_migration(fleet)
-    wait_for_state(job, "copying")
-    stack.stop(worker_of(stack, job))
+def assert_goes_on_elsewhere(fleet: Fleet, guest: Guest, job: Job) -> None:
+    """The worker has stopped: another one ends the move that this one began."""
     assert Job.objects.get(pk=job.pk).is_open, "it stopped in the middle"
     assert_moved(fleet, guest, wait_for_end(job))
     assert moves(fleet) == 1
     assert taken_over(job)
+
+
+def test_a_stopped_worker_hands_over_at_once(stack: Stack, fleet: Fleet) -> None:
+    guest, job = start_migration(fleet)
+    wait_for_state(job, "copying")
+    stack.stop(worker_of(stack, job))
+    assert_goes_on_elsewhere(fleet, guest, job)
 
 
 def test_a_worker_that_stops_without_a_signal_hands_over_at_once(stack: Stack, fleet: Fleet) -> None:
@@ -109,10 +114,7 @@ def test_a_worker_that_stops_without_a_signal_hands_over_at_once(stack: Stack, f
     worker = worker_of(stack, job)
     current_app.control.shutdown(destination=[f"{worker}@{socket.gethostname()}"])
     stack.processes[worker].wait(STOP_SECONDS)
-    assert Job.objects.get(pk=job.pk).is_open, "it stopped in the middle"
-    assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
-    assert taken_over(job)
+    assert_goes_on_elsewhere(fleet, guest, job)
 
 
 def test_an_error_of_the_broker_ends_no_worker(stack: Stack, fleet: Fleet) -> None:

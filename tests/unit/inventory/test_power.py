@@ -277,10 +277,12 @@ def test_a_shutdown_can_be_given_up(fleet: Fleet, monkeypatch: Any) -> None:
     assert "may still follow" in ended.message
 
 
-def test_a_cancel_before_the_call_does_nothing(fleet: Fleet, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("moment", ["sight_guest", "prepare_power"])
+def test_a_cancel_before_the_call_does_nothing(fleet: Fleet, monkeypatch: Any, moment: str) -> None:
+    """Also while the host lets us in."""
     guest = fleet.guest("alpha")
     job = submit_power(guest=guest, action="off", by="test")
-    at_call(monkeypatch, "sight_guest", after=lambda: request_cancel(job=job, by="ada"))
+    at_call(monkeypatch, moment, after=lambda: request_cancel(job=job, by="ada"))
     ended = go(job)
     assert (ended.state, really(fleet, guest)) == ("cancelled", "running")
 
@@ -435,14 +437,6 @@ def test_a_host_that_is_slow_to_let_us_in_costs_no_lease(fleet: Fleet, monkeypat
     job = go(submit_power(guest=guest, action="off", by="test"))
     assert ahead[0], "it was slow"
     assert (job.state, really(fleet, guest)) == ("succeeded", "off"), job.message
-
-
-def test_a_cancel_while_the_host_lets_us_in_does_nothing(fleet: Fleet, monkeypatch: Any) -> None:
-    guest = fleet.guest("alpha")
-    job = submit_power(guest=guest, action="off", by="test")
-    at_call(monkeypatch, "prepare_power", after=lambda: request_cancel(job=job, by="ada"))
-    ended = go(job)
-    assert (ended.state, really(fleet, guest)) == ("cancelled", "running")
 
 
 def test_a_host_that_does_not_let_us_in_was_asked_nothing(fleet: Fleet) -> None:
