@@ -53,6 +53,23 @@ def write_transaction() -> Iterator[None]:
         turn.end()
 
 
+@contextmanager
+def pipeline() -> Iterator[None]:
+    """Statements inside go to PostgreSQL without waiting for the answers of those before: it works while we prepare more.
+
+    For writes whose results nobody reads. An error comes from a later statement or from the end of the block, inside
+    the same transaction. SQLite works in this process: there it does nothing.
+    Source: https://www.psycopg.org/psycopg3/docs/advanced/pipeline.html
+    """
+    if connection.vendor == "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    wrapper: Any = connection
+    with wrapper.wrap_database_errors, wrapper.connection.pipeline():
+        yield
+
+
 class _Turn:
     """The right to write, among the threads of this process. A fork begins with nobody's turn."""
 

@@ -18,7 +18,7 @@ from django.db import IntegrityError, OperationalError, connection
 from django.db.models import Model, QuerySet
 
 from core import bulk
-from core.db import write_transaction
+from core.db import pipeline, write_transaction
 from core.events import MANY, Change, publish
 from core.ids import new_ids
 from drivers.types import GuestFact
@@ -139,7 +139,11 @@ class _Batch:
         with write_transaction():
             renew(self.reading.lease)
             plain, others, more = self._sort(items)
-            self._write_plain(plain)
+            with pipeline():
+                for start in range(0, len(plain), bulk.BATCH):
+                    self._write_plain(plain[start : start + bulk.BATCH])
+            # So many only mean "any of them": see core.events.
+            self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain[: MANY + 1]]
             uuids |= more
             if others or uuids:
                 self._settle(others, uuids)
@@ -189,8 +193,6 @@ class _Batch:
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said, newer="evidence_at")
         write_devices(devices)
-        # So many only mean "any of them": see core.events.
-        self.changes += [Change("guest", str(UUID(row.guest_id))) for _item, row in plain[: MANY + 1]]
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
         groups = _load_groups(self.reading, uuids)
