@@ -55,7 +55,9 @@ def write_transaction() -> Iterator[None]:
 
 @contextmanager
 def pipeline() -> Iterator[None]:
-    """Statements inside go to PostgreSQL without waiting for the answers of those before: it works while we prepare more.
+    """Statements inside go to PostgreSQL without waiting for the answers of those before.
+
+    It works on one while the next is prepared.
 
     For writes whose results nobody reads. An error comes from a later statement or from the end of the block, inside
     the same transaction. SQLite works in this process: there it does nothing.
