@@ -57,10 +57,9 @@ def write_transaction() -> Iterator[None]:
 def pipeline() -> Iterator[None]:
     """Statements inside go to PostgreSQL without waiting for the answers of those before.
 
-    It works on one while the next is prepared.
-
-    For writes whose results nobody reads. An error comes from a later statement or from the end of the block, inside
-    the same transaction. SQLite works in this process: there it does nothing.
+    It works on one while the next is prepared. For writes whose results nobody reads: an error comes from a later
+    statement or from the end of the block, inside the same transaction. SQLite works in this process: there it does
+    nothing.
     Source: https://www.psycopg.org/psycopg3/docs/advanced/pipeline.html
     """
     if connection.vendor == "sqlite":

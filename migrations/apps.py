@@ -20,5 +20,14 @@ class MigrationsConfig(AppConfig):
         from migrations.removal import on_source_removing
         from operations.kinds import JobKind, register
 
-        register(JobKind(name="migration", title=title, runner="migrations.runner:run", machine=MIGRATION))
+        path = "migrations.runner"
+        register(
+            JobKind(
+                name="migration",
+                title=title,
+                runner=f"{path}:run",
+                machine=MIGRATION,
+                on_unclear=f"{path}:leave_unclear",
+            )
+        )
         source_removing.connect(on_source_removing)

@@ -70,6 +70,14 @@ def run(handle: JobHandle) -> None:
     Attempt(handle).run()
 
 
+def leave_unclear(handle: JobHandle) -> None:
+    """What the engine writes with the end of a move that it gives up: nobody knows which host has the guest.
+
+    Transaction: joins the caller's.
+    """
+    Attempt(handle).suspect_both()
+
+
 class Attempt:
     """One attempt in the hands of one worker."""
 
@@ -103,7 +111,9 @@ class Attempt:
         try:
             self.resume()
         except Impossible as error:
-            self.handle.switch(JobState.NEEDS_ATTENTION, str(error))
+            with write_transaction():
+                self.suspect_both()
+                self.handle.switch(JobState.NEEDS_ATTENTION, str(error))
 
     def may_have_begun(self) -> bool:
         """Whether any worker came so far that a hypervisor may have been asked."""
@@ -447,6 +457,14 @@ class Attempt:
             if sight.word is not Word.ABSENT:
                 ref = sight.sighting.ref if sight.sighting else guest.ref
                 suspect_guest(guest=guest, host=host, ref=ref, evidence_at=asked_at)
+
+    def suspect_both(self) -> None:
+        """As `suspect`, when neither host was asked; one of them may not be in the inventory any more."""
+        migration = self.migration
+        if migration.guest is None or not self.may_have_begun():
+            return
+        for host in filter(None, (migration.source_host, migration.target_host)):
+            suspect_guest(guest=migration.guest, host=host, ref=migration.guest.ref, evidence_at=timezone.now())
 
     def write_end(self, end: End) -> None:
         progress = dict(self.handle.job.progress)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from operations.handle import JobHandle
 
 Runner = Callable[["JobHandle"], None]
+# With a job's handle, in the transaction that ends it.
+Hook = Callable[["JobHandle"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,15 @@ class JobKind:
     """`runner` is the dotted path `module:function` of what does the work, imported only by workers.
 
     A runner leaves the job in an end state. It may be called again for a job that another worker began: it then goes
-    on from what the hypervisor says.
+    on from what the hypervisor says. `on_unclear`, a path as well, is called when the engine gives a job up because its
+    runner fails again and again: it writes down what nobody knows now.
     """
 
     name: str
     title: Callable[[Mapping[str, Any]], str]  # of the parameters: what a list of tasks shows
     runner: str
     machine: Machine = SIMPLE
+    on_unclear: str = ""
 
 
 _kinds: dict[str, JobKind] = {}
@@ -42,5 +46,13 @@ def kind_of(name: str) -> JobKind:
 
 
 def load_runner(kind: JobKind) -> Runner:
-    module, _, name = kind.runner.partition(":")
-    return cast("Runner", getattr(import_module(module), name))
+    return cast("Runner", _load(kind.runner))
+
+
+def load_unclear_hook(kind: JobKind) -> Hook | None:
+    return cast("Hook", _load(kind.on_unclear)) if kind.on_unclear else None
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -4,12 +4,13 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils.translation import gettext as _
 
+from core.db import write_transaction
 from operations.errors import HandOver, LeaseLost
 from operations.handle import JobHandle
-from operations.kinds import kind_of, load_runner
+from operations.kinds import kind_of, load_runner, load_unclear_hook
 from operations.leases import claim_job, heartbeat, release_job
 from operations.models import JobState
 
@@ -73,6 +74,19 @@ def _record_crash(handle: JobHandle) -> None:
         "the object on its host before you try again."
     )
     try:
-        handle.switch(JobState.NEEDS_ATTENTION, sentence, crashes=crashes)
+        with write_transaction():
+            handle.switch(JobState.NEEDS_ATTENTION, sentence, crashes=crashes)
+            _tell_kind(handle)
     except LeaseLost:
         log.info("%s is another worker's now, or has ended.", handle.job.pk)
+
+
+def _tell_kind(handle: JobHandle) -> None:
+    hook = load_unclear_hook(kind_of(handle.job.kind))
+    if hook is None:
+        return
+    try:
+        with transaction.atomic():
+            hook(handle)
+    except Exception:  # the process boundary, as above: the job ends all the same
+        log.exception("What %s leaves unclear could not be written down.", handle.job.pk)

@@ -19,8 +19,9 @@ from migrations import runner
 from migrations.models import GuestMigration
 from migrations.services import submit_migration
 from operations.handle import JobHandle
+from operations.leases import claim_job, release_job
 from operations.models import Job, JobState
-from operations.runtime import run
+from operations.runtime import CRASHES_BEFORE_ATTENTION, run
 from operations.services import request_cancel
 from tests.world import Fleet, open_here
 
@@ -182,6 +183,57 @@ def test_a_guest_that_may_run_on_a_silent_target_is_not_started(fleet: Fleet, mo
     assert job.state == "failed", job.message
     assert job.message.startswith("beta may have this guest and cannot be asked; going on here could run it twice")
     assert fleet.world.guests("alpha")[moved_or_off.uuid].state is GuestState.OFF
+
+
+def test_a_move_whose_runner_fails_again_and_again_lets_nobody_start_the_guest_unasked(
+    fleet: Fleet, monkeypatch: Any
+) -> None:
+    guest = fleet.guest("alpha")
+    monkeypatch.setattr(power_runner.PowerRun.__init__, "__defaults__", (open_here,))
+
+    def fail(_attempt: Any, *_args: Any) -> None:
+        turn_off(fleet, guest)
+        be_silent(fleet, "beta")
+        raise RuntimeError
+
+    monkeypatch.setattr(runner.Attempt, "start", fail)
+    monkeypatch.setattr(runner.Attempt, "resume", fail)
+    job = submit(fleet, guest)
+    for _ in range(CRASHES_BEFORE_ATTENTION):
+        Job.objects.filter(pk=job.pk).update(lease_until=None)
+        ended = go(job)
+    assert (ended.state, ended.crashes) == ("needs_attention", CRASHES_BEFORE_ATTENTION)
+    read(fleet, "alpha")
+    started = go(submit_power(guest=Guest.objects.get(pk=guest.pk), action="start", by="test"))
+    assert started.message.startswith("beta may have this guest and cannot be asked")
+    assert fleet.world.guests("alpha")[guest.uuid].state is GuestState.OFF
+
+
+def test_what_cannot_be_written_down_keeps_no_job_open(fleet: Fleet, monkeypatch: Any) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError
+
+    for name in ("run", "suspect_both"):
+        monkeypatch.setattr(runner.Attempt, name, fail)
+    job = submit(fleet, fleet.guest("alpha"))
+    for _ in range(CRASHES_BEFORE_ATTENTION):
+        Job.objects.filter(pk=job.pk).update(lease_until=None)
+        ended = go(job)
+    assert ended.state == "needs_attention"
+
+
+def test_a_host_removed_in_the_middle_leaves_the_guest_to_be_asked_for(fleet: Fleet) -> None:
+    guest = fleet.guest("alpha")
+    job = submit(fleet, guest)
+    claimed = claim_job(job.pk)
+    assert claimed is not None
+    handle = JobHandle(*claimed)
+    handle.switch(JobState.CHECKING)
+    handle.switch(JobState.PREPARING)
+    release_job(job.pk, handle.token)
+    GuestMigration.objects.update(source_host=None)
+    assert go(job).state == "needs_attention"
+    assert {word.host.name: word.state for word in guest.placements.all()} == {"alpha": "running", "beta": "unknown"}
 
 
 def test_it_is_started_when_the_target_says_that_it_has_it_not(fleet: Fleet, moved_or_off: Guest) -> None:
