@@ -102,6 +102,89 @@ class HostKeyFact:
 
 
 @dataclass(frozen=True, slots=True)
+class NumaCellFact:
+    number: int
+    memory_bytes: int
+    cpus: tuple[int, ...]
+    distances: tuple[tuple[int, int], ...] = ()  # (other cell, distance; 10 is the cell itself)
+
+
+@dataclass(frozen=True, slots=True)
+class HugepagesFact:
+    """One size of memory page and how many of it the host keeps apart."""
+
+    page_bytes: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostNicFact:
+    """A network interface of the host itself; guests' own ends (taps) are none."""
+
+    name: str
+    mac: str
+    kind: str  # ethernet, bond, bridge, vlan, vf …
+    link_up: bool
+    speed_mbps: int | None = None
+    pci_address: str = ""
+    ports: tuple[str, ...] = ()  # what a bond or a bridge is made of
+    vlan: int | None = None
+    physical_function: str = ""  # of a virtual function: its card's address
+
+
+@dataclass(frozen=True, slots=True)
+class HostBusAdapterFact:
+    """A card that reaches storage. World wide names are empty where the technology has none."""
+
+    name: str  # host3
+    kind: str  # fc, iscsi, sas, sata, nvme, scsi …
+    pci_address: str = ""
+    wwnn: str = ""
+    wwpn: str = ""
+    fabric_wwn: str = ""
+    virtual_ports: int = 0  # NPIV ports it may have
+    iqn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PciFact:
+    address: str  # 0000:3b:00.0
+    device_class: str  # as the bus says, six hexadecimal digits
+    vendor: str
+    product: str
+    driver: str
+    numa_cell: int | None = None
+    iommu_group: int | None = None
+    virtual_functions: int = 0  # SR-IOV: how many there are now
+    most_virtual_functions: int = 0
+    physical_function: str = ""  # of a virtual function: its card's address
+    mediated_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostHardware:
+    """What a host is built from. Empty or none where the host does not tell."""
+
+    serial: str = ""
+    board: str = ""  # vendor and product of the main board: all that a white box says of itself
+    bios_version: str = ""
+    bios_date: str = ""
+    cpu_vendor: str = ""
+    cpu_flags: tuple[str, ...] = ()  # as the processor has them, sorted
+    virtualization: str = ""  # VT-x, AMD-V
+    virtualization_enabled: bool | None = None
+    iommu: bool | None = None  # VT-d, AMD-Vi: present and switched on
+    security_models: tuple[str, ...] = ()
+    guest_kinds: tuple[str, ...] = ()  # "x86_64 kvm", "aarch64 qemu": what its guests may be
+    machine_types: tuple[str, ...] = ()  # of its own architecture
+    numa: tuple[NumaCellFact, ...] = ()
+    hugepages: tuple[HugepagesFact, ...] = ()
+    nics: tuple[HostNicFact, ...] = ()
+    adapters: tuple[HostBusAdapterFact, ...] = ()
+    pci: tuple[PciFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostFact:
     ref: str
     uuid: str
@@ -118,6 +201,16 @@ class HostFact:
     cpu_mhz: int
     memory_bytes: int
     architecture: str
+    hardware: HostHardware = HostHardware()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """One link of a disk's backing chain."""
+
+    source: str
+    source_type: str
+    format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +225,14 @@ class DiskFact:
     read_only: bool
     shareable: bool
     capacity_bytes: int | None
+    serial: str = ""
+    wwn: str = ""
+    io: str = ""  # native, threads, io_uring
+    discard: str = ""
+    boot_order: int | None = None
+    servers: tuple[str, ...] = ()  # of a network disk, host:port
+    backing: tuple[ImageFact, ...] = ()  # nearest first
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +244,101 @@ class NicFact:
     bridge: str
     link_up: bool
     addresses: tuple[str, ...] = ()
+    addresses_from: str = ""  # agent, lease, arp
+    port_group: str = ""
+    virtual_port: str = ""  # openvswitch, 802.1Qbg …
+    vlans: tuple[int, ...] = ()  # several make a trunk
+    native_vlan: int | None = None
+    device: str = ""  # the host's end
+    mtu: int | None = None
+    boot_order: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayFact:
+    kind: str  # vnc, spice, rdp, egl-headless …
+    address: str = ""
+    port: int | None = None
+    tls_port: int | None = None
+    socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleFact:
+    kind: str  # serial, console, parallel, channel
+    target: str  # isa-serial, virtio, org.qemu.guest_agent.0 …
+    backend: str  # pty, unix, tcp, file …
+    source: str = ""  # path or address
+    connected: bool | None = None  # of a channel: whether the guest's end is open
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFact:
+    """Anything else a guest is made of."""
+
+    kind: str  # tpm, watchdog, rng, video, sound, controller, filesystem, input, memory, panic, vsock …
+    model: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSnapshotFact:
+    """One node of a guest's tree of snapshots."""
+
+    name: str
+    parent: str
+    created_at: datetime | None
+    state: str  # of the guest when it was taken
+    notes: str
+    current: bool
+    memory: bool
+    external: bool  # its disks are files of their own
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemFact:
+    mount: str
+    kind: str
+    devices: tuple[str, ...]  # targets of the guest's disks
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFact:
+    """What the agent inside the guest says; nothing it says is trusted for more than being shown."""
+
+    hostname: str = ""
+    os: str = ""  # "Debian GNU/Linux 12 (bookworm)"
+    os_id: str = ""
+    kernel: str = ""
+    time_zone: str = ""
+    file_systems: tuple[FileSystemFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GuestHardware:
+    """What a guest is made of beside disks and NICs, and what is known from inside."""
+
+    cpu_sockets: int = 0  # the topology the guest sees; 0 when nothing is said
+    cpu_cores: int = 0
+    cpu_threads: int = 0
+    most_vcpus: int = 0
+    most_memory_bytes: int = 0
+    cpu_features: tuple[str, ...] = ()  # "require vmx", "disable svm"
+    cpu_shares: int | None = None
+    hugepages: bool = False
+    numa_cells: int = 0
+    balloon: str = ""
+    secure_boot: bool = False
+    tpm: str = ""
+    os: str = ""  # libosinfo's id, as the guest's maker wrote it down
+    boot: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()  # name spaces
+    displays: tuple[DisplayFact, ...] = ()
+    consoles: tuple[ConsoleFact, ...] = ()
+    devices: tuple[DeviceFact, ...] = ()
+    snapshots: tuple[GuestSnapshotFact, ...] = ()
+    agent: AgentFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +363,21 @@ class GuestFact:
     passthrough: tuple[str, ...]
     disks: tuple[DiskFact, ...]
     nics: tuple[NicFact, ...]
+    hardware: GuestHardware = GuestHardware()
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFact:
+    """A disk image, ISO or block device in a datastore. `allocated_bytes` moves all the time and is no news."""
+
+    key: str
+    name: str
+    path: str
+    kind: str  # file, block, dir, network …
+    format: str
+    capacity_bytes: int
+    allocated_bytes: int
+    backing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +395,18 @@ class DatastoreFact:
     active: bool
     capacity_bytes: int
     available_bytes: int
+    autostart: bool = False
+    kind: str = ""  # the driver's own word: dir, netfs, logical …
+    volumes: tuple[VolumeFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortGroupFact:
+    name: str
+    default: bool
+    vlans: tuple[int, ...] = ()
+    native_vlan: int | None = None
+    virtual_port: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +420,15 @@ class SwitchFact:
     active: bool
     autostart: bool
     uplinks: tuple[str, ...]
+    virtual_port: str = ""  # openvswitch …
+    vlans: tuple[int, ...] = ()
+    native_vlan: int | None = None
+    port_groups: tuple[PortGroupFact, ...] = ()
+    addresses: tuple[str, ...] = ()  # of the host on this switch, with their prefix: 192.0.2.1/24
+    dhcp: tuple[str, ...] = ()  # ranges, "192.0.2.2-192.0.2.254"
+    domain: str = ""
+    mtu: int | None = None
+    managed: bool = True  # false for a bare bridge, which libvirt only shows
 
 
 @dataclass(frozen=True, slots=True)

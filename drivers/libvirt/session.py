@@ -13,6 +13,8 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import read_job, read_stamp
 from drivers.libvirt.lines import Lines
 from drivers.libvirt.migrate import Migrations
+from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
+from drivers.libvirt.parse.host import host_ref
 from drivers.libvirt.power import change_power
 from drivers.libvirt.text import clean
 from drivers.types import (
@@ -43,7 +45,7 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
 
 def _known_uuid(ref: str) -> str:
     """Raises: NotFound for what is no UUID, so that nobody is asked for it."""
-    uuid = parse.clean_uuid(ref)
+    uuid = clean_uuid(ref)
     if not uuid:
         raise NotFound(NOT_HERE)
     return uuid
@@ -71,7 +73,7 @@ class LibvirtSession:
         """The host's own reference, asked once per connection."""
         if not self._host_ref:
             name = str(self._connection.call(self._connection.raw.getHostname))
-            self._host_ref = parse.host_ref(collect.host_uuid_xml(self._connection), name)
+            self._host_ref = host_ref(collect.host_uuid_xml(self._connection), name)
         return self._host_ref
 
     def sight_guest(self, guest_uuid: str) -> GuestSighting | None:
@@ -85,11 +87,11 @@ class LibvirtSession:
         # The job first: should it end while we look, we say "a job" and are asked again, rather than read too early.
         job = read_job(self._connection, domain)
         state, reason = call(domain.state)
-        uuid = parse.clean_uuid(domain.UUIDString())
+        uuid = clean_uuid(domain.UUIDString())
         return GuestSighting(
             ref=uuid,
             uuid=uuid,
-            name=clean(domain.name(), parse.LONGEST_NAME) or uuid,
+            name=clean(domain.name(), LONGEST_NAME) or uuid,
             state=states.state_of(state),
             state_reason=states.reason_of(state, reason),
             persistent=bool(call(domain.isPersistent)),

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from drivers.isolation.wire import pack, unpack
 from drivers.libvirt import parse
+from drivers.libvirt.parse import guest as parse_guest
+from drivers.libvirt.parse.common import LONGEST_NAME
+from drivers.libvirt.parse.host import MOST_VCPUS
 from drivers.libvirt.raw import RawGuest, RawHost, RawInventory, RawNetwork, RawPool, RawReading
 from drivers.libvirt.text import LARGEST_NUMBER
 from drivers.types import GuestFact, GuestState, NicFact, Snapshot, StorageClass, SwitchKind, Technology
@@ -248,7 +251,7 @@ def test_a_broken_description_leaves_the_guest_with_what_is_known(xml: str) -> N
 def test_ten_megabytes_of_notes_are_cut() -> None:
     assert guest(f"<domain><description>{'n' * 10_000_000}</description></domain>").notes == "", "refused as too large"
     notes = guest(f"<domain><description>{'n' * 3_000_000}</description></domain>").notes
-    assert len(notes) == parse.LONGEST_NOTES
+    assert len(notes) == parse_guest.LONGEST_NOTES
     assert notes.endswith("…")
 
 
@@ -256,7 +259,7 @@ def test_names_lose_controls_and_direction_marks() -> None:
     fact = guest("<domain><title>a\u202eb\u2066c</title></domain>", name="x\u202e\u0000\x1b[31m\ud800y\nz" + "n" * 999)
     assert fact.title == "abc"
     assert fact.name.startswith("x[31my znn")
-    assert len(fact.name) == parse.LONGEST_NAME
+    assert len(fact.name) == LONGEST_NAME
 
 
 def test_a_name_of_nothing_visible_becomes_the_uuid() -> None:
@@ -268,7 +271,7 @@ def test_sizes_are_never_negative_nor_endless(size: str) -> None:
     xml = f"<domain><memory>{size}</memory><vcpu>{size}</vcpu></domain>"
     fact = guest(xml, snapshot_count=-5)
     assert 0 <= fact.memory_bytes <= LARGEST_NUMBER
-    assert 0 <= fact.vcpus <= parse.MOST_VCPUS
+    assert 0 <= fact.vcpus <= MOST_VCPUS
     assert fact.snapshot_count == 0
 
 
@@ -321,4 +324,4 @@ def test_whatever_comes_can_be_sent_on(name: str, inner: str, attribute: str, nu
     ],
 )
 def test_an_address_is_short_and_has_no_zone(said: str, kept: str) -> None:
-    assert parse._clean_ip(said) == kept
+    assert parse_guest._clean_ip(said) == kept
