@@ -10,9 +10,12 @@ from typing import Any
 
 import libvirt
 
-from drivers.errors import Busy, DriverError, NotFound, NotSupported, Rejected, Unreachable
+from drivers.errors import Busy, NotFound, NotSupported, Rejected
+from drivers.libvirt.collect_networks import Networks
+from drivers.libvirt.collect_storage import read_pools
 from drivers.libvirt.connection import Connection
-from drivers.libvirt.raw import RawGuest, RawHost, RawInventory, RawNetwork, RawPool, RawReading
+from drivers.libvirt.raw import RawGuest, RawHost, RawInventory, RawReading
+from drivers.libvirt.reader import Reader
 
 STATE_AND_LOAD = (
     libvirt.VIR_DOMAIN_STATS_STATE
@@ -24,20 +27,19 @@ STATE_AND_LOAD = (
 # Without it one incoming migration was seen to block a poll for 30.8 s.
 NO_WAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 MOST_GUESTS = 20_000
-MOST_POOLS = 2_000
-MOST_NETWORKS = 2_000
-_BRIDGE = re.compile(r"<bridge\s+name=['\"]([\w.-]{1,64})['\"]")
 
 
 def read_inventory(connection: Connection) -> RawInventory:
     """The full inventory. Incomplete when something that is there could not be read."""
-    collector = _Collector(connection)
     started_at = datetime.now(UTC)
+    reader = Reader(connection)
     host = _host(connection, with_xml=True)
-    pools = collector.pools()
-    networks = collector.networks()
-    guests = collector.guests()
-    return RawInventory(started_at, collector.complete, host, guests, pools, networks)
+    networks = Networks(reader)
+    raw_networks = networks.read()
+    guests = _Guests(reader, networks.leases()).read()
+    bridges = networks.bridges(guest.xml for guest in guests)
+    pools = read_pools(reader)
+    return RawInventory(started_at, reader.complete, host, guests, pools, raw_networks, bridges)
 
 
 def read_states(connection: Connection) -> RawReading:
@@ -82,23 +84,23 @@ def _optional(connection: Connection, otherwise: Any, method: Callable[..., Any]
         return otherwise
 
 
-class _Collector:
-    """One pass over a host. What vanishes meanwhile is not there; what cannot be read makes it incomplete."""
+class _Guests:
+    """One pass over a host's guests."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._raw = connection.raw
-        self._call = connection.call
-        self._leases: dict[str, list[str]] = {}
-        self.complete = True
+    def __init__(self, reader: Reader, leases: dict[str, list[str]]) -> None:
+        self._reader = reader
+        self._raw = reader.raw
+        self._call = reader.call
+        self._read = reader.read
+        self._leases = leases
 
-    def guests(self) -> tuple[RawGuest, ...]:
-        stats = {uuid: values for uuid, _name, values in _all_stats(self._connection)}
+    def read(self) -> tuple[RawGuest, ...]:
+        stats = {uuid: values for uuid, _name, values in _all_stats(self._reader.connection)}
         domains = self._call(self._raw.listAllDomains, 0)
         autostart = self._marked(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
         persistent = self._marked(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
         with_snapshots = self._marked(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
-        self.complete &= len(domains) <= MOST_GUESTS
+        self._reader.complete &= len(domains) <= MOST_GUESTS
         found = []
         for domain in domains[:MOST_GUESTS]:
             uuid = domain.UUIDString()
@@ -122,18 +124,6 @@ class _Collector:
         """The UUIDs of the guests with a property, in one round trip."""
         return frozenset(domain.UUIDString() for domain in self._call(self._raw.listAllDomains, flag))
 
-    def _read(self, method: Callable[..., Any], *args: Any) -> Any:
-        """One object's property; None when the object vanished or could not be read."""
-        try:
-            return self._call(method, *args)
-        except NotFound:
-            return None
-        except Unreachable:
-            raise
-        except DriverError:
-            self.complete = False
-            return None
-
     def _addresses(self, domain: Any, xml: str) -> tuple[tuple[str, str], ...]:
         macs = re.findall(r"<mac address=['\"]([0-9a-fA-F:]{17})['\"]", xml[:1_000_000])[:64]
         leased = tuple((mac, ip) for mac in macs for ip in self._leases.get(mac.lower(), ()))
@@ -150,42 +140,3 @@ class _Collector:
                 for address in nic.get("addrs") or ()
             )
         return ()
-
-    def pools(self) -> tuple[RawPool, ...]:
-        pools = _optional(self._connection, [], self._raw.listAllStoragePools, 0)
-        self.complete &= len(pools) <= MOST_POOLS
-        read = ((pool, self._read(pool.XMLDesc, 0)) for pool in pools[:MOST_POOLS])
-        return tuple(
-            RawPool(xml, bool(self._read(pool.isActive)), bool(self._read(pool.autostart)))
-            for pool, xml in read
-            if xml is not None
-        )
-
-    def networks(self) -> tuple[RawNetwork, ...]:
-        networks = _optional(self._connection, [], self._raw.listAllNetworks, 0)
-        self.complete &= len(networks) <= MOST_NETWORKS
-        found = []
-        for network in networks[:MOST_NETWORKS]:
-            xml = self._read(network.XMLDesc, 0)
-            if xml is None:
-                continue
-            active = bool(self._read(network.isActive))
-            found.append(RawNetwork(xml, active, bool(self._read(network.autostart)), self._bridge_xml(xml)))
-            if active and "<dhcp>" in xml:
-                self._note_leases(network)
-        return tuple(found)
-
-    def _note_leases(self, network: Any) -> None:
-        with suppress(NotSupported, Rejected, NotFound):
-            for lease in self._call(network.DHCPLeases)[:MOST_GUESTS]:
-                self._leases.setdefault(str(lease.get("mac")).lower(), []).append(str(lease.get("ipaddr")))
-
-    def _bridge_xml(self, network_xml: str) -> str:
-        """The host's bridge that a bridged network uses, with its ports."""
-        named = _BRIDGE.search(network_xml)
-        if named is None or not re.search(r"<forward mode=['\"]bridge['\"]", network_xml):
-            return ""
-        with suppress(NotSupported, Rejected, NotFound):
-            interface = self._call(self._raw.interfaceLookupByName, named[1])
-            return str(self._call(interface.XMLDesc, 0))
-        return ""

@@ -21,10 +21,23 @@ class RawGuest:
 
 
 @dataclass(frozen=True, slots=True)
+class RawVolume:
+    """`xml` is empty when it could not be read."""
+
+    name: str
+    key: str = ""
+    xml: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RawPool:
+    """`cut` says that `volumes` may lack some."""
+
     xml: str
     active: bool
     autostart: bool
+    volumes: tuple[RawVolume, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,15 @@ class RawNetwork:
     active: bool
     autostart: bool
     bridge_xml: str = ""  # the host's own bridge, with its ports
+
+
+@dataclass(frozen=True, slots=True)
+class RawBridge:
+    """A bridge that guests name. `xml` is empty when the host tells nothing of it, `missing` when it has none."""
+
+    name: str
+    xml: str = ""
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,7 @@ class RawInventory:
     guests: tuple[RawGuest, ...]
     pools: tuple[RawPool, ...]
     networks: tuple[RawNetwork, ...]
+    bridges: tuple[RawBridge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
