@@ -53,7 +53,7 @@ class SwitchKind(StrEnum):
 
 
 class Technology(StrEnum):
-    """How a datastore is reached."""
+    """How a datastore is reached. Local is a directory, file system or disk the host itself has mounted or holds."""
 
     LOCAL = "local"
     NFS = "nfs"
@@ -62,9 +62,13 @@ class Technology(StrEnum):
     ISCSI = "iscsi"
     FC = "fc"
     SCSI = "scsi"
+    SAS = "sas"
+    MULTIPATH = "multipath"
     LVM = "lvm"
     ZFS = "zfs"
     RBD = "rbd"
+    SHEEPDOG = "sheepdog"
+    VSTORAGE = "vstorage"  # Virtuozzo storage
     OTHER = "other"
 
 
@@ -123,11 +127,11 @@ class HostNicFact:
 
     name: str
     mac: str
-    kind: str  # ethernet, bond, bridge, vlan, vf …
+    kind: str  # ethernet, bond, bridge, vlan, vf, wireless, infiniband; virtual when nothing says which
     link_up: bool
     speed_mbps: int | None = None
     pci_address: str = ""
-    ports: tuple[str, ...] = ()  # what a bond or a bridge is made of
+    ports: tuple[str, ...] = ()  # what a bond or a bridge is made of, or a VLAN is on; guests' ends are none
     vlan: int | None = None
     physical_function: str = ""  # of a virtual function: its card's address
 
@@ -136,8 +140,8 @@ class HostNicFact:
 class HostBusAdapterFact:
     """A card that reaches storage. World wide names are empty where the technology has none."""
 
-    name: str  # host3
-    kind: str  # fc, iscsi, sas, sata, nvme, scsi …
+    name: str  # host3; the PCI address where the system has no such name
+    kind: str  # fc, iscsi, sas, sata, ata, ide, nvme, raid, scsi, storage
     pci_address: str = ""
     wwnn: str = ""
     wwpn: str = ""
@@ -165,15 +169,16 @@ class PciFact:
 class HostHardware:
     """What a host is built from. Empty or none where the host does not tell."""
 
-    serial: str = ""
-    board: str = ""  # vendor and product of the main board: all that a white box says of itself
+    white_box: bool | None = None  # the firmware names no maker or no product; then vendor and model are the board's
+    serial: str = ""  # the system's, else the board's
+    board: str = ""  # vendor and product of the main board
     bios_version: str = ""
-    bios_date: str = ""
+    bios_date: str = ""  # ISO 8601
     cpu_vendor: str = ""
     cpu_flags: tuple[str, ...] = ()  # as the processor has them, sorted
     virtualization: str = ""  # VT-x, AMD-V
     virtualization_enabled: bool | None = None
-    iommu: bool | None = None  # VT-d, AMD-Vi: present and switched on
+    iommu: bool | None = None  # VT-d, AMD-Vi, SMMU: present and switched on
     security_models: tuple[str, ...] = ()
     guest_kinds: tuple[str, ...] = ()  # "x86_64 kvm", "aarch64 qemu": what its guests may be
     machine_types: tuple[str, ...] = ()  # of its own architecture
@@ -274,11 +279,12 @@ class ConsoleFact:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFact:
-    """Anything else a guest is made of."""
+    """Anything else a guest is made of. `detail` is in libvirt's own words: "action=reset"."""
 
-    kind: str  # tpm, watchdog, rng, video, sound, controller, filesystem, input, memory, panic, vsock …
+    kind: str  # watchdog, rng, video, sound, controller, filesystem, input, memory, panic, vsock …
     model: str
     detail: str = ""
+    count: int = 1  # of the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +292,13 @@ class GuestSnapshotFact:
     """One node of a guest's tree of snapshots."""
 
     name: str
-    parent: str
+    parent: str  # "" for a root; never a stranger, never a circle
     created_at: datetime | None
     state: str  # of the guest when it was taken
     notes: str
     current: bool
     memory: bool
-    external: bool  # its disks are files of their own
+    external: bool  # some of it, disks or memory, is in files of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +311,10 @@ class FileSystemFact:
 
 @dataclass(frozen=True, slots=True)
 class AgentFact:
-    """What the agent inside the guest says; nothing it says is trusted for more than being shown."""
+    """What the agent inside the guest says; nothing it says is trusted for more than being shown.
+
+    A snapshot without it was not told: what was known may well hold until the guest stops.
+    """
 
     hostname: str = ""
     os: str = ""  # "Debian GNU/Linux 12 (bookworm)"
@@ -320,19 +329,22 @@ class GuestHardware:
     """What a guest is made of beside disks and NICs, and what is known from inside."""
 
     cpu_sockets: int = 0  # the topology the guest sees; 0 when nothing is said
-    cpu_cores: int = 0
-    cpu_threads: int = 0
+    cpu_cores: int = 0  # of a socket, over its dies and clusters
+    cpu_threads: int = 0  # of a core
     most_vcpus: int = 0
     most_memory_bytes: int = 0
     cpu_features: tuple[str, ...] = ()  # "require vmx", "disable svm"
+    features: tuple[str, ...] = ()  # of the machine: "acpi", "hyperv relaxed"
     cpu_shares: int | None = None
     hugepages: bool = False
     numa_cells: int = 0
     balloon: str = ""
     secure_boot: bool = False
-    tpm: str = ""
+    tpm: str = ""  # model, version, backend: "tpm-crb 2.0 emulator"
     os: str = ""  # libosinfo's id, as the guest's maker wrote it down
-    boot: tuple[str, ...] = ()
+    os_type: str = ""  # hvm, exe for a container, xen or linux for a paravirtual guest
+    init: str = ""  # of a container
+    boot: tuple[str, ...] = ()  # hd, cdrom … or, in their order, disks' targets, NICs' MAC addresses and devices
     metadata: tuple[str, ...] = ()  # name spaces
     displays: tuple[DisplayFact, ...] = ()
     consoles: tuple[ConsoleFact, ...] = ()
@@ -382,7 +394,11 @@ class VolumeFact:
 
 @dataclass(frozen=True, slots=True)
 class DatastoreFact:
-    """One mount of a datastore on one host; the sync decides which mounts are one datastore."""
+    """One mount of a datastore on one host; the sync decides which mounts are one datastore.
+
+    `available_bytes` moves by itself. `source` is one text that is equal wherever the same thing is meant; what it is
+    made of is told apart in the fields from `servers` on.
+    """
 
     ref: str
     host_ref: str
@@ -391,13 +407,19 @@ class DatastoreFact:
     technology: Technology
     storage_class: StorageClass
     path: str
-    source: str  # server:/export, volume group … or ""
+    source: str  # server:/export, target, volume group … or ""
     active: bool
     capacity_bytes: int
     available_bytes: int
     autostart: bool = False
     kind: str = ""  # the driver's own word: dir, netfs, logical …
-    volumes: tuple[VolumeFact, ...] = ()
+    format: str = ""  # nfs, ext4, lvm2, gpt …
+    servers: tuple[str, ...] = ()  # host or host:port
+    devices: tuple[str, ...] = ()  # disks, physical volumes, or an iSCSI target's name
+    adapter: str = ""  # the host bus adapter: its WWPN, name or PCI address
+    initiator: str = ""  # the iSCSI name the host signs in with
+    volumes: tuple[VolumeFact, ...] = ()  # by key
+    volumes_cut: bool = False  # `volumes` may lack some: too many, too slow, or the datastore is not active
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +429,7 @@ class PortGroupFact:
     vlans: tuple[int, ...] = ()
     native_vlan: int | None = None
     virtual_port: str = ""
+    trunk: bool = False  # frames keep their tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +452,9 @@ class SwitchFact:
     domain: str = ""
     mtu: int | None = None
     managed: bool = True  # false for a bare bridge, which libvirt only shows
+    mode: str = ""  # the driver's own word: nat, vepa, hostdev …
+    trunk: bool = False  # frames keep their tags
+    dhcp_hosts: int = 0  # addresses kept for one MAC address each
 
 
 @dataclass(frozen=True, slots=True)

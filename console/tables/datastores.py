@@ -35,9 +35,13 @@ TECHNOLOGIES: dict[str, Text] = {
     "iscsi": "iSCSI",
     "fc": _("Fibre Channel"),
     "scsi": "SCSI",
+    "sas": "SAS",
+    "multipath": _("multipath"),
     "lvm": "LVM",
     "zfs": "ZFS",
     "rbd": "Ceph RBD",
+    "sheepdog": "Sheepdog",
+    "vstorage": _("Virtuozzo storage"),
     "other": _("other"),
 }
 CLASSES: dict[str, Text] = {"das": "DAS", "san": "SAN", "nas": "NAS"}

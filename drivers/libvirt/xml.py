@@ -29,6 +29,12 @@ _UNITS = {
     "TB": 10**12,
     "T": 2**40,
     "TiB": 2**40,
+    "PB": 10**15,
+    "P": 2**50,
+    "PiB": 2**50,
+    "EB": 10**18,
+    "E": 2**60,
+    "EiB": 2**60,
 }
 
 
@@ -75,9 +81,9 @@ class Node:
         found = self.element.find(path)
         return None if found is None else Node(found)
 
-    def all(self, path: str) -> Iterator[Node]:
-        """The elements at `path`, at most MOST_CHILDREN."""
-        return (Node(element) for element in islice(self.element.iterfind(path), MOST_CHILDREN))
+    def all(self, path: str, *, most: int = MOST_CHILDREN) -> Iterator[Node]:
+        """The elements at `path`, at most so many."""
+        return (Node(element) for element in islice(self.element.iterfind(path), most))
 
     def get(self, name: str, *, path: str = ".", limit: int = LONGEST_VALUE) -> str:
         """An attribute's cleaned value; empty when it is not there."""

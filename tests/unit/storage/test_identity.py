@@ -29,6 +29,14 @@ def test_network_storage_without_a_source_is_the_hosts_own() -> None:
     assert not same(replace(NFS, source=""), replace(NFS, source=""))
 
 
+@pytest.mark.parametrize("server", ["localhost", "localhost.localdomain:2050", "127.0.0.1", "127.1.2.3:7001", "[::1]"])
+def test_a_server_named_localhost_is_another_one_on_every_host(server: str) -> None:
+    here = replace(NFS, source=f"{server}:/export", servers=(server,))
+    assert not same(here, here)
+    assert same(replace(here, servers=(server, "filer")), replace(here, servers=(server, "filer")))
+    assert same(replace(NFS, servers=("localhost7",)), replace(NFS, servers=("filer",)))
+
+
 @pytest.mark.parametrize("change", [{"path": "/srv/x"}, {"capacity_bytes": 1}, {"uuid": "9" * 32}])
 def test_a_folder_is_told_by_its_whole_definition(change: dict[str, Any]) -> None:
     assert same(FOLDER, FOLDER)
