@@ -143,9 +143,13 @@ def _adapter(node: Node) -> str:
     adapter = node.find("source/adapter")
     if adapter is None:
         return ""
-    named = adapter.get("wwpn", limit=32).lower() or adapter.get("wwnn", limit=32).lower() or adapter.get("name")
+    named = _world_wide_name(adapter, "wwpn") or _world_wide_name(adapter, "wwnn") or adapter.get("name")
     address = adapter.find("parentaddr/address")
     return named or (pci_address(address) if address else "")
+
+
+def _world_wide_name(adapter: Node, kind: str) -> str:
+    return adapter.get(kind, limit=32).lower().removeprefix("0x")
 
 
 def _card(node: Node, adapters: Sequence[HostBusAdapterFact]) -> HostBusAdapterFact | None:
@@ -154,7 +158,7 @@ def _card(node: Node, adapters: Sequence[HostBusAdapterFact]) -> HostBusAdapterF
     if not named:
         return None
     bare = named.removeprefix("scsi_")
-    fits = [a for a in adapters if bare == a.name.removeprefix("scsi_") or named in (a.wwpn.lower(), a.pci_address)]
+    fits = [a for a in adapters if bare == a.name.removeprefix("scsi_") or named in (a.wwpn, a.pci_address)]
     return fits[0] if len(fits) == 1 else None
 
 
@@ -176,7 +180,8 @@ def _source(
 def _source_by_adapter(node: Node, technology: Technology, card: HostBusAdapterFact | None) -> str:
     """A world wide name means one card everywhere; `host2` is another card on every host."""
     if technology is Technology.FC:
-        return (card.wwpn.lower() if card else "") or node.get("wwpn", path="source/adapter", limit=32).lower()
+        adapter = node.find("source/adapter")
+        return (card.wwpn if card else "") or (_world_wide_name(adapter, "wwpn") if adapter else "")
     return "" if technology is Technology.ISCSI else _adapter(node)
 
 

@@ -90,7 +90,7 @@ def test_vlans_and_port_groups() -> None:
     assert fact.mtu == 9000
     assert fact.port_groups == (
         PortGroupFact("vlan10", default=True, vlans=(10,)),
-        PortGroupFact("trunk", default=False, vlans=(20,), trunk=True),
+        PortGroupFact("trunk", default=False, vlans=(20,), native_vlan=20, trunk=True),
         PortGroupFact("vepa", default=False, virtual_port="802.1Qbg"),
     )
     one = network("hostdev-slots")

@@ -54,7 +54,7 @@ def pool(name: str, *, active: bool = True, adapters: tuple[HostBusAdapterFact, 
         ("iscsi-direct", Technology.ISCSI, SAN, "[2001:db8::50]:3261:iqn.2020-01.org.example:t2"),
         ("fc", Technology.FC, SAN, "10000000c9831b4b"),
         ("scsi", Technology.SCSI, DAS, "host2"),
-        ("scsi-by-slot", Technology.SCSI, DAS, "0000:18:00.1"),
+        ("scsi-by-slot", Technology.SCSI, DAS, "0000:18:00.0"),
         ("mpath", Technology.MULTIPATH, SAN, ""),
         ("rbd", Technology.RBD, SAN, "mon1:vms"),
         ("rbd-monitors", Technology.RBD, SAN, "[2001:db8::3]:6790,mon1,mon2:vms"),
@@ -115,7 +115,7 @@ def test_only_a_name_that_tells_makes_a_disk_one_of_a_san(device: str, storage_c
 @pytest.mark.parametrize(
     ("card", "technology", "storage_class", "source"),
     [
-        (HostBusAdapterFact("host2", "fc", wwpn="10000000C9831B4B"), Technology.FC, SAN, "10000000c9831b4b"),
+        (HostBusAdapterFact("host2", "fc", wwpn="10000000c9831b4b"), Technology.FC, SAN, "10000000c9831b4b"),
         (HostBusAdapterFact("scsi_host2", "iscsi", iqn="iqn.x"), Technology.ISCSI, SAN, ""),
         (HostBusAdapterFact("host2", "sas"), Technology.SAS, DAS, "host2"),
         (HostBusAdapterFact("host2", "sata"), Technology.SCSI, DAS, "host2"),
@@ -130,8 +130,13 @@ def test_a_pool_of_a_cards_disks_is_reached_as_the_card_reaches_them(
     assert (fact.technology, fact.storage_class, fact.source) == (technology, storage_class, source)
 
 
+def test_a_world_wide_name_has_one_spelling() -> None:
+    xml = read("pools/fc.xml").replace("wwpn='10000000c9831b4b'", "wwpn='0x10000000C9831B4B'")
+    assert store(xml) == pool("fc")
+
+
 def test_a_slot_with_two_cards_tells_nothing() -> None:
-    ports = tuple(HostBusAdapterFact(name, "fc", "0000:18:00.1") for name in ("host4", "host5"))
+    ports = tuple(HostBusAdapterFact(name, "fc", "0000:18:00.0") for name in ("host4", "host5"))
     assert pool("scsi-by-slot", adapters=ports).technology is Technology.SCSI
     assert pool("scsi-by-slot", adapters=ports[:1]).technology is Technology.FC
 
