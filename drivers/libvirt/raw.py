@@ -7,8 +7,19 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
+class RawAgent:
+    """`info` is virDomainGetGuestInfo's answer, as far as it is used."""
+
+    info: dict[str, int | str] = field(default_factory=dict)
+    addresses: tuple[tuple[str, str], ...] = ()  # (MAC address, IP address)
+
+
+@dataclass(frozen=True, slots=True)
 class RawGuest:
-    """`xml` is empty when it could not be read."""
+    """`xml` is empty when it could not be read, `agent` None when it did not tell.
+
+    Addresses are pairs of a MAC address and an IP address.
+    """
 
     uuid: str
     name: str
@@ -17,7 +28,12 @@ class RawGuest:
     autostart: bool = False
     persistent: bool = True
     snapshot_count: int = 0
-    addresses: tuple[tuple[str, str], ...] = ()  # (MAC address, IP address)
+    addresses: tuple[tuple[str, str], ...] = ()  # by lease or ARP, in recordings from before they were told apart
+    leases: tuple[tuple[str, str], ...] = ()
+    arp: tuple[tuple[str, str], ...] = ()
+    agent: RawAgent | None = None
+    snapshots: tuple[str, ...] = ()  # their descriptions, without that of the guest as it was then
+    current_snapshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,9 @@ class RawHost:
     sysinfo_xml: str = ""
     memory_kib: dict[str, int] = field(default_factory=dict)
     cpu_ns: dict[str, int] = field(default_factory=dict)
+    cpu_xml: str = ""  # the processor with every feature by name
+    devices: tuple[str, ...] = ()  # PCI devices, network devices, SCSI hosts
+    interfaces: tuple[str, ...] = ()  # where the host has libvirt's interface driver
 
 
 @dataclass(frozen=True, slots=True)

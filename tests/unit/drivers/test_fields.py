@@ -14,36 +14,69 @@ import pytest
 from drivers.libvirt import parse
 from drivers.libvirt.jobs import JobReading
 from drivers.libvirt.migrate import progress_of
-from drivers.libvirt.raw import RawGuest, RawHost, RawInventory, RawNetwork, RawPool
+from drivers.libvirt.raw import RawAgent, RawBridge, RawGuest, RawHost, RawInventory, RawNetwork, RawPool, RawVolume
 from drivers.types import (
+    AgentFact,
+    ConsoleFact,
     DatastoreFact,
+    DeviceFact,
     DiskFact,
+    DisplayFact,
+    FileSystemFact,
     GuestFact,
+    GuestHardware,
     GuestLoadFact,
+    GuestSnapshotFact,
     GuestState,
     GuestStateFact,
+    HostBusAdapterFact,
     HostFact,
+    HostHardware,
     HostLoadFact,
+    HostNicFact,
+    HugepagesFact,
+    ImageFact,
     MigrationPhase,
     MigrationProgress,
     NicFact,
+    NumaCellFact,
+    PciFact,
+    PortGroupFact,
     Snapshot,
     StateReading,
     StorageClass,
     SwitchFact,
     SwitchKind,
     Technology,
+    VolumeFact,
 )
+from tests.unit.drivers.pieces import pieces
 from tests.unit.drivers.record import Recording
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FACTS = (
     HostFact,
+    HostHardware,
+    NumaCellFact,
+    HugepagesFact,
+    HostNicFact,
+    HostBusAdapterFact,
+    PciFact,
     GuestFact,
     DiskFact,
     NicFact,
+    AgentFact,
+    ConsoleFact,
+    DeviceFact,
+    DisplayFact,
+    FileSystemFact,
+    GuestHardware,
+    GuestSnapshotFact,
+    ImageFact,
     DatastoreFact,
+    VolumeFact,
     SwitchFact,
+    PortGroupFact,
     GuestStateFact,
     GuestLoadFact,
     HostLoadFact,
@@ -58,6 +91,24 @@ def texts(folder: str) -> list[str]:
     return [path.read_text() for path in sorted((FIXTURES / folder).glob("*.xml"))]
 
 
+def talkative() -> RawGuest:
+    """A guest with snapshots, whose agent answers."""
+    info: dict[str, int | str] = dict.fromkeys(
+        ("hostname", "os.pretty-name", "os.id", "os.kernel-release", "timezone.name", "fs.0.mountpoint"), "x"
+    )
+    info |= {"fs.count": 1, "fs.0.fstype": "ext4", "fs.0.total-bytes": 1, "fs.0.disk.count": 1}
+    info["fs.0.disk.0.alias"] = "vda"
+    return RawGuest(
+        "00000000-0000-4000-8002-000000000000",
+        "talkative",
+        (FIXTURES / "guests/everything.xml").read_text(),
+        leases=(("52:54:00:bb:00:01", "192.0.2.1"),),
+        agent=RawAgent(info),
+        snapshots=tuple(texts("guests/snapshots")),
+        current_snapshot="running",
+    )
+
+
 def handwritten() -> Snapshot:
     stats: dict[str, int | str] = {"state.state": 1, "state.reason": 1, "block.count": 1, "block.0.name": "vda"}
     stats["block.0.capacity"] = 1
@@ -65,6 +116,7 @@ def handwritten() -> Snapshot:
         RawGuest(f"00000000-0000-4000-8000-{number:012}", "g", xml, stats, True, number % 2 == 0, number)
         for number, xml in enumerate(texts("guests"))
     ]
+    guests.append(talkative())
     guests += [
         RawGuest(f"00000000-0000-4000-8001-{code:012}", f"state-{code}", stats={"state.state": code})
         for code in range(8)
@@ -75,18 +127,23 @@ def handwritten() -> Snapshot:
         7002022,
         9000000,
         ("x86_64", 1, 2, 3, 1, 1, 1, 1),
-        (FIXTURES / "hosts/capabilities.xml").read_text(),
-        (FIXTURES / "hosts/sysinfo.xml").read_text(),
+        (FIXTURES / "hosts/two-sockets.xml").read_text(),
+        (FIXTURES / "hosts/sysinfo-white-box.xml").read_text(),
+        cpu_xml=(FIXTURES / "hosts/two-sockets-cpu.xml").read_text(),
+        devices=pieces("nodedevs/server.xml"),
+        interfaces=pieces("nodedevs/server-interfaces.xml"),
     )
     networks = [xml for xml in texts("networks") if xml.startswith("<network")]
+    volumes = tuple(RawVolume("", "", xml) for xml in texts("volumes"))
     return parse.snapshot_of(
         RawInventory(
             datetime.now(UTC),
             True,
             host,
             tuple(guests),
-            tuple(RawPool(xml, active=bool(number), autostart=True) for number, xml in enumerate(texts("pools"))),
+            tuple(RawPool(xml, bool(number), bool(number), volumes) for number, xml in enumerate(texts("pools"))),
             tuple(RawNetwork(xml, bool(number), bool(number)) for number, xml in enumerate(networks)),
+            (RawBridge("br1", (FIXTURES / "networks/br1-interface.xml").read_text()),),
         )
     )
 
@@ -150,7 +207,11 @@ def test_every_field_is_filled_by_something(fact: Any, seen: dict[tuple[str, str
     assert empty == set()
 
 
-@pytest.mark.parametrize("fact", [GuestFact, DiskFact, NicFact, DatastoreFact, SwitchFact], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "fact",
+    [HostNicFact, GuestFact, DiskFact, NicFact, DatastoreFact, SwitchFact, PortGroupFact],
+    ids=lambda f: f.__name__,
+)
 def test_every_yes_and_no_is_seen_both_ways(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
     questions = [field.name for field in dataclasses.fields(fact) if field.type == "bool"]
     assert questions
