@@ -30,6 +30,7 @@ _BY_CODE: dict[int, Callable[[], DriverError]] = {
     libvirt.VIR_ERR_NO_DOMAIN: lambda: NotFound(_("This guest is not on this host any more.")),
     libvirt.VIR_ERR_NO_NETWORK: lambda: NotFound(_("This network is not on this host any more.")),
     libvirt.VIR_ERR_NO_INTERFACE: lambda: NotFound(_("This network interface is not on this host any more.")),
+    libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT: lambda: NotFound(_("This snapshot is not on this host any more.")),
     libvirt.VIR_ERR_NO_STORAGE_VOL: lambda: NotFound(_("This volume is not on this host any more.")),
     libvirt.VIR_ERR_NO_STORAGE_POOL: lambda: NotFound(_("This datastore is not on this host any more.")),
     libvirt.VIR_ERR_NO_SUPPORT: lambda: NotSupported(_("This hypervisor cannot do that.")),
