@@ -51,7 +51,7 @@ _SAN = frozenset(
 )
 _NAS = frozenset({Technology.NFS, Technology.SMB, Technology.GLUSTER, Technology.VSTORAGE})
 # A port that is the usual one says nothing: two hosts that spell it differently mean the same.
-_USUAL_PORTS = {
+_USUAL_PORTS: dict[Technology, set[int]] = {
     Technology.NFS: {2049},
     Technology.SMB: {445},
     Technology.GLUSTER: {24007},
@@ -117,7 +117,7 @@ def _storage_class(node: Node, technology: Technology, devices: Iterable[str]) -
 
 
 def _servers(node: Node, technology: Technology) -> tuple[str, ...]:
-    usual = _USUAL_PORTS.get(technology, frozenset())
+    usual = _USUAL_PORTS.get(technology, set())
     found = (_server(host.get("name"), host.get("port", limit=8), usual) for host in node.all("source/host"))
     return tuple(dict.fromkeys(server for server in found if server))
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import libvirt
 import pytest
 
 from drivers.errors import Busy, DriverError, NotFound, NotSupported, Rejected
@@ -24,8 +25,8 @@ def network(xml: Any, leases: Any = (), *, active: bool = True) -> Any:
 
 def host(*networks: Any, bridges: Any = None) -> Reader:
     def listed(flags: int) -> list[Any]:
-        active = flags & collect_networks.libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
-        autostart = flags & collect_networks.libvirt.VIR_CONNECT_LIST_NETWORKS_AUTOSTART
+        active = flags & libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
+        autostart = flags & libvirt.VIR_CONNECT_LIST_NETWORKS_AUTOSTART
         return [one for one in networks if (one.active or not active) and (one.autostart or not autostart)]
 
     def looked_up(name: str) -> Any:

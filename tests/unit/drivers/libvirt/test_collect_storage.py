@@ -1,8 +1,10 @@
 """Pools and volumes are read within bounds, and one that cannot be read spoils no other."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import libvirt
 import pytest
 
 from drivers.errors import DriverError, NotFound, NotSupported, Rejected, Unreachable
@@ -24,8 +26,8 @@ def pool(name: str, volumes: Any = (), xml: Any = "<pool/>", *, active: bool = T
 
 def host(*pools: Any) -> Reader:
     def listed(flags: int) -> list[Any]:
-        active = flags & collect_storage.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
-        autostart = flags & collect_storage.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART
+        active = flags & libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+        autostart = flags & libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART
         return [one for one in pools if (one.active or not active) and (one.autostart or not autostart)]
 
     return reader_of(listAllStoragePools=listed)
@@ -90,7 +92,7 @@ def test_volumes_are_not_read_for_ever() -> None:
 
 def test_a_slow_pool_leaves_time_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(collect_storage.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     pools = read_pools(host(*(pool(name, [volume(str(n)) for n in range(9)]) for name in "abc")), volumes_within_s=20)
     assert [one.cut for one in pools] == [False, True, True]
     assert all(one.volumes for one in pools)

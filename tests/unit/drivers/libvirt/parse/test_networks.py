@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.isolation.wire import pack, unpack
-from drivers.libvirt import parse
 from drivers.libvirt.parse.bridges import MOST_BRIDGES, bare_bridges
-from drivers.libvirt.parse.network import guest_devices
+from drivers.libvirt.parse.guest import guest_fact
+from drivers.libvirt.parse.network import guest_devices, switch_fact
 from drivers.libvirt.raw import RawBridge, RawGuest, RawNetwork
 from drivers.types import GuestFact, GuestState, NicFact, PortGroupFact, SwitchFact, SwitchKind
 
@@ -23,7 +23,7 @@ def read(name: str) -> str:
 
 
 def switch(xml: str, *, bridge_xml: str = "", taps: frozenset[str] = frozenset()) -> SwitchFact:
-    fact = parse.switch_fact(RawNetwork(xml, True, False, bridge_xml), "host-1", taps)
+    fact = switch_fact(RawNetwork(xml, True, False, bridge_xml), "host-1", taps)
     assert fact is not None
     return fact
 
@@ -126,7 +126,7 @@ def test_nonsense_is_left_out() -> None:
 @pytest.mark.parametrize("uuid", ["", "x", "3f2504e0-4f89", "{}", "../../etc"])
 def test_what_has_no_uuid_is_no_switch(uuid: str) -> None:
     xml = f"<network><name>a</name><uuid>{uuid}</uuid></network>"
-    assert parse.switch_fact(RawNetwork(xml, active=True, autostart=True), "h", frozenset()) is None
+    assert switch_fact(RawNetwork(xml, active=True, autostart=True), "h", frozenset()) is None
 
 
 # Bare bridges
@@ -134,7 +134,7 @@ def test_what_has_no_uuid_is_no_switch(uuid: str) -> None:
 
 def plugged(*bridges: str, state: GuestState = GuestState.RUNNING, **fields: str) -> GuestFact:
     nics = tuple(NicFact("", "virtio", "bridge", "", name, link_up=True, **fields) for name in bridges)  # type: ignore[arg-type]
-    return replace(parse.guest_fact(RawGuest(UUID, "g"), "host-1"), state=state, nics=nics)
+    return replace(guest_fact(RawGuest(UUID, "g"), "host-1"), state=state, nics=nics)
 
 
 def bare(guests: list[GuestFact], *raw: RawBridge, networks: tuple[SwitchFact, ...] = ()) -> tuple[SwitchFact, ...]:
@@ -199,7 +199,7 @@ def test_whatever_comes_can_be_sent_on(a: str, b: str, number: str) -> None:
         f"<ip address='{a}' prefix='{number}'><dhcp><range start='{a}' end='{b}'/></dhcp></ip>"
         f"<ip address='192.0.2.1' netmask='{b}' prefix='{number}'/><portgroup name='{a}' default='{b}'/></network>"
     )
-    fact = parse.switch_fact(
+    fact = switch_fact(
         RawNetwork(xml, True, True, f"<i><bridge><interface name='{a}'/></bridge></i>"), "h", frozenset()
     )
     if fact:

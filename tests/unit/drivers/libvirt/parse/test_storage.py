@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.isolation.wire import pack, unpack
-from drivers.libvirt import parse
+from drivers.libvirt.parse.storage import datastore_fact
 from drivers.libvirt.parse.volumes import MOST_VOLUMES, volume_facts
 from drivers.libvirt.raw import RawPool, RawVolume
 from drivers.libvirt.text import LARGEST_NUMBER
@@ -24,7 +24,7 @@ def read(name: str) -> str:
 
 
 def store(xml: str, *, active: bool = True, adapters: tuple[HostBusAdapterFact, ...] = ()) -> DatastoreFact:
-    fact = parse.datastore_fact(RawPool(xml, active=active, autostart=True), "host-1", adapters)
+    fact = datastore_fact(RawPool(xml, active=active, autostart=True), "host-1", adapters)
     assert fact is not None
     return fact
 
@@ -165,7 +165,7 @@ def test_a_pools_sizes_make_sense() -> None:
 @pytest.mark.parametrize("uuid", ["", "x", "3f2504e0-4f89", "{}", "../../etc"])
 def test_what_has_no_uuid_is_no_datastore(uuid: str) -> None:
     xml = f"<pool type='dir'><name>a</name><uuid>{uuid}</uuid></pool>"
-    assert parse.datastore_fact(RawPool(xml, active=True, autostart=True), "h") is None
+    assert datastore_fact(RawPool(xml, active=True, autostart=True), "h") is None
 
 
 # Volumes
@@ -221,7 +221,7 @@ def test_volumes_are_bounded() -> None:
 def test_a_pool_says_when_it_may_have_more_volumes() -> None:
     whole = RawPool(read("pools/dir.xml"), True, True, (RawVolume("a.img", "/a.img"),))
     raws = (whole, replace(whole, cut=True), replace(whole, active=False, volumes=()))
-    facts = [parse.datastore_fact(raw, "h") for raw in raws]
+    facts = [datastore_fact(raw, "h") for raw in raws]
     assert [fact.volumes_cut for fact in facts if fact] == [False, True, True]
     assert facts[0]
     assert [volume.name for volume in facts[0].volumes] == ["a.img"]
@@ -243,8 +243,9 @@ def test_whatever_comes_can_be_sent_on(kind: str, a: str, b: str, number: str) -
         f"<pool type='{kind}'><uuid>3f2504e0-4f89-41d3-9a0c-0305e82c3301</uuid><capacity unit='{a}'>{number}</capacity>"
     )
     volumes = (RawVolume(a, b, f"<volume><capacity unit='EiB'>{number}</capacity><key>{a}</key></volume>"),)
-    fact = parse.datastore_fact(RawPool(f"{xml}<source>{source}</source></pool>", True, True, volumes), "h")
+    fact = datastore_fact(RawPool(f"{xml}<source>{source}</source></pool>", True, True, volumes), "h")
     if fact:
         assert unpack(pack(fact), DatastoreFact) == fact
         assert len(fact.source) <= LONGEST_PATH
-        assert all(0 <= one.capacity_bytes <= LARGEST_NUMBER for one in (fact, *fact.volumes))
+        sizes = [fact.capacity_bytes, *(one.capacity_bytes for one in fact.volumes)]
+        assert all(0 <= size <= LARGEST_NUMBER for size in sizes)
