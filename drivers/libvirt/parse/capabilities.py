@@ -19,6 +19,7 @@ MOST_CPUS = 8_192  # what Linux can be built for
 MOST_FEATURES = 2_048
 MOST_CELLS = 1_024
 MOST_MACHINES = 2_048
+LONGEST_SIBLINGS = 512
 _WORD = 64
 _FASTEST_MHZ = 1_000_000
 _BY_FLAG = {"vmx": "VT-x", "svm": "AMD-V"}
@@ -62,18 +63,21 @@ def _core(cpu: Node) -> tuple[str, ...]:
     return (siblings,) if siblings else tuple(cpu.get(name, limit=_WORD) for name in names)
 
 
-LONGEST_SIBLINGS = 512
+def numa(capabilities: Node, host_memory_bytes: int) -> tuple[NumaCellFact, ...]:
+    """The cells. One that is alone has all memory: the host's own figure, which says memory plugged in later at once.
 
-
-def numa(capabilities: Node) -> tuple[NumaCellFact, ...]:
+    On a virtual machine whose memory grows the kernel's figure for its only cell was seen to move between two polls.
+    """
+    described = tuple(_cells(capabilities))
+    alone = host_memory_bytes if len(described) == 1 else 0
     cells = (
         NumaCellFact(
             number=whole(cell.get("id", limit=_WORD)),
-            memory_bytes=cell.bytes("memory", default_unit="KiB"),
+            memory_bytes=alone or cell.bytes("memory", default_unit="KiB"),
             cpus=tuple(sorted({whole(cpu.get("id", limit=_WORD)) for cpu in _cpus(cell)})),
             distances=tuple(sorted(_distances(cell))),
         )
-        for cell in _cells(capabilities)
+        for cell in described
     )
     return tuple(sorted(cells, key=lambda cell: cell.number))
 

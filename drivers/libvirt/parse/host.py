@@ -110,7 +110,7 @@ def _hardware(
         security_models=security_models(capabilities),
         guest_kinds=guest_kinds(capabilities),
         machine_types=machine_types(capabilities, architecture),
-        numa=numa(capabilities),
+        numa=numa(capabilities, _host_memory(raw) if raw.memory_kib else 0),
         hugepages=hugepages(capabilities),
         nics=found.nics,
         adapters=found.adapters + tuple(HostBusAdapterFact(name=iqn, kind="iscsi", iqn=iqn) for iqn in iqns),

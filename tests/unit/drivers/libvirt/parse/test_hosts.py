@@ -240,6 +240,13 @@ def test_numa(server: HostFact) -> None:
     )
 
 
+def test_a_cell_that_is_alone_has_the_hosts_memory() -> None:
+    raw = replace(BARE, capabilities_xml=read("hosts/hybrid.xml"))
+    assert [cell.memory_bytes for cell in parse.host_fact(raw).hardware.numa] == [1 << 30]
+    told = parse.host_fact(replace(raw, memory_kib={"total": 3 << 20}))
+    assert [cell.memory_bytes for cell in told.hardware.numa] == [told.memory_bytes] == [3 << 30]
+
+
 def test_hugepages_are_those_set_apart_on_all_cells(server: HostFact) -> None:
     assert server.hardware.hugepages == (HugepagesFact(2 << 20, 1536), HugepagesFact(1 << 30, 0))
 
