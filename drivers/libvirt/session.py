@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from drivers.errors import NotFound, NotSupported
 from drivers.libvirt import collect, parse, states
+from drivers.libvirt.agents import Agents
+from drivers.libvirt.collect_host import KeptDevices, capabilities_xml
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import read_job, read_stamp
 from drivers.libvirt.lines import Lines
@@ -59,10 +62,12 @@ class LibvirtSession:
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         self._endpoint = endpoint
         self._connection = connection
+        self._agents = Agents(partial(Connection, endpoint))
+        self._devices = KeptDevices()
         self._host_ref = ""
 
     def snapshot(self) -> Snapshot:
-        snapshot = parse.snapshot_of(collect.read_inventory(self._connection))
+        snapshot = parse.snapshot_of(collect.read_inventory(self._connection, self._agents, self._devices))
         self._host_ref = snapshot.hosts[0].ref
         return snapshot
 
@@ -73,7 +78,7 @@ class LibvirtSession:
         """The host's own reference, asked once per connection."""
         if not self._host_ref:
             name = str(self._connection.call(self._connection.raw.getHostname))
-            self._host_ref = host_ref(collect.host_uuid_xml(self._connection), name)
+            self._host_ref = host_ref(capabilities_xml(self._connection), name)
         return self._host_ref
 
     def sight_guest(self, guest_uuid: str) -> GuestSighting | None:
