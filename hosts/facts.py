@@ -21,6 +21,7 @@ BIGGEST_INTEGER = 2**31 - 1
 LONGEST_NOTES = 65_536
 MOST_FINDINGS = 50
 ZERO = "00000000-0000-0000-0000-000000000000"
+_NOTHING: tuple[Any, ...] = ("", None, [], (), {})
 _USUAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _NAMESPACE = uuid.UUID("6d9e6c1b-3f0e-5b0a-9c55-5a3c0f3a6a10")
 
@@ -58,6 +59,19 @@ def key_text(value: str, longest: int) -> str:
     if clean == value:
         return value
     return f"{clean[: longest - 34]}~{digest(value)}"
+
+
+def sparse(value: Any) -> Any:
+    """A fact as JSON holds it: without what is empty or unknown, and storable on both databases."""
+    if isinstance(value, dict):
+        return {name: sparse(item) for name, item in value.items() if item not in _NOTHING}
+    if isinstance(value, list | tuple):
+        return [sparse(item) for item in value]
+    if isinstance(value, str):
+        return text(value, LONGEST_NOTES)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(max(value, -BIGGEST), BIGGEST)
+    return value
 
 
 def number(value: int, biggest: int = BIGGEST) -> int:

@@ -57,6 +57,7 @@ class GuestRow:
     conflict: str
     fact_hash: str
     devices_hash: str
+    details_hash: str
     evidence_at: datetime
     placed_at: datetime | None
     missing_since: datetime | None
@@ -179,6 +180,7 @@ def _new_row(group: Group, word: PlacementWord, twin: int) -> GuestRow:
         conflict="",
         fact_hash="",
         devices_hash="",
+        details_hash="",
         evidence_at=word.said_at,
         placed_at=None,
         missing_since=None,

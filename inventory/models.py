@@ -53,6 +53,7 @@ class Guest(Row):
     conflict = models.TextField(blank=True)  # a sentence when another running guest has the same UUID
     fact_hash = models.CharField(max_length=32, blank=True)  # of the fact these columns show
     devices_hash = models.CharField(max_length=32, blank=True)  # of disks, NICs and their links, and how many
+    details_hash = models.CharField(max_length=32, blank=True)  # of its details
     evidence_at = models.DateTimeField()
     placed_at = models.DateTimeField(null=True, blank=True)  # a verified move: no read begun before it counts
     missing_since = models.DateTimeField(null=True, blank=True)
@@ -83,6 +84,21 @@ class Guest(Row):
         if self.missing_since is None:
             reads += [read for read in (source.states_read_at, source.inventory_read_at) if read]
         return max(reads)
+
+
+class GuestDetails(models.Model):
+    """What a guest is made of beside the columns of its own row, its disks and NICs, for whoever looks at one guest.
+
+    `facts`: drivers.types.GuestHardware, without what is empty; times as ISO 8601.
+    """
+
+    guest = models.OneToOneField(Guest, on_delete=models.CASCADE, primary_key=True, related_name="details")
+    facts = models.JSONField(default=dict)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.guest_id)
 
 
 class Placement(Row):
@@ -129,6 +145,7 @@ class Disk(Row):
     read_only = models.BooleanField(default=False)
     shareable = models.BooleanField(default=False)
     capacity_bytes = models.BigIntegerField(null=True, blank=True)
+    details = models.JSONField(default=dict)  # the rest of drivers.types.DiskFact, without what is empty
 
     objects = RestrictedQuerySet.as_manager()
 
@@ -151,6 +168,9 @@ class Nic(Row):
     bridge = models.CharField(max_length=64, blank=True)
     link_up = models.BooleanField(default=True)
     addresses = models.JSONField(default=list)
+    port_group = models.CharField(max_length=255, blank=True)
+    vlans = models.JSONField(default=list)  # several make a trunk
+    details = models.JSONField(default=dict)  # the rest of drivers.types.NicFact, without what is empty
 
     objects = RestrictedQuerySet.as_manager()
 

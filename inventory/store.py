@@ -30,13 +30,15 @@ from hosts.polling import hurry, hurry_datacenter
 from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
-from inventory.models import Disk, Guest, Nic, Placement
+from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
 from inventory.values import (
     CONTENT,
     DISK,
     MOST_DEVICES,
     NIC,
     content_row,
+    details_digest,
+    details_of,
     device_counts,
     devices_digest,
     disk_row,
@@ -51,7 +53,7 @@ ATTEMPTS = 3
 GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")
 # What a plain change always writes, and the indexed columns it writes only when they differ: an index costs more than
 # a row.
-PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash")
+PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash", "details_hash")
 INDEXED = ("state", "name", "vcpus", "memory_bytes")
 UNINDEXED = tuple(name for name in CONTENT if name not in INDEXED)
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
@@ -174,6 +176,7 @@ class _Batch:
         states, words, said = [], [], []
         contents = _Contents()
         devices: list[Devices] = []
+        details: list[tuple[DatabaseId, Any]] = []
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
             if item.fact is None:
@@ -181,18 +184,21 @@ class _Batch:
                 said.append(word)
                 continue
             links = self.reading.links.of(item.host_id)
-            after = devices_digest(item.fact, links)
-            head = (item.host_id, row.guest_id, at, item.state_reason, item.fact_hash, after)
+            after, made_of = devices_digest(item.fact, links), details_digest(item.fact)
+            head = (item.host_id, row.guest_id, at, item.state_reason, item.fact_hash, after, made_of)
             contents.add(head, item.state, content_row(item.fact, self.reading.findings), row)
             words.append((*word, item.fact_hash))
             if after != row.devices_hash:
                 devices.append((row.guest_id, row.devices_hash, item.fact, links))
+            if made_of != row.details_hash:
+                details.append((row.guest_id, details_of(item.fact)))
         contents.write()
         # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
         bulk.update(Guest, ("host", "id", "evidence_at", "state", "state_reason"), states, keys=2, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said, newer="evidence_at")
         write_devices(devices)
+        write_details(details)
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
         groups = _load_groups(self.reading, uuids)
@@ -234,17 +240,22 @@ class _Batch:
 
     def _write_group_devices(self, rows: list[GuestRow]) -> None:
         devices: list[Devices] = []
+        details: list[tuple[DatabaseId, Any]] = []
         digests = []
         for row in rows:
             if row.fact is None:
                 continue
             links = self.reading.links.of(database_id(row.host_id))
-            after = devices_digest(row.fact, links)
+            after, made_of = devices_digest(row.fact, links), details_digest(row.fact)
             if after != row.devices_hash:
                 devices.append((database_id(row.id), row.devices_hash, row.fact, links))
-                digests.append((row.id, after))
+            if made_of != row.details_hash:
+                details.append((database_id(row.id), details_of(row.fact)))
+            if (after, made_of) != (row.devices_hash, row.details_hash):
+                digests.append((row.id, after, made_of))
         write_devices(devices)
-        bulk.update(Guest, ("id", "devices_hash"), digests)
+        write_details(details)
+        bulk.update(Guest, ("id", "devices_hash", "details_hash"), digests)
 
 
 class _Contents:
@@ -270,6 +281,7 @@ class _Plain:
     guest_id: DatabaseId
     uuid: str
     devices_hash: str
+    details_hash: str
     state: str
     name: str
     vcpus: int
@@ -279,7 +291,7 @@ class _Plain:
 
 # `simple`: the guest has one row and one word, stands where that word is from, and nothing newer is known.
 _PLAIN_QUERY = """
-    SELECT {word}, {guest}, g.uuid, g.devices_hash, g.state, g.name, g.vcpus, g.memory_bytes,
+    SELECT {word}, {guest}, g.uuid, g.devices_hash, g.details_hash, g.state, g.name, g.vcpus, g.memory_bytes,
            g.host_id = p.host_id AND g.ref = p.ref AND g.twin = 0 AND g.conflict = '' AND g.missing_since IS NULL
            AND NOT p.contested AND p.evidence_at <= %s AND g.evidence_at <= %s
            AND (g.placed_at IS NULL OR g.placed_at < %s)
@@ -297,8 +309,10 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
         return {
-            word: _Plain(guest, uuid, devices, state, name, vcpus, memory, bool(simple) and guest not in moving)
-            for word, guest, uuid, devices, state, name, vcpus, memory, simple in cursor.fetchall()
+            word: _Plain(
+                guest, uuid, devices, details, state, name, vcpus, memory, bool(simple) and guest not in moving
+            )
+            for word, guest, uuid, devices, details, state, name, vcpus, memory, simple in cursor.fetchall()
         }
 
 
@@ -327,6 +341,7 @@ _GUEST_FIELDS = (
     "conflict",
     "fact_hash",
     "devices_hash",
+    "details_hash",
     "evidence_at",
     "placed_at",
     "missing_since",
@@ -453,13 +468,13 @@ def _write_guests(reading: Reading, groups: list[Group]) -> None:
         values = content_row(row.fact, reading.findings) if row.fact else None
         if row.new:
             values = values or _unread(row)
-            head = (row.id, reading.source.datacenter_id, row.uuid, row.twin, "", row.placed_at)
+            head = (row.id, reading.source.datacenter_id, row.uuid, row.twin, "", "", row.placed_at)
             new.append((*head, *row.columns(), *values))
         elif values:
             content.append((row.id, *row.columns(), *values))
         elif row.columns() != row.stored:
             place.append((row.id, *row.columns()))
-    key = ("id", "datacenter", "uuid", "twin", "devices_hash", "placed_at")
+    key = ("id", "datacenter", "uuid", "twin", "devices_hash", "details_hash", "placed_at")
     bulk.insert(Guest, (*key, *GUEST_PLACE, *CONTENT), new)
     bulk.update(Guest, ("id", *GUEST_PLACE, *CONTENT), content)
     bulk.update(Guest, ("id", *GUEST_PLACE), place)
@@ -504,6 +519,10 @@ def write_devices(guests: list[Devices]) -> None:
         counts.append((guest_id, *device_counts(before)))
     _replace(Disk, DISK, disks, {guest_id: count for guest_id, count, _nics in counts})
     _replace(Nic, NIC, nics, {guest_id: count for guest_id, _disks, count in counts})
+
+
+def write_details(rows: list[tuple[DatabaseId, Any]]) -> None:
+    bulk.upsert(GuestDetails, ("guest", "facts"), rows, key=("guest",))
 
 
 def _replace(

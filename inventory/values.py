@@ -21,6 +21,7 @@ from hosts.facts import (
     digest,
     is_identity,
     number,
+    sparse,
     text,
     word,
 )
@@ -54,8 +55,11 @@ DISK = (
     "shareable",
     "capacity_bytes",
     "datastore",
+    "details",
 )
-NIC = ("mac", "model", "kind", "network", "bridge", "link_up", "addresses", "switch")
+NIC = ("mac", "model", "kind", "network", "bridge", "link_up", "addresses", "switch", "port_group", "vlans", "details")
+DISK_DETAILS = ("serial", "wwn", "io", "discard", "boot_order", "servers", "backing", "encrypted")
+NIC_DETAILS = ("addresses_from", "virtual_port", "native_vlan", "device", "mtu", "boot_order")
 MOST_DEVICES = 255
 MOST_ADDRESSES = 64
 MOST_PASSTHROUGH = 64
@@ -78,7 +82,10 @@ _identity_of: Callable[[GuestFact], tuple[Any, ...]] = attrgetter(
     "passthrough",
     "disks",
     "nics",
+    "hardware",
 )
+_disk_details_of: Callable[[DiskFact], tuple[Any, ...]] = attrgetter(*DISK_DETAILS)
+_nic_details_of: Callable[[NicFact], tuple[Any, ...]] = attrgetter(*NIC_DETAILS)
 _addresses_of: Callable[[NicFact], tuple[str, ...]] = attrgetter("addresses")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -102,6 +109,15 @@ def devices_digest(fact: GuestFact, links: HostLinks) -> str:
 def device_counts(devices_hash: str) -> tuple[int, int]:
     """How many disks and NICs the rows of a guest with this digest have."""
     return (int(devices_hash[-4:-2], 16), int(devices_hash[-2:], 16)) if devices_hash else (0, 0)
+
+
+def details_digest(fact: GuestFact) -> str:
+    return blake2b(canonical(fact.hardware), digest_size=16).hexdigest()
+
+
+def details_of(fact: GuestFact) -> Any:
+    """GuestDetails.facts."""
+    return sparse(msgspec.to_builtins(fact.hardware))
 
 
 def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
@@ -155,6 +171,7 @@ def disk_row(disk: DiskFact, links: HostLinks) -> tuple[Any, ...]:
         disk.shareable,
         None if disk.capacity_bytes is None else number(disk.capacity_bytes),
         links.datastore_of(disk),
+        _rest(DISK_DETAILS, _disk_details_of(disk)),
     )
 
 
@@ -169,4 +186,12 @@ def nic_row(nic: NicFact, links: HostLinks) -> tuple[Any, ...]:
         nic.link_up,
         [text(address, 64) for address in nic.addresses[:MOST_ADDRESSES]],
         links.switch_of(nic),
+        text(nic.port_group, 255),
+        list(nic.vlans),
+        _rest(NIC_DETAILS, _nic_details_of(nic)),
     )
+
+
+def _rest(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """The values that say something, by name, as JSON holds them."""
+    return {name: sparse(msgspec.to_builtins(value)) for name, value in zip(names, values, strict=True) if value}
