@@ -209,7 +209,17 @@ def test_every_field_is_filled_by_something(fact: Any, seen: dict[tuple[str, str
 
 @pytest.mark.parametrize(
     "fact",
-    [HostNicFact, GuestFact, DiskFact, NicFact, DatastoreFact, SwitchFact, PortGroupFact],
+    [
+        HostNicFact,
+        GuestFact,
+        GuestHardware,
+        GuestSnapshotFact,
+        DiskFact,
+        NicFact,
+        DatastoreFact,
+        SwitchFact,
+        PortGroupFact,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_every_yes_and_no_is_seen_both_ways(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
