@@ -35,8 +35,9 @@ MOST_SNAPSHOTS_OF_A_HOST = 20_000
 MOST_MACS = 64
 _MAC = re.compile(r"<mac address=['\"]([0-9a-fA-F:]{17})['\"]")
 _AGENT = re.compile(r"name=['\"]org\.qemu\.guest_agent\.\d+['\"]\s+state=['\"]connected['\"]")
-# The guest as it was when the snapshot was taken: up to 100 KB each, of no use here.
-_INNER_GUEST = re.compile(r"<(domain|inactiveDomain)(?=[\s>]).*</\1>", re.DOTALL)
+_INNER_GUEST = re.compile(r"<(?:domain|inactiveDomain)[\s>]")
+_INNER_GUESTS_END = ("</domain>", "</inactiveDomain>")
+LONGEST_SNAPSHOT = 256 * 1024  # a name, notes and a line for each of 512 disks fit well
 
 Stats = dict[str, int | str]
 
@@ -135,10 +136,10 @@ class GuestCollector:
         listed = self._reader.read(guest.domain.listAllSnapshots, 0) or []
         wanted = sorted(listed, key=lambda one: str(one.getName()))[: min(MOST_SNAPSHOTS, self._snapshots_left)]
         self._snapshots_left -= len(wanted)
-        texts = (self._reader.read(one.getXMLDesc, 0) for one in wanted)
+        texts = (str(self._reader.read(one.getXMLDesc, 0) or "") for one in wanted)
         current = self._reader.read(guest.domain.snapshotCurrent, 0) if wanted else None
         name = str(current.getName()) if current is not None else ""
-        return len(listed), name, tuple(_INNER_GUEST.sub("", text) for text in texts if text)
+        return len(listed), name, tuple(text for text in map(_without_guest, texts) if text)
 
     def _leased(self, guest: _Described) -> tuple[tuple[str, str], ...]:
         return tuple((mac, ip) for mac in _macs(guest.xml) for ip in self._leases.get(mac.lower(), ()))
@@ -150,6 +151,14 @@ class GuestCollector:
             source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP
             return address_pairs(self._reader.call(guest.domain.interfaceAddresses, source))
         return ()
+
+
+def _without_guest(text: str) -> str:
+    """A snapshot's description without the guest as it was then: up to 100 KB each, of no use here."""
+    start = _INNER_GUEST.search(text)
+    end = max((text.rfind(tag) + len(tag) for tag in _INNER_GUESTS_END if tag in text), default=0)
+    rest = text[: start.start()] + text[end:] if start and end > start.start() else text
+    return rest if len(rest) <= LONGEST_SNAPSHOT else ""
 
 
 def _macs(xml: str) -> list[str]:

@@ -76,6 +76,24 @@ def test_snapshots_come_without_the_guest_in_them(connection: Connection, calls:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            "<s><name>a</name><domain type='kvm'><a/></domain><inactiveDomain><b/></inactiveDomain>\n</s>",
+            "<s><name>a</name>\n</s>",
+        ),
+        ("<s><domain>", "<s><domain>"),
+        ("</domain><domain>", "</domain><domain>"),
+        ("<domains/></domain>", "<domains/></domain>"),
+        ("<domain>" * 500_000, ""),
+        ("", ""),
+    ],
+)
+def test_the_guest_inside_a_snapshot_is_cut_out(said: str, kept: str) -> None:
+    assert collect_guests._without_guest(said) == kept
+
+
 def test_the_snapshots_of_a_host_are_bounded(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_guests, "MOST_SNAPSHOTS_OF_A_HOST", 1)
     domain = connection.raw.lookupByName("test")
