@@ -309,10 +309,8 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
         return {
-            word: _Plain(
-                guest, uuid, devices, details, state, name, vcpus, memory, bool(simple) and guest not in moving
-            )
-            for word, guest, uuid, devices, details, state, name, vcpus, memory, simple in cursor.fetchall()
+            word: _Plain(guest, *known, bool(simple) and guest not in moving)
+            for word, guest, *known, simple in cursor.fetchall()
         }
 
 
