@@ -308,10 +308,8 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     moving = {database_id(guest) for guest in moving_guests()}
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
-        return {
-            word: _Plain(guest, *known, bool(simple) and guest not in moving)
-            for word, guest, *known, simple in cursor.fetchall()
-        }
+        rows: list[Any] = cursor.fetchall()
+    return {row[0]: _Plain(*row[1:-1], simple=bool(row[-1]) and row[1] not in moving) for row in rows}
 
 
 def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:

@@ -20,6 +20,7 @@ from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.parse.host import host_ref
 from drivers.libvirt.power import change_power
 from drivers.libvirt.text import clean
+from drivers.libvirt.volumes import Volumes
 from drivers.types import (
     Capability,
     Endpoint,
@@ -64,10 +65,12 @@ class LibvirtSession:
         self._connection = connection
         self._agents = Agents(partial(Connection, endpoint))
         self._devices = KeptDevices()
+        self._volumes = Volumes(partial(Connection, endpoint))
         self._host_ref = ""
 
     def snapshot(self) -> Snapshot:
-        snapshot = parse.snapshot_of(collect.read_inventory(self._connection, self._agents, self._devices))
+        raw = collect.read_inventory(self._connection, self._agents, self._devices, self._volumes)
+        snapshot = parse.snapshot_of(raw)
         self._host_ref = snapshot.hosts[0].ref
         return snapshot
 

@@ -4,6 +4,7 @@ A recording is only as anonymous as the host: look at it before you keep it.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from drivers.libvirt import collect
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.raw import RawInventory, RawReading
+from drivers.libvirt.volumes import Volumes
 from drivers.types import Endpoint, Transport
 
 
@@ -22,9 +24,11 @@ class Recording(msgspec.Struct):
 
 
 def record(address: str) -> Recording:
-    connection = Connection(Endpoint(kind="libvirt", transport=Transport.TCP, address=address))
+    endpoint = Endpoint(kind="libvirt", transport=Transport.TCP, address=address)
+    connection = Connection(endpoint)
+    volumes = Volumes(partial(Connection, endpoint))
     try:
-        return Recording(collect.read_inventory(connection), collect.read_states(connection))
+        return Recording(collect.read_inventory(connection, volumes=volumes), collect.read_states(connection))
     finally:
         connection.close()
 

@@ -18,6 +18,9 @@ class FakeConnection:
         self.calls += 1
         return method(*args)
 
+    def close(self) -> None:
+        """Nothing to close."""
+
 
 def reader_of(**methods: Any) -> Reader:
     return Reader(FakeConnection(**methods))  # type: ignore[arg-type]
