@@ -276,7 +276,7 @@ class _Contents:
             bulk.update(Guest, (*PLAIN, *UNINDEXED, *changed), rows, keys=2, newer="evidence_at")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Plain:
     guest_id: DatabaseId
     uuid: str
@@ -309,7 +309,10 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
     with connection.cursor() as cursor:
         cursor.execute(*_plain_query(ids, read_at))
         rows: list[Any] = cursor.fetchall()
-    return {row[0]: _Plain(*row[1:-1], simple=bool(row[-1]) and row[1] not in moving) for row in rows}
+    plain = {word: _Plain(*known) for word, *known in rows}
+    for row in plain.values():
+        row.simple = bool(row.simple) and row.guest_id not in moving
+    return plain
 
 
 def _plain_query(ids: list[DatabaseId], read_at: datetime) -> tuple[str, list[Any]]:
