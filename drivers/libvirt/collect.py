@@ -8,30 +8,30 @@ from drivers.libvirt.agents import Agents
 from drivers.libvirt.collect_guests import GuestCollector, all_stats
 from drivers.libvirt.collect_host import KeptDevices, read_host, read_host_load
 from drivers.libvirt.collect_networks import Networks
-from drivers.libvirt.collect_storage import Pools
+from drivers.libvirt.collect_storage import Storage
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.raw import RawGuest, RawInventory, RawReading
 from drivers.libvirt.reader import Reader
-from drivers.libvirt.volumes import Volumes
 
 
 def read_inventory(
     connection: Connection,
     agents: Agents | None = None,
     kept: KeptDevices | None = None,
-    volumes: Volumes | None = None,
+    storage: Storage | None = None,
 ) -> RawInventory:
     """The full inventory. Incomplete when something that is there could not be read."""
     started_at = datetime.now(UTC)
     reader = Reader(connection)
     host = read_host(reader, kept or KeptDevices())
-    pools = Pools(reader, volumes)
-    pools.start()
+    if storage is not None:
+        storage.start()
     networks = Networks(reader)
     raw_networks = networks.read()
     guests = GuestCollector(reader, networks.leases(), agents).read()
     bridges = networks.bridges(guest.xml for guest in guests)
-    return RawInventory(started_at, reader.complete, host, guests, pools.read(), raw_networks, bridges)
+    pools, pools_whole = storage.found() if storage is not None else ((), False)
+    return RawInventory(started_at, reader.complete and pools_whole, host, guests, pools, raw_networks, bridges)
 
 
 def read_states(connection: Connection) -> RawReading:

@@ -12,6 +12,7 @@ from drivers.errors import NotFound, NotSupported
 from drivers.libvirt import collect, parse, states
 from drivers.libvirt.agents import Agents
 from drivers.libvirt.collect_host import KeptDevices, capabilities_xml
+from drivers.libvirt.collect_storage import Storage
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import read_job, read_stamp
 from drivers.libvirt.lines import Lines
@@ -20,7 +21,6 @@ from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.parse.host import host_ref
 from drivers.libvirt.power import change_power
 from drivers.libvirt.text import clean
-from drivers.libvirt.volumes import Volumes
 from drivers.types import (
     Capability,
     Endpoint,
@@ -65,11 +65,11 @@ class LibvirtSession:
         self._connection = connection
         self._agents = Agents(partial(Connection, endpoint))
         self._devices = KeptDevices()
-        self._volumes = Volumes(partial(Connection, endpoint))
+        self._storage = Storage(partial(Connection, endpoint))
         self._host_ref = ""
 
     def snapshot(self) -> Snapshot:
-        raw = collect.read_inventory(self._connection, self._agents, self._devices, self._volumes)
+        raw = collect.read_inventory(self._connection, self._agents, self._devices, self._storage)
         snapshot = parse.snapshot_of(raw)
         self._host_ref = snapshot.hosts[0].ref
         return snapshot

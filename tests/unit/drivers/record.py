@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from drivers.libvirt import collect
+from drivers.libvirt.collect_storage import Storage
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.raw import RawInventory, RawReading
-from drivers.libvirt.volumes import Volumes
 from drivers.types import Endpoint, Transport
 
 
@@ -26,9 +26,9 @@ class Recording(msgspec.Struct):
 def record(address: str) -> Recording:
     endpoint = Endpoint(kind="libvirt", transport=Transport.TCP, address=address)
     connection = Connection(endpoint)
-    volumes = Volumes(partial(Connection, endpoint))
+    storage = Storage(partial(Connection, endpoint))
     try:
-        return Recording(collect.read_inventory(connection, volumes=volumes), collect.read_states(connection))
+        return Recording(collect.read_inventory(connection, storage=storage), collect.read_states(connection))
     finally:
         connection.close()
 
