@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from drivers.libvirt.parse.common import clean_uuid, pci_address, try_xml, whole_or_none
+from drivers.libvirt.parse.nics import LONGEST_IP, clean_ip
 from drivers.libvirt.raw import RawNetwork
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import MOST_CHILDREN, Node
@@ -30,7 +31,6 @@ _BRIDGES_OF_THEIR_OWN = frozenset({"openvswitch", "midonet"})
 LARGEST_MTU = 65_535
 LARGEST_VLAN = 4_095
 LONGEST_DEVICE = 64
-LONGEST_IP = 45  # an IPv6 address that ends as an IPv4 one
 # What libvirt and Xen name guests' ends themselves: a guest that started after the guests were read has one, too.
 _GUESTS_END = re.compile(r"(?:vnet|macvtap|macvlan)\d+|vif\d+\.\d+(?:-emu)?")
 # Of an address without a prefix, as libvirt has it: by the first number of an IPv4 address.
@@ -136,20 +136,12 @@ def _port_groups(node: Node) -> Iterator[PortGroupFact]:
 def _ranges(node: Node) -> Iterator[str]:
     for ip in node.all("ip"):
         for one in ip.all("dhcp/range"):
-            start, end = _address(one.get("start")), _address(one.get("end"))
+            start, end = clean_ip(one.get("start")), clean_ip(one.get("end"))
             yield f"{start}-{end}" if start and end else ""
 
 
-def _address(text: str) -> str:
-    """In one spelling; empty for what is none."""
-    try:
-        return str(ipaddress.ip_address(text.partition("%")[0][: LONGEST_IP + 1]))
-    except ValueError:
-        return ""
-
-
 def _with_prefix(ip: Node) -> str:
-    address = _address(ip.get("address"))
+    address = clean_ip(ip.get("address"))
     length = ip.get("prefix", limit=8) or ip.get("netmask", limit=LONGEST_IP)
     if not address:
         return ""
