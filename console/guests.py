@@ -14,13 +14,14 @@ from access.models import require
 from access.roles import Action
 from console.ages import guest_silence
 from console.areas import gauge, tabs
+from console.hardware import guest_hardware, snapshot_tree
 from console.listing import list_response
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
 from inventory.models import Guest, Placement
-from inventory.selectors import disks_of, nics_of
+from inventory.selectors import details_of, disks_of, nics_of
 from migrations.selectors import migration_list
 from operations.selectors import jobs_of
 
@@ -53,6 +54,12 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
         moves = migration_list(user=request.user).filter(guest=guest)
         template = "guests/guest_migrations.html"
         return list_response(request, MIGRATIONS, moves, template=template, context=context, live="tasks")
+    if tab == "hardware":
+        details = details_of(guest, user=request.user)
+        return render(request, "guests/guest_hardware.html", {**context, **guest_hardware(details)})
+    if tab == "snapshots":
+        snapshots = snapshot_tree(details_of(guest, user=request.user))
+        return render(request, "guests/guest_snapshots.html", {**context, "snapshots": snapshots})
     if tab != "summary":
         raise Http404
     return render(request, "guests/guest_page.html", {**context, **_summary(request.user, guest)})
@@ -60,7 +67,13 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
 
 def _frame(guest: Guest, tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
-    labels = [("summary", _("Summary"), None), ("migrations", _("Migrations"), None), ("tasks", _("Tasks"), None)]
+    labels: list[tuple[str, str, int | None]] = [
+        ("summary", _("Summary"), None),
+        ("hardware", _("Hardware"), None),
+        ("snapshots", _("Snapshots"), guest.snapshot_count),
+        ("migrations", _("Migrations"), None),
+        ("tasks", _("Tasks"), None),
+    ]
     return {
         "guest": guest,
         "silence": guest_silence(guest),

@@ -326,7 +326,7 @@ class AgentFact:
 
 @dataclass(frozen=True, slots=True)
 class GuestHardware:
-    """What a guest is made of beside disks and NICs, and what is known from inside."""
+    """What a guest is made of beside disks and NICs."""
 
     cpu_sockets: int = 0  # the topology the guest sees; 0 when nothing is said
     cpu_cores: int = 0  # of a socket, over its dies and clusters
@@ -350,7 +350,6 @@ class GuestHardware:
     consoles: tuple[ConsoleFact, ...] = ()
     devices: tuple[DeviceFact, ...] = ()
     snapshots: tuple[GuestSnapshotFact, ...] = ()
-    agent: AgentFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +375,7 @@ class GuestFact:
     disks: tuple[DiskFact, ...]
     nics: tuple[NicFact, ...]
     hardware: GuestHardware = GuestHardware()
+    agent: AgentFact | None = None  # none: not told this time, which says nothing about what was told before
 
 
 @dataclass(frozen=True, slots=True)

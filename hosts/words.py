@@ -25,6 +25,11 @@ SWITCH_KINDS: Labels = {
     "other": _("other"),
 }
 # Source: https://libvirt.org/formatdomain.html#network-interfaces
+ADDRESS_ORIGINS: Labels = {
+    "agent": _("told by its agent"),
+    "lease": _("by DHCP lease"),
+    "arp": _("seen by ARP"),
+}
 NIC_KINDS: Labels = {
     "network": pgettext_lazy("NIC", "network"),
     "bridge": pgettext_lazy("NIC", "bridge"),
@@ -93,6 +98,10 @@ def transport_label(word: str) -> str:
 
 def switch_kind_label(word: str) -> str:
     return _label(SWITCH_KINDS, word)
+
+
+def address_origin_label(word: str) -> str:
+    return _label(ADDRESS_ORIGINS, word)
 
 
 def nic_kind_label(word: str) -> str:

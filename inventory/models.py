@@ -89,11 +89,13 @@ class Guest(Row):
 class GuestDetails(models.Model):
     """What a guest is made of beside the columns of its own row, its disks and NICs, for whoever looks at one guest.
 
-    `facts`: drivers.types.GuestHardware, without what is empty; times as ISO 8601.
+    `facts`: drivers.types.GuestHardware, without what is empty; times as ISO 8601. `agent`: drivers.types.AgentFact as
+    the agent inside the guest last told; none when it never did.
     """
 
     guest = models.OneToOneField(Guest, on_delete=models.CASCADE, primary_key=True, related_name="details")
     facts = models.JSONField(default=dict)
+    agent = models.JSONField(null=True, blank=True)
 
     objects = RestrictedQuerySet.as_manager()
 

@@ -8,7 +8,7 @@ from access.roles import Action
 from core.models import count_of
 from hosts import selectors as hosts
 from hosts.models import Host
-from inventory.models import Disk, Guest, GuestState, Nic
+from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic
 from networks.models import VirtualSwitch
 from storage.models import Datastore
 
@@ -33,6 +33,12 @@ def disks_of(guest: Guest, *, user: Any) -> list[Disk]:
     stores = Datastore.objects.restrict(user, Action.VIEW).filter(pk=OuterRef("datastore"))
     rows = Disk.objects.restrict(user, Action.VIEW).filter(guest=guest).select_related("datastore")
     return _unlinked(rows.annotate(is_linked=Exists(stores)), "datastore")
+
+
+def details_of(guest: Guest, *, user: Any) -> GuestDetails:
+    """Empty ones while nothing was read in full."""
+    found = GuestDetails.objects.restrict(user, Action.VIEW).filter(guest=guest).first()
+    return found or GuestDetails(guest=guest)
 
 
 def nics_of(guest: Guest, *, user: Any) -> list[Nic]:

@@ -36,6 +36,7 @@ from inventory.values import (
     DISK,
     MOST_DEVICES,
     NIC,
+    agent_of,
     content_row,
     details_digest,
     details_of,
@@ -176,7 +177,7 @@ class _Batch:
         states, words, said = [], [], []
         contents = _Contents()
         devices: list[Devices] = []
-        details: list[tuple[DatabaseId, Any]] = []
+        details = Details()
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
             if item.fact is None:
@@ -190,15 +191,14 @@ class _Batch:
             words.append((*word, item.fact_hash))
             if after != row.devices_hash:
                 devices.append((row.guest_id, row.devices_hash, item.fact, links))
-            if made_of != row.details_hash:
-                details.append((row.guest_id, details_of(item.fact)))
+            details.add(row.guest_id, item.fact, changed=made_of != row.details_hash)
         contents.write()
         # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
         bulk.update(Guest, ("host", "id", "evidence_at", "state", "state_reason"), states, keys=2, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at", "fact_hash"), words, newer="evidence_at")
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said, newer="evidence_at")
         write_devices(devices)
-        write_details(details)
+        details.write()
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
         groups = _load_groups(self.reading, uuids)
@@ -240,7 +240,7 @@ class _Batch:
 
     def _write_group_devices(self, rows: list[GuestRow]) -> None:
         devices: list[Devices] = []
-        details: list[tuple[DatabaseId, Any]] = []
+        details = Details()
         digests = []
         for row in rows:
             if row.fact is None:
@@ -249,12 +249,11 @@ class _Batch:
             after, made_of = devices_digest(row.fact, links), details_digest(row.fact)
             if after != row.devices_hash:
                 devices.append((database_id(row.id), row.devices_hash, row.fact, links))
-            if made_of != row.details_hash:
-                details.append((database_id(row.id), details_of(row.fact)))
+            details.add(database_id(row.id), row.fact, changed=made_of != row.details_hash)
             if (after, made_of) != (row.devices_hash, row.details_hash):
                 digests.append((row.id, after, made_of))
         write_devices(devices)
-        write_details(details)
+        details.write()
         bulk.update(Guest, ("id", "devices_hash", "details_hash"), digests)
 
 
@@ -520,8 +519,22 @@ def write_devices(guests: list[Devices]) -> None:
     _replace(Nic, NIC, nics, {guest_id: count for guest_id, _disks, count in counts})
 
 
-def write_details(rows: list[tuple[DatabaseId, Any]]) -> None:
-    bulk.upsert(GuestDetails, ("guest", "facts"), rows, key=("guest",))
+class Details:
+    """Details to write. What the agent inside a guest told stays until it tells something else."""
+
+    def __init__(self) -> None:
+        self._facts: list[tuple[DatabaseId, Any]] = []
+        self._agents: list[tuple[DatabaseId, Any]] = []
+
+    def add(self, guest_id: DatabaseId, fact: GuestFact, *, changed: bool) -> None:
+        if changed:
+            self._facts.append((guest_id, details_of(fact)))
+        if fact.agent is not None:
+            self._agents.append((guest_id, agent_of(fact)))
+
+    def write(self) -> None:
+        bulk.upsert(GuestDetails, ("guest", "facts"), self._facts, key=("guest",))
+        bulk.update(GuestDetails, ("guest", "agent"), self._agents)
 
 
 def _replace(

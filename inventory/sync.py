@@ -131,8 +131,8 @@ class _Comparison:
         force = host in self.relinked
         self.listed[host] = facts
         for ref, fact in facts.items():
-            fact_hash = guest_digest(fact)
             word = words.get(ref)
+            fact_hash = guest_digest(fact, word[2] if word else "")
             if word is None:
                 self.items.append(Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash))
             elif word[2] != fact_hash or word[3] != fact.state or word[4] != _reason(fact) or force:

@@ -87,16 +87,30 @@ _identity_of: Callable[[GuestFact], tuple[Any, ...]] = attrgetter(
 _disk_details_of: Callable[[DiskFact], tuple[Any, ...]] = attrgetter(*DISK_DETAILS)
 _nic_details_of: Callable[[NicFact], tuple[Any, ...]] = attrgetter(*NIC_DETAILS)
 _addresses_of: Callable[[NicFact], tuple[str, ...]] = attrgetter("addresses")
+_NO_AGENT = "0" * 8
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def guest_digest(fact: GuestFact) -> str:
-    """Of all a guest's fact says but its state. Runs for every guest at every poll."""
+def guest_digest(fact: GuestFact, before: str = "") -> str:
+    """Of all a guest's fact says but its state. Runs for every guest at every poll.
+
+    Ends with a digest of what the agent inside said. An agent that was not asked or did not answer says nothing new:
+    then that part is the one of `before`.
+    """
     try:
         body = _encode(_identity_of(fact))
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
         body = canonical(_identity_of(fact))
-    return blake2b(body, digest_size=16).hexdigest()
+    return blake2b(body, digest_size=12).hexdigest() + (agent_digest(fact) or agent_part(before))
+
+
+def agent_digest(fact: GuestFact) -> str:
+    """Empty when the agent told nothing."""
+    return "" if fact.agent is None else blake2b(canonical(fact.agent), digest_size=4).hexdigest()
+
+
+def agent_part(fact_hash: str) -> str:
+    return fact_hash[24:] or _NO_AGENT
 
 
 def devices_digest(fact: GuestFact, links: HostLinks) -> str:
@@ -118,6 +132,11 @@ def details_digest(fact: GuestFact) -> str:
 def details_of(fact: GuestFact) -> Any:
     """GuestDetails.facts."""
     return sparse(msgspec.to_builtins(fact.hardware))
+
+
+def agent_of(fact: GuestFact) -> Any:
+    """GuestDetails.agent."""
+    return sparse(msgspec.to_builtins(fact.agent))
 
 
 def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from access.models import User
 from access.roles import Role
 from hosts.models import Datacenter, Host, HostState, Source, SourceState
-from inventory.models import Disk, Guest, GuestState, Nic, Placement
+from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic, Placement
 from metrics.models import GuestLoad, HostLoad
 from networks.models import VirtualSwitch
 from operations.models import Job, JobState
@@ -147,6 +147,46 @@ def make_guest(name: str = "db-07", host: Host | None = None, **values: Any) -> 
     return guest
 
 
+def add_details(guest: Guest, text: str = "", **facts: Any) -> GuestDetails:
+    """What a guest is made of, with a tree of three snapshots; `text` stands in every field that holds any."""
+    usual: dict[str, Any] = {
+        "cpu_sockets": 1,
+        "cpu_cores": 2,
+        "cpu_threads": 2,
+        "most_vcpus": 8,
+        "most_memory_bytes": 16 * GIB,
+        "cpu_features": [text or "require vmx"],
+        "balloon": text or "virtio",
+        "secure_boot": True,
+        "tpm": text or "tpm-crb 2.0 emulator",
+        "os": text,
+        "boot": [text or "vda"],
+        "metadata": [text or "http://libosinfo.org/xmlns/libvirt/domain/1.0"],
+        "features": [text or "acpi", "apic"],
+        "displays": [{"kind": text or "vnc", "address": text or "127.0.0.1", "port": 5901}],
+        "consoles": [
+            {"kind": "serial", "target": text or "isa-serial", "backend": "pty", "source": text or "/dev/pts/3"},
+            {"kind": "channel", "target": "org.qemu.guest_agent.0", "backend": "unix", "connected": True},
+        ],
+        "devices": [{"kind": text or "video", "model": text or "virtio", "detail": text, "count": 1}],
+        "snapshots": [
+            {"name": "installed", "created_at": "2026-01-05T10:00:00Z", "state": "off", "notes": text},
+            {"name": "patched", "parent": "installed", "created_at": "2026-03-01T10:00:00Z", "state": "running",
+             "memory": True, "current": True},
+            {"name": text or "tried", "parent": "installed", "created_at": "2026-02-01T10:00:00Z", "state": "off",
+             "external": True},
+        ],
+    }  # fmt: skip
+    agent = {
+        "hostname": text or guest.name,
+        "os": text or "Debian GNU/Linux 12 (bookworm)",
+        "kernel": text or "6.1.0-31-amd64",
+        "time_zone": text or "UTC",
+        "file_systems": [{"mount": text or "/", "kind": "ext4", "devices": ["vda"], "total_bytes": 40 * GIB}],
+    }
+    return GuestDetails.objects.create(guest=guest, facts=usual | facts, agent=agent)
+
+
 def add_disk(guest: Guest, datastore: Datastore | None, **values: Any) -> Disk:
     position = guest.disks.count()
     defaults: dict[str, Any] = {
@@ -257,7 +297,10 @@ class Inventory:
             addresses=f"10.20.{number // 250}.{number % 250 + 4}" if running else "",
             notes="Ask the storage team before a reboot." if number % 9 == 0 else "",
             autostart=bool(number % 3),
+            snapshot_count=0 if number % 4 else 3,
         )
+        if number % 4 == 0:
+            add_details(guest)
         add_disk(
             guest,
             self.shared if number % 3 else self.local[host_number],

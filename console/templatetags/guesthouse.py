@@ -22,6 +22,7 @@ register.filter("milliseconds", units.format_duration_ms)
 register.filter("transport", words.transport_label)
 register.filter("switch_kind", words.switch_kind_label)
 register.filter("nic_kind", words.nic_kind_label)
+register.filter("address_origin", words.address_origin_label)
 register.filter("disk_device", words.disk_device_label)
 register.filter("state_reason", words.state_reason_label)
 

@@ -19,6 +19,7 @@ from inventory.models import Guest, Placement
 from operations.models import Job, JobState
 from storage.models import DatastoreMount
 from tests.factories import (
+    add_details,
     add_disk,
     add_nic,
     make_datastore,
@@ -39,7 +40,7 @@ NO_PAGES = {"healthz", "events"}
 # Tabs of each kind of object; test_budgets.py compares them with those the pages offer.
 TABS = {
     "host_tab": ("guests", "datastores", "switches", "tasks"),
-    "guest_tab": ("migrations", "tasks"),
+    "guest_tab": ("hardware", "snapshots", "migrations", "tasks"),
     "datastore_tab": ("guests", "hosts"),
     "switch_tab": ("guests",),
 }
@@ -73,6 +74,7 @@ class Everything:
         )
         self.switch = make_switch(text, self.host, bridge=text[:64], uplinks=[text])
         self.guest = self._guest(text)
+        add_details(self.guest, text)
         self.draft = SourceDraft.objects.create(
             name=text[:100],
             kind="libvirt",

@@ -43,6 +43,8 @@ PAGES: dict[str, Callable[[Inventory], str]] = {
     "host's switches": lambda i: f"/hosts/{i.hosts[0].pk}/switches/",
     "host's tasks": lambda i: f"/hosts/{i.hosts[0].pk}/tasks/",
     "guest": lambda i: f"/guests/{i.guests[0].pk}/",
+    "guest's hardware": lambda i: f"/guests/{i.guests[0].pk}/hardware/",
+    "guest's snapshots": lambda i: f"/guests/{i.guests[0].pk}/snapshots/",
     "guest's tasks": lambda i: f"/guests/{i.guests[0].pk}/tasks/",
     "datastore": lambda i: f"/datastores/{i.shared.pk}/",
     "datastore's guests": lambda i: f"/datastores/{i.shared.pk}/guests/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drivers.libvirt import states
+from drivers.libvirt.parse.agent import agent_fact
 from drivers.libvirt.parse.common import KIB, LONGEST_NAME, clean_uuid, try_xml
 from drivers.libvirt.parse.devices import passed_through
 from drivers.libvirt.parse.disks import MOST_STATS, disk_fact
@@ -46,6 +47,7 @@ def guest_fact(raw: RawGuest, host: str) -> GuestFact:
         disks=disks,
         nics=nics,
         hardware=guest_hardware(raw, node, disks, nics),
+        agent=agent_fact(raw.agent),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from drivers.libvirt.jobs import NAMESPACE as OUR_NAMESPACE
-from drivers.libvirt.parse.agent import agent_fact
 from drivers.libvirt.parse.common import whole_or_none
 from drivers.libvirt.parse.consoles import consoles_of, displays_of
 from drivers.libvirt.parse.devices import devices_of, host_device
@@ -48,7 +47,6 @@ def guest_hardware(raw: RawGuest, node: Node, disks: Sequence[DiskFact], nics: S
         consoles=tuple(consoles_of(node)),
         devices=tuple(devices_of(node)),
         snapshots=snapshot_facts(raw),
-        agent=agent_fact(raw.agent),
     )
 
 

@@ -88,6 +88,7 @@ def test_every_word_of_a_driver_has_a_label() -> None:
         words.transport_label,
         words.switch_kind_label,
         words.nic_kind_label,
+        words.address_origin_label,
         words.disk_device_label,
         words.state_reason_label,
     ],

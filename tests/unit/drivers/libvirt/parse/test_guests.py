@@ -551,7 +551,7 @@ INFO: dict[str, int | str] = {
 
 
 def test_what_the_agent_says() -> None:
-    assert guest("<domain/>", agent=RawAgent(INFO)).hardware.agent == AgentFact(
+    assert guest("<domain/>", agent=RawAgent(INFO)).agent == AgentFact(
         hostname="db-07.example.org",
         os="Debian GNU/Linux 12 (bookworm)",
         os_id="debian",
@@ -562,20 +562,20 @@ def test_what_the_agent_says() -> None:
 
 
 def test_an_agent_that_did_not_tell_is_another_thing_than_one_that_knows_nothing() -> None:
-    assert guest("<domain/>").hardware.agent is None
-    assert guest("<domain/>", agent=RawAgent()).hardware.agent == AgentFact()
+    assert guest("<domain/>").agent is None
+    assert guest("<domain/>", agent=RawAgent()).agent == AgentFact()
 
 
 def test_an_os_without_a_pretty_name_is_put_together() -> None:
     agent = RawAgent({"os.name": "FreeBSD", "os.version": "14.0"})
-    assert guest("<domain/>", agent=agent).hardware.agent == AgentFact(os="FreeBSD 14.0")
+    assert guest("<domain/>", agent=agent).agent == AgentFact(os="FreeBSD 14.0")
 
 
 def test_an_agent_that_lies_costs_nothing() -> None:
     info: dict[str, int | str] = {"fs.count": 2**60, "hostname": "h" * 10_000, "os.id": -1}
     info |= {f"fs.{number}.mountpoint": f"/{number:05}\u202e" + "m" * 9_999 for number in range(5_000)}
     info |= {f"fs.{number}.disk.count": 2**60 for number in range(5_000)}
-    agent = guest("<domain/>", agent=RawAgent(info)).hardware.agent
+    agent = guest("<domain/>", agent=RawAgent(info)).agent
     assert agent is not None
     assert len(agent.file_systems) == parse_agent.MOST_FILE_SYSTEMS
     assert {len(fact.mount) for fact in agent.file_systems} == {parse_agent.LONGEST_MOUNT}

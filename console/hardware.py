@@ -1,0 +1,71 @@
+"""What a guest is made of, as its page shows it. Facts come as inventory.models.GuestDetails holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from core.units import format_bytes
+from inventory.models import GuestDetails
+
+Facts = dict[str, Any]
+DEEPEST = 12  # levels of a tree that are drawn
+
+
+def guest_hardware(details: GuestDetails) -> Facts:
+    """What the tab of a guest's hardware shows."""
+    facts = details.facts
+    return {
+        "facts": facts,
+        "topology": _topology(facts),
+        "most_memory": format_bytes(facts.get("most_memory_bytes")),
+        "displays": [{**one, "place": _place(one)} for one in facts.get("displays", [])],
+        "consoles": facts.get("consoles", []),
+        "devices": facts.get("devices", []),
+        "agent": details.agent,
+        "file_systems": _file_systems(details.agent or {}),
+        "is_read": bool(facts),
+    }
+
+
+def _file_systems(agent: Facts) -> list[Facts]:
+    return [{**one, "size": format_bytes(one.get("total_bytes"))} for one in agent.get("file_systems", [])]
+
+
+def _topology(facts: Facts) -> str:
+    if not facts.get("cpu_sockets"):
+        return ""
+    return f"{facts['cpu_sockets']} · {facts.get('cpu_cores', 0)} · {facts.get('cpu_threads', 0)}"
+
+
+def _place(display: Facts) -> str:
+    """Where a display is to be found; its port is given at the start."""
+    if display.get("socket"):
+        return str(display["socket"])
+    port = display.get("port") or display.get("tls_port")
+    address = display.get("address", "")
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{port}" if port and port > 0 else host
+
+
+def snapshot_tree(details: GuestDetails) -> list[Facts]:
+    """The snapshots as lines of a tree: each with its depth, parents before children, siblings by age."""
+    children: dict[str, list[Facts]] = {}
+    for one in details.facts.get("snapshots", []):
+        children.setdefault(one.get("parent", ""), []).append(one)
+    return list(_lines(children))
+
+
+def _lines(children: dict[str, list[Facts]]) -> Iterator[Facts]:
+    waiting = [(one, 0) for one in _by_age(children.get("", []))]
+    while waiting:
+        node, depth = waiting.pop()
+        yield {**node, "depth": min(depth, DEEPEST), "taken_at": parse_datetime(node.get("created_at", ""))}
+        waiting += [(one, depth + 1) for one in _by_age(children.pop(node["name"], []))]
+
+
+def _by_age(nodes: list[Facts]) -> list[Facts]:
+    """The oldest last: the next one is taken from the end."""
+    return sorted(nodes, key=lambda one: (one.get("created_at", ""), one["name"]), reverse=True)
