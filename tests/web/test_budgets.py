@@ -42,6 +42,8 @@ BUDGETS = {
     "host_tab tasks": 12,
     "guest_list": 7,
     "guest_page": 9,
+    "guest_tab hardware": 5,
+    "guest_tab snapshots": 5,
     "guest_tab migrations": 8,
     "guest_tab tasks": 8,
     "guest_actions": 5,
