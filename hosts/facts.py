@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 BIGGEST = 2**63 - 1
 BIGGEST_INTEGER = 2**31 - 1
 LONGEST_NOTES = 65_536
+MOST_ITEMS = 10_000
 MOST_FINDINGS = 50
 ZERO = "00000000-0000-0000-0000-000000000000"
 _NOTHING: tuple[Any, ...] = ("", None, [], (), {})
@@ -61,14 +62,14 @@ def key_text(value: str, longest: int) -> str:
     return f"{clean[: longest - 34]}~{digest(value)}"
 
 
-def sparse(value: Any) -> Any:
+def sparse(value: Any, longest: int = LONGEST_NOTES) -> Any:
     """A fact as JSON holds it: without what is empty or unknown, and storable on both databases."""
     if isinstance(value, dict):
-        return {name: sparse(item) for name, item in value.items() if item not in _NOTHING}
+        return {name: sparse(item, longest) for name, item in value.items() if item not in _NOTHING}
     if isinstance(value, list | tuple):
-        return [sparse(item) for item in value]
+        return [sparse(item, longest) for item in value[:MOST_ITEMS]]
     if isinstance(value, str):
-        return text(value, LONGEST_NOTES)
+        return text(value, longest)
     if isinstance(value, int) and not isinstance(value, bool):
         return min(max(value, -BIGGEST), BIGGEST)
     return value

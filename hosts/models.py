@@ -138,6 +138,8 @@ class Host(Row):
     manager_version = models.CharField(max_length=64, blank=True)
     vendor = models.CharField(max_length=255, blank=True)
     model = models.CharField(max_length=255, blank=True)
+    serial = models.CharField(max_length=255, blank=True)
+    white_box = models.BooleanField(null=True, blank=True)  # none: the host does not tell
     architecture = models.CharField(max_length=32, blank=True)
     cpu_model = models.CharField(max_length=255, blank=True)
     cpu_sockets = models.PositiveIntegerField(default=0)
@@ -159,3 +161,22 @@ class Host(Row):
 
     def __str__(self) -> str:
         return self.name
+
+
+class HostDetails(models.Model):
+    """What a host is built from beside the columns of its own row, for whoever looks at one host.
+
+    `facts`: drivers.types.HostHardware without what is empty, what the host's row has, and the PCI devices. Those are
+    `pci`, since there may be thousands. Each has a digest of its own: a link that goes down writes no PCI devices.
+    """
+
+    host = models.OneToOneField(Host, on_delete=models.CASCADE, primary_key=True, related_name="details")
+    facts = models.JSONField(default=dict)
+    facts_hash = models.CharField(max_length=32, blank=True)
+    pci = models.JSONField(default=list)
+    pci_hash = models.CharField(max_length=32, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.host_id)

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from access.roles import Action
 from core.models import count_of
-from hosts.models import Datacenter, Host, Source
+from hosts.models import Datacenter, Host, HostDetails, Source
 
 
 def datacenter_list(*, user: Any) -> QuerySet[Datacenter]:
@@ -23,3 +23,9 @@ def source_list(*, user: Any) -> QuerySet[Source]:
 def host_list(*, user: Any) -> QuerySet[Host]:
     """With source and datacenter; `inventory.selectors.host_list` adds the guests."""
     return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter")
+
+
+def details_of(host: Host, *, user: Any) -> HostDetails:
+    """Empty ones while nothing was read in full."""
+    found = HostDetails.objects.restrict(user, Action.VIEW).filter(host=host).first()
+    return found or HostDetails(host=host)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from core.db import write_transaction
 from core.events import Change, publish
 from core.ids import new_id
 from drivers.types import HostFact, Snapshot
+from hosts.details import Details, compare_details, write_details
 from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_hosts
 from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity, key_text, number, text
 from hosts.lease import Lease, renew
@@ -28,6 +30,8 @@ COLUMNS = (
     "manager_version",
     "vendor",
     "model",
+    "serial",
+    "white_box",
     "architecture",
     "cpu_model",
     "cpu_sockets",
@@ -37,6 +41,11 @@ COLUMNS = (
     "memory_bytes",
 )
 STATUS = ("state", "fact_hash", "evidence_at", "missing_since")
+
+_OF_HARDWARE = ("serial", "white_box")
+_said: Callable[[HostFact], tuple[Any, ...]] = attrgetter(
+    *(f"hardware.{name}" if name in _OF_HARDWARE else name for name in COLUMNS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +61,24 @@ def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Find
     Raises: LeaseLost.
     Transaction: its own, and only when something changed.
     """
-    facts = {key_text(fact.ref, 255): (fact, digest(fact)) for fact in _own(source, snapshot.hosts, findings)}
+    own = _own(source, snapshot.hosts, findings)
+    facts = {key_text(fact.ref, 255): (fact, digest(_said(fact))) for fact in own}
     known = load_known_hosts(source, Host, snapshot.read_started_at)
     diff = compare(known, facts, complete=snapshot.complete)
     added = {ref: database_id(new_id()) for ref, _fact, _hash in diff.new}
-    if diff:
-        _write(source, diff, added, snapshot.read_started_at, lease, findings)
     ids = {ref: row.id for ref, row in known.items()} | added
+    newer = {ref for ref, row in known.items() if row.newer}
+    hardware = {ids[ref]: fact.hardware for ref, (fact, _hash) in facts.items() if ref not in newer}
+    details = compare_details(source, hardware)
+    if diff or details:
+        _write(source, diff, details, added, snapshot.read_started_at, lease, findings)
     return HostRows({fact.ref: ids[ref] for ref, (fact, _hash) in facts.items()})
 
 
 def _write(
     source: Source,
     diff: Diff[str, HostFact],
+    details: Details,
     added: dict[str, DatabaseId],
     read_at: datetime,
     lease: Lease,
@@ -82,8 +96,10 @@ def _write(
         bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", "links_hash", *COLUMNS, *STATUS), new)
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
         bulk.update(Host, ("id", "state", "missing_since", "evidence_at"), gone)
+        write_details(details)
         publish(*(Change("host", str(UUID(row_id)), "added") for row_id in added.values()))
-        publish(*(Change("host", str(UUID(row[0]))) for row in (*changed, *gone)))
+        touched = {row[0] for row in (*changed, *gone)} | (details.hosts() - set(added.values()))
+        publish(*(Change("host", str(UUID(row_id))) for row_id in sorted(touched)))
 
 
 def _status(fact_hash: str, read_at: datetime) -> tuple[Any, ...]:
@@ -99,6 +115,8 @@ def _row(source: Source, fact: HostFact, findings: Findings) -> tuple[Any, ...]:
         text(fact.manager_version, 64),
         text(fact.vendor, 255),
         text(fact.model, 255),
+        text(fact.hardware.serial, 255),
+        fact.hardware.white_box,
         text(fact.architecture, 32),
         text(fact.cpu_model, 255),
         number(fact.cpu_sockets, BIGGEST_INTEGER),
@@ -109,13 +127,9 @@ def _row(source: Source, fact: HostFact, findings: Findings) -> tuple[Any, ...]:
     )
     about = f"host:{digest(fact.ref)}"
     findings.look_at(about)
-    if row[1:] != _as_said(fact):
+    if row[1:] != _said(fact)[1:]:
         findings.add(about, cut_finding(row[1]))
     return row
-
-
-def _as_said(fact: HostFact) -> tuple[Any, ...]:
-    return tuple(getattr(fact, name) for name in COLUMNS[1:])
 
 
 def _own(source: Source, facts: Iterable[HostFact], findings: Findings) -> list[HostFact]:
