@@ -20,7 +20,7 @@ from core.models import by_name
 from hosts.models import Host, HostState, Source, SourceState
 from hosts.selectors import host_list, source_list
 from inventory.models import Guest, GuestState
-from inventory.selectors import disks_of, guest_list, nics_of
+from inventory.selectors import details_of, disks_of, guest_list, nics_of
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.selectors import migration_list
@@ -75,7 +75,8 @@ def _tell_guests(guests: list[Guest]) -> Iterable[out.Json]:
 
 def _tell_guest(guest: Guest, user: Any) -> out.Json:
     load = GuestLoad.objects.filter(pk=guest.pk).first()
-    return out.guest_detail_json(guest, load, disks_of(guest, user=user), nics_of(guest, user=user))
+    devices = disks_of(guest, user=user), nics_of(guest, user=user)
+    return out.guest_detail_json(guest, load, *devices, details_of(guest, user=user))
 
 
 def _tell_host(host: Host) -> out.Json:

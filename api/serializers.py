@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from hosts.models import Host, Source
-from inventory.models import Disk, Guest, Nic
+from inventory.models import Disk, Guest, GuestDetails, Nic
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.planner import Target, as_data
@@ -89,7 +89,9 @@ def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
     }
 
 
-def guest_detail_json(guest: Guest, load: GuestLoad | None, disks: Iterable[Disk], nics: Iterable[Nic]) -> Json:
+def guest_detail_json(
+    guest: Guest, load: GuestLoad | None, disks: Iterable[Disk], nics: Iterable[Nic], details: GuestDetails
+) -> Json:
     return {
         **guest_json(guest, load),
         "notes": guest.notes,
@@ -103,6 +105,9 @@ def guest_detail_json(guest: Guest, load: GuestLoad | None, disks: Iterable[Disk
         "passthrough": guest.passthrough,
         "disks": [_disk_json(disk) for disk in disks],
         "nics": [_nic_json(nic) for nic in nics],
+        "snapshots": details.facts.get("snapshots", []),
+        "hardware": {name: value for name, value in details.facts.items() if name != "snapshots"},
+        "agent": details.agent,
     }
 
 
@@ -235,6 +240,7 @@ def _disk_json(disk: Disk) -> Json:
         "shareable": disk.shareable,
         "capacity_bytes": disk.capacity_bytes,
         "datastore": link(disk.datastore),
+        "details": disk.details,
     }
 
 
@@ -248,6 +254,9 @@ def _nic_json(nic: Nic) -> Json:
         "link_up": nic.link_up,
         "addresses": nic.addresses,
         "switch": link(nic.switch),
+        "port_group": nic.port_group,
+        "vlans": nic.vlans,
+        "details": nic.details,
     }
 
 

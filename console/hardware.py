@@ -51,15 +51,24 @@ def _place(display: Facts) -> str:
 
 
 def snapshot_tree(details: GuestDetails) -> list[Facts]:
-    """The snapshots as lines of a tree: each with its depth, parents before children, siblings by age."""
+    """The snapshots as lines of a tree: each with its depth, parents before children, siblings by age.
+
+    One whose parent is not there is a root, so that none is left out.
+    """
+    snapshots = details.facts.get("snapshots", [])
+    names = {one["name"] for one in snapshots}
     children: dict[str, list[Facts]] = {}
-    for one in details.facts.get("snapshots", []):
-        children.setdefault(one.get("parent", ""), []).append(one)
-    return list(_lines(children))
+    for one in snapshots:
+        parent = one.get("parent", "")
+        children.setdefault(parent if parent in names else "", []).append(one)
+    lines = list(_lines(children, ""))
+    while children:  # what is its own ancestor
+        lines += _lines(children, next(iter(children)))
+    return lines
 
 
-def _lines(children: dict[str, list[Facts]]) -> Iterator[Facts]:
-    waiting = [(one, 0) for one in _by_age(children.get("", []))]
+def _lines(children: dict[str, list[Facts]], root: str) -> Iterator[Facts]:
+    waiting = [(one, 0) for one in _by_age(children.pop(root, []))]
     while waiting:
         node, depth = waiting.pop()
         yield {**node, "depth": min(depth, DEEPEST), "taken_at": parse_datetime(node.get("created_at", ""))}

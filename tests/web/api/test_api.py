@@ -24,6 +24,7 @@ from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
 from tests.factories import (
     Inventory,
+    add_details,
     add_disk,
     add_nic,
     make_datastore,
@@ -146,6 +147,15 @@ class TestShapes:
         guest = world.guests[0]
         row = script.ok(f"guests/{guest.pk}/")
         assert row["host"] == {"id": str(guest.host_id), "name": guest.host.name}
+
+    def test_a_guest_with_its_hardware_and_snapshots(self, script):
+        guest = make_guest()
+        add_details(guest)
+        told = script.ok(f"guests/{guest.pk}/")
+        assert told["hardware"]["most_vcpus"] == 8
+        assert "snapshots" not in told["hardware"]
+        assert [one["name"] for one in told["snapshots"]] == ["installed", "patched", "tried"]
+        assert told["agent"]["os"].startswith("Debian")
 
     def test_a_guest_with_its_disks_and_nics(self, script):
         host = make_host()
