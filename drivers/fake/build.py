@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 
+from drivers.fake.hardware import make_hardware
 from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
 from drivers.types import GuestState, StorageClass, SwitchKind, Technology
 
@@ -23,10 +24,19 @@ def make_host(name: str, *, guests: int, seed: int = 0) -> FakeHost:
     dice = random.Random(f"{seed}:{name}")  # noqa: S311 (plausible data, no secrets)
     host = FakeHost(uuid=make_uuid(seed, "host", name), name=name, datastores=_datastores(name, seed))
     host.switches = _switches(name, seed)
+    _build(host, seed)
     for number in range(guests):
         guest = make_guest(f"{dice.choice(ROLES)}-{name}-{number:02d}", dice=dice, seed=seed)
         host.guests[guest.uuid] = guest
     return host
+
+
+def _build(host: FakeHost, seed: int) -> None:
+    """With dice of its own: what a host is built from says nothing about its guests."""
+    dice = random.Random(f"{seed}:{host.name}:hardware")  # noqa: S311
+    host.hardware = make_hardware(dice, memory_bytes=host.memory_bytes, cpu_threads=host.cpu_threads)
+    if host.hardware.white_box:
+        host.vendor, host.model = "Example Boards", "B2"
 
 
 def make_guest(name: str, *, dice: random.Random, seed: int = 0) -> FakeGuest:
@@ -79,7 +89,7 @@ def _switches(name: str, seed: int) -> list[FakeSwitch]:
     kinds: tuple[tuple[str, SwitchKind, str, list[str]], ...] = (
         ("default", SwitchKind.NAT, "virbr0", []),
         ("storage", SwitchKind.ISOLATED, "virbr1", []),
-        ("lan", SwitchKind.BRIDGED, "br0", ["eth1"]),
+        ("lan", SwitchKind.BRIDGED, "br0", ["bond0"]),
     )
     return [
         FakeSwitch(uuid=make_uuid(seed, name, switch), name=switch, kind=kind, bridge=bridge, uplinks=uplinks)

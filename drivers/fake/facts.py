@@ -49,8 +49,8 @@ def _host(host: FakeHost) -> HostFact:
         hypervisor="QEMU",
         hypervisor_version="7.2.22",
         manager_version="9.0.0",
-        vendor="Example Systems",
-        model="R1",
+        vendor=host.vendor,
+        model=host.model,
         cpu_model=host.cpu_model,
         cpu_sockets=host.cpu_sockets,
         cpu_cores=host.cpu_cores,
@@ -58,6 +58,7 @@ def _host(host: FakeHost) -> HostFact:
         cpu_mhz=host.cpu_mhz,
         memory_bytes=host.memory_bytes,
         architecture="x86_64",
+        hardware=host.hardware,
     )
 
 

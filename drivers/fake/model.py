@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from drivers.types import GuestState, StorageClass, SwitchKind, Technology
+from drivers.types import GuestState, HostHardware, StorageClass, SwitchKind, Technology
 
 
 class FakeDisk(msgspec.Struct, kw_only=True):
@@ -110,6 +110,9 @@ class FakeHost(msgspec.Struct, kw_only=True):
     cpu_threads: int = 64
     cpu_mhz: int = 2450
     memory_bytes: int = 256 << 30
+    vendor: str = "Example Systems"
+    model: str = "R1"
+    hardware: HostHardware = HostHardware()
     booted_at: float = 0.0
     down_until: float = 0.0
     guests: dict[str, FakeGuest] = {}  # by uuid

@@ -31,6 +31,21 @@ def test_a_seed_gives_the_same_host_again() -> None:
     assert states == {GuestState.RUNNING, GuestState.OFF}
 
 
+def test_hosts_are_built_from_something() -> None:
+    built = [make_host(f"h-{number}", guests=0).hardware for number in range(40)]
+    assert built == [make_host(f"h-{number}", guests=0).hardware for number in range(40)]
+    assert {one.white_box for one in built} == {True, False}
+    assert {any(adapter.kind == "fc" for adapter in one.adapters) for one in built} == {True, False}
+    for one in built:
+        cards = {card.address for card in one.pci}
+        assert {nic.pci_address for nic in one.nics} | {adapter.pci_address for adapter in one.adapters} <= cards | {""}
+        (bond,) = (nic for nic in one.nics if nic.kind == "bond")
+        assert set(bond.ports) <= {nic.name for nic in one.nics}
+        assert sorted(cpu for cell in one.numa for cpu in cell.cpus) == list(range(64))
+        assert sum(nic.kind == "vf" for nic in one.nics) == sum(card.virtual_functions for card in one.pci)
+        assert one.white_box == (one.serial == "")
+
+
 def test_a_generated_host_reads_the_same_twice() -> None:
     session = open_session(fleet("fake://fleet/17?guests=20&seed=3"))
     first, second = session.snapshot(), session.snapshot()
