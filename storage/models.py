@@ -22,6 +22,8 @@ class Datastore(Row):
     active = models.BooleanField(default=True)  # on at least one host
     capacity_bytes = models.BigIntegerField(default=0)
     available_bytes = models.BigIntegerField(default=0)
+    kind = models.CharField(max_length=32, blank=True)  # the driver's own word: dir, netfs, logical …
+    details = models.JSONField(default=dict)  # format, servers and devices, without what is empty
     evidence_at = models.DateTimeField()
     missing_since = models.DateTimeField(null=True, blank=True)
 
@@ -45,7 +47,13 @@ class DatastoreMount(Row):
     name = models.CharField(max_length=255)
     path = models.CharField(max_length=1000, blank=True)
     active = models.BooleanField()
+    details = models.JSONField(default=dict)  # autostart, adapter and initiator, without what is empty
     fact_hash = models.CharField(max_length=32, blank=True)
+    # Of the volumes that were last compared with our rows: when, their digest, and how much they took in all.
+    volumes_at = models.DateTimeField(null=True, blank=True)
+    volumes_hash = models.CharField(max_length=32, blank=True)
+    volumes_bytes = models.BigIntegerField(default=0)
+    volumes_cut = models.BooleanField(default=False)  # the host may have more
     evidence_at = models.DateTimeField()
     missing_since = models.DateTimeField(null=True, blank=True)
 
@@ -56,3 +64,38 @@ class DatastoreMount(Row):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host_id}"
+
+
+class Volume(Row):
+    """A disk image, ISO or block device in a datastore, one row however many hosts see it.
+
+    A volume that is gone is deleted: nothing points to it, and hosts that build guests all day make and remove
+    thousands. `key` is within the datastore: the path below the mount where there is one, since hosts may mount the
+    same export at different places. `told_by` is the mount whose word the row is; when that mount lists it no more, it
+    is gone.
+    """
+
+    datastore = models.ForeignKey(Datastore, on_delete=models.CASCADE, related_name="volumes", db_index=False)
+    key = models.CharField(max_length=255)
+    name = NameField(max_length=255)
+    path = models.CharField(max_length=1000, blank=True)
+    kind = models.CharField(max_length=16, blank=True)
+    format = models.CharField(max_length=32, blank=True)
+    capacity_bytes = models.BigIntegerField(default=0)
+    allocated_bytes = models.BigIntegerField(default=0)
+    backing = models.CharField(max_length=1000, blank=True)
+    told_by = models.UUIDField()  # no foreign key: a mount that is no more speaks for nothing
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        # Not by allocated bytes: they move all the time, and a pool's few thousand rows are sorted in no time.
+        indexes = [
+            by_name_index("storage_volumes_by_name", "datastore"),
+            models.Index(fields=["datastore", "capacity_bytes", "id"], name="storage_volumes_by_size"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["datastore", "key"], name="storage_one_row_per_volume")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -7,6 +7,7 @@ from django.utils import timezone
 from hosts.models import Source
 from storage.models import Datastore, DatastoreMount
 from storage.sync import summarize
+from storage.volumes import ask_again
 
 
 def on_source_removing(*, source: Source, **kwargs: Any) -> None:
@@ -15,4 +16,5 @@ def on_source_removing(*, source: Source, **kwargs: Any) -> None:
     seen = set(mounts.values_list("datastore_id", flat=True))
     mounts.delete()
     Datastore.objects.filter(pk__in=seen, mounts=None).delete()
+    ask_again({str(one) for one in seen})
     summarize(seen, timezone.now())

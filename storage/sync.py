@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -17,26 +17,44 @@ from core.events import Change, publish
 from core.ids import new_ids
 from drivers.types import DatastoreFact, Snapshot
 from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_parts
-from hosts.facts import Findings, cut_finding, digest, key_text, number, text
+from hosts.facts import Findings, cut_finding, digest, key_text, number, sparse, text
 from hosts.lease import Lease, renew
 from hosts.models import Source
 from hosts.sync import HostRows, unlink
 from storage.identity import datastore_identity
 from storage.models import Datastore, DatastoreMount
+from storage.volumes import apply_volumes, ask_again, lock_in_order
 
 # Free space moves with every write of every guest: a row is written when the change shows in a list, or after a while.
 NOISE_BYTES = 1 << 30
 NOISE_SHARE = 0.01
 NOISE_AGE = timedelta(minutes=5)
 
-MOUNT = ("datastore", "name", "path", "active", "fact_hash", "evidence_at", "missing_since")
-STORE = ("name", "technology", "storage_class", "path", "source", "capacity_bytes", "available_bytes", "evidence_at")
+MOUNT = ("datastore", "name", "path", "active", "details", "fact_hash", "evidence_at", "missing_since")
+# What a new mount has besides: nothing was compared yet. See storage.volumes.
+UNCOMPARED = {"volumes_hash": "", "volumes_bytes": 0, "volumes_cut": False}
+STORE = (
+    "name",
+    "technology",
+    "storage_class",
+    "path",
+    "source",
+    "capacity_bytes",
+    "available_bytes",
+    "kind",
+    "details",
+    "evidence_at",
+)
+OF_STORE = ("format", "servers", "devices")  # Datastore.details
+OF_MOUNT = ("autostart", "adapter", "initiator")  # DatastoreMount.details
+LONGEST_DETAIL = 1000
+MOST_DETAILS = 64
 
 Key = tuple[DatabaseId, str]
 
-# Everything but the free space.
-_identity_of = attrgetter(
-    "ref", "host_ref", "uuid", "name", "technology", "storage_class", "path", "source", "active", "capacity_bytes"
+# Everything but the free space, and the volumes, which are compared by themselves.
+_identity_of: Callable[[DatastoreFact], tuple[Any, ...]] = attrgetter(
+    *(one.name for one in fields(DatastoreFact) if one.name not in {"available_bytes", "volumes", "volumes_cut"})
 )
 
 
@@ -50,7 +68,7 @@ class Store:
 
 
 def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease: Lease, findings: Findings) -> None:
-    """Write what changed about a source's datastores.
+    """Write what changed about a source's datastores and their volumes.
 
     Raises: LeaseLost.
     Transaction: its own, and only when something changed.
@@ -68,6 +86,7 @@ def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease:
     ]
     if diff or levels:
         _Write(source, read_at, findings, identities, stores).run(diff, levels, lease)
+    apply_volumes(source, read_at, {key: fact for key, (fact, _hash) in facts.items()}, lease, findings)
 
 
 def _by_key(stores: Iterable[DatastoreFact], hosts: HostRows) -> dict[Key, tuple[DatastoreFact, str]]:
@@ -134,24 +153,26 @@ class _Write:
         store_rows = [self._store_row(identity, fact) for identity, fact in sorted(touched.items(), key=by_identity)]
         mount_ids = new_ids(len(diff.new))
         new_mounts = [
-            (row_id, *key, *self._mount_row(key, fact, h))
+            (row_id, *key, *self._mount_row(key, fact, h), *UNCOMPARED.values())
             for row_id, (key, fact, h) in zip(mount_ids, diff.new, strict=True)
         ]
         changed = [(row_id, *self._mount_row(key, fact, h)) for row_id, key, fact, h in diff.changed]
         with write_transaction():
             renew(lease)
-            left = self._left_behind(diff)
+            stood = self._stood_on(diff)
+            left = set(stood.values())
             lock_in_order(left | set(self.ids.values()))
             bulk.update(Datastore, ("id", "identity"), [(store, identity) for identity, store in renamed.items()])
             self._write_stores(store_rows)
             self._take_ids(new)
             levelled = [(self.ids[i], number(f.available_bytes), self.read_at) for i, f in levels if i not in touched]
             bulk.update(Datastore, ("id", "available_bytes", "evidence_at"), levelled)
-            bulk.insert(DatastoreMount, ("id", "host", "ref", *MOUNT), self._linked(new_mounts, 3))
+            bulk.insert(DatastoreMount, ("id", "host", "ref", *MOUNT, *UNCOMPARED), self._linked(new_mounts, 3))
             bulk.update(DatastoreMount, ("id", *MOUNT), self._linked(changed, 1))
             gone = [(mount, False, self.read_at, self.read_at) for mount, _key in diff.gone]
             bulk.update(DatastoreMount, ("id", "active", "missing_since", "evidence_at"), gone)
             unlink(diff)
+            ask_again(self._lost(diff, stood))
             summarize({UUID(one) for one in left | {self.ids[i] for i in touched}}, self.read_at)
             self._publish(new, touched, levelled, left)
 
@@ -169,11 +190,17 @@ class _Write:
                 renamed[identity] = database_id(store)
         return renamed
 
-    def _left_behind(self, diff: Diff[Key, DatastoreFact]) -> set[DatabaseId]:
-        """Datastores that lose a mount, or whose mount may turn out to be another datastore."""
+    def _stood_on(self, diff: Diff[Key, DatastoreFact]) -> dict[DatabaseId, DatabaseId]:
+        """The datastores that lose a mount, or whose mount may turn out to be another datastore; by mount."""
         mounts = [row_id for row_id, _key in diff.gone] + [row_id for row_id, _key, _fact, _hash in diff.changed]
-        found = DatastoreMount.objects.filter(pk__in=mounts).values_list("datastore_id", flat=True)
-        return {database_id(store) for store in found}
+        found = DatastoreMount.objects.filter(pk__in=mounts).values_list("pk", "datastore_id")
+        return {database_id(mount): database_id(store) for mount, store in found}
+
+    def _lost(self, diff: Diff[Key, DatastoreFact], stood: dict[DatabaseId, DatabaseId]) -> set[DatabaseId]:
+        """The datastores that did lose a mount."""
+        gone = {stood[mount] for mount, _key in diff.gone if mount in stood}
+        now = {mount: self.ids[self.identities[key]] for mount, key, _fact, _hash in diff.changed}
+        return gone | {stood[mount] for mount, store in now.items() if stood.get(mount, store) != store}
 
     def _write_stores(self, rows: list[tuple[Any, ...]]) -> None:
         columns = ("id", "datacenter", "identity", *STORE, "shared", "active")
@@ -194,14 +221,16 @@ class _Write:
         about = f"datastore:{digest((fact.host_ref, fact.ref))}"
         self.findings.look_at(about)
         said = (fact.name, fact.path, fact.source, fact.capacity_bytes, fact.available_bytes)
+        kind, details = text(fact.kind, 32), _details(fact, OF_STORE)
         if (name, path, source, capacity, available) != said:
             self.findings.add(about, cut_finding(name))
         kinds = (fact.technology.value, fact.storage_class.value)
         head = (self.ids[identity], self.source.datacenter_id, identity)
-        return (*head, name, *kinds, path, source, capacity, available, self.read_at, False, fact.active)
+        shown = (name, *kinds, path, source, capacity, available, kind, details)
+        return (*head, *shown, self.read_at, False, fact.active)
 
     def _mount_row(self, key: Key, fact: DatastoreFact, fact_hash: str) -> tuple[Any, ...]:
-        shown = (text(fact.name, 255), text(fact.path, 1000), fact.active)
+        shown = (text(fact.name, 255), text(fact.path, 1000), fact.active, _details(fact, OF_MOUNT))
         return (self.identities[key], *shown, fact_hash, self.read_at, None)
 
     def _publish(
@@ -216,10 +245,11 @@ def by_identity(pair: tuple[str, DatastoreFact]) -> str:
     return pair[0]
 
 
-def lock_in_order(ids: set[DatabaseId]) -> None:
-    """Two hosts that share datastores list them in orders of their own; written so, they would wait for each other."""
-    rows = Datastore.objects.filter(pk__in=[UUID(one) for one in ids]).order_by("pk")
-    list(rows.select_for_update().values_list("pk"))
+def _details(fact: DatastoreFact, names: tuple[str, ...]) -> dict[str, Any]:
+    """What the fact says under these names, as JSON holds it; without what is empty."""
+    said = {name: getattr(fact, name) for name in names}
+    bounded = {name: value[:MOST_DETAILS] if isinstance(value, tuple) else value for name, value in said.items()}
+    return {name: value for name, value in sparse(bounded, LONGEST_DETAIL).items() if value}
 
 
 def _written(diff: Diff[Key, DatastoreFact]) -> Iterator[tuple[Key, DatastoreFact]]:

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
                 ('identity', models.CharField(max_length=500)),
                 ('name', core.models.NameField(max_length=255)),
-                ('technology', models.CharField(choices=[('local', 'local'), ('nfs', 'nfs'), ('smb', 'smb'), ('gluster', 'gluster'), ('iscsi', 'iscsi'), ('fc', 'fc'), ('scsi', 'scsi'), ('sas', 'sas'), ('multipath', 'multipath'), ('lvm', 'lvm'), ('zfs', 'zfs'), ('rbd', 'rbd'), ('sheepdog', 'sheepdog'), ('vstorage', 'vstorage'), ('other', 'other')], max_length=16)),
+                ('technology', models.CharField(choices=[('local', 'local'), ('nfs', 'nfs'), ('smb', 'smb'), ('gluster', 'gluster'), ('iscsi', 'iscsi'), ('fc', 'fc'), ('scsi', 'scsi'), ('lvm', 'lvm'), ('zfs', 'zfs'), ('rbd', 'rbd'), ('other', 'other')], max_length=16)),
                 ('storage_class', models.CharField(choices=[('das', 'das'), ('san', 'san'), ('nas', 'nas')], max_length=8)),
                 ('path', models.CharField(blank=True, max_length=1000)),
                 ('source', models.CharField(blank=True, max_length=500)),
