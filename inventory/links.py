@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connection
 from django.db.models import Model
@@ -22,7 +23,7 @@ class HostLinks:
 
     pools: dict[str, DatabaseId] = field(default_factory=dict)
     paths: list[tuple[str, DatabaseId]] = field(default_factory=list)  # each ends with a slash
-    switches: dict[str, DatabaseId] = field(default_factory=dict)
+    switches: dict[str, DatabaseId] = field(default_factory=dict)  # managed ones: a bare bridge is no network
     bridges: dict[str, DatabaseId] = field(default_factory=dict)
     _digest: str = ""
 
@@ -72,13 +73,16 @@ class Links:
             hosts[host].pools[name] = store
             if path.strip("/"):
                 hosts[host].paths.append((path.rstrip("/") + "/", store))
-        for host, name, bridge, switch in self._rows(VirtualSwitch, "name", "bridge", id_column("id")):
-            hosts[host].switches[name] = switch
+        for host, name, bridge, switch, managed in self._rows(
+            VirtualSwitch, "name", "bridge", id_column("id"), "managed"
+        ):
+            if managed:
+                hosts[host].switches[name] = switch
             if bridge:
                 hosts[host].bridges[bridge] = switch
         return dict(hosts)
 
-    def _rows(self, model: type[Model], *columns: str) -> list[tuple[str, ...]]:
+    def _rows(self, model: type[Model], *columns: str) -> list[tuple[Any, ...]]:
         statement = (
             f"SELECT {id_column('host_id')}, {', '.join(columns)} FROM {model._meta.db_table} "  # noqa: S608
             "WHERE missing_since IS NULL AND host_id IN (SELECT id FROM hosts_host WHERE source_id = %s) "

@@ -51,8 +51,8 @@ class Knowledge:
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     mounts: dict[tuple[UUID, UUID], DatastoreMount] = field(default_factory=dict)  # (host, datastore)
-    switches: dict[tuple[UUID, str], VirtualSwitch] = field(default_factory=dict)  # (host, name)
-    bridges: frozenset[tuple[UUID, str]] = frozenset()
+    switches: dict[tuple[UUID, str], VirtualSwitch] = field(default_factory=dict)  # managed ones, by (host, name)
+    bridges: dict[tuple[UUID, str], bool] = field(default_factory=dict)  # whether the host has it, by (host, bridge)
     committed_bytes: dict[UUID, int] = field(default_factory=dict)
     namesakes: frozenset[UUID] = frozenset()  # hosts with another guest of this name
     doubles: frozenset[UUID] = frozenset()  # other hosts that know a guest with this UUID
@@ -118,8 +118,8 @@ def learn(guest: Guest, hosts: list[Host]) -> Knowledge:
         disks=disks,
         nics=nics,
         mounts=_mounts(ids, disks),
-        switches={(switch.host_id, switch.name): switch for switch in switches},
-        bridges=frozenset((switch.host_id, switch.bridge) for switch in switches if switch.bridge),
+        switches={(switch.host_id, switch.name): switch for switch in switches if switch.managed},
+        bridges=_bridges(switches),
         committed_bytes=_committed(others),
         namesakes=frozenset(others.filter(name=guest.name).values_list("host_id", flat=True)),
         doubles=frozenset(others.filter(uuid=guest.uuid).values_list("host_id", flat=True)) | placed[True],
@@ -138,6 +138,12 @@ def _switches(host_ids: set[UUID], nics: tuple[Nic, ...]) -> list[VirtualSwitch]
     bridges = {nic.bridge for nic in nics if nic.bridge}
     wanted = Q(name__in=names) | Q(bridge__in=bridges)
     return list(VirtualSwitch.objects.filter(wanted, host__in=host_ids, missing_since=None))
+
+
+def _bridges(switches: list[VirtualSwitch]) -> dict[tuple[UUID, str], bool]:
+    """What hosts say of bridges. One that only a stopped network names may be there or not."""
+    absent = {(one.host_id, one.bridge): False for one in switches if not one.managed and not one.active}
+    return absent | {(one.host_id, one.bridge): True for one in switches if one.bridge and one.active}
 
 
 def _committed(others: QuerySet[Guest]) -> dict[UUID, int]:
@@ -356,14 +362,23 @@ def check_networks(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
     for nic in knowledge.nics:
         if nic.network:
             yield from _check_switch(knowledge, host, nic)
-        elif nic.kind == "bridge" and (host.pk, nic.bridge) not in knowledge.bridges:
-            words = {"nic": nic.mac, "bridge": nic.bridge, "host": host.name}
-            message = _("The NIC %(nic)s is on the bridge %(bridge)s; whether %(host)s has it is not known.") % words
-            yield warning("networks", message, _("Make sure that it has."))
+        elif nic.kind == "bridge":
+            yield from _check_bridge(knowledge, host, nic)
         elif nic.kind == "direct":
             words = {"nic": nic.mac, "host": host.name}
             message = _("The NIC %(nic)s uses a physical NIC directly; %(host)s must have one of the same name.")
             yield warning("networks", message % words)
+
+
+def _check_bridge(knowledge: Knowledge, host: Host, nic: Nic) -> Iterator[Finding]:
+    words = {"nic": nic.mac, "bridge": nic.bridge, "host": host.name}
+    there = knowledge.bridges.get((host.pk, nic.bridge))
+    if there is None:
+        message = _("The NIC %(nic)s is on the bridge %(bridge)s; whether %(host)s has it is not known.") % words
+        yield warning("networks", message, _("Make sure that it has."))
+    elif not there:
+        message = _("The NIC %(nic)s is on the bridge %(bridge)s, which %(host)s does not have.") % words
+        yield error("networks", message, _("Make a bridge of this name there."))
 
 
 def _check_switch(knowledge: Knowledge, host: Host, nic: Nic) -> Iterator[Finding]:
