@@ -6,13 +6,14 @@ import random
 import uuid
 
 from drivers.fake.hardware import make_hardware
-from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
+from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakePortGroup, FakeSwitch
 from drivers.types import GuestState, StorageClass, SwitchKind, Technology
 
 GIB = 1 << 30
 ROLES = ("web", "db", "app", "cache", "mail", "build", "proxy", "log")
 SHARED_PATH = "/var/lib/libvirt/shared"
 LOCAL_PATH = "/var/lib/libvirt/images"
+ISOS = ("debian-12-netinst.iso", "virtio-win.iso")
 
 
 def make_uuid(*parts: object) -> str:
@@ -20,7 +21,7 @@ def make_uuid(*parts: object) -> str:
 
 
 def make_host(name: str, *, guests: int, seed: int = 0) -> FakeHost:
-    """One host with its guests, a shared and a local datastore, a NAT, an isolated and a bridged switch."""
+    """One host with its guests, a shared and a local datastore, and a switch of each usual kind."""
     dice = random.Random(f"{seed}:{name}")  # noqa: S311 (plausible data, no secrets)
     host = FakeHost(uuid=make_uuid(seed, "host", name), name=name, datastores=_datastores(name, seed))
     host.switches = _switches(name, seed)
@@ -78,20 +79,34 @@ def _datastores(name: str, seed: int) -> list[FakeDatastore]:
             technology=Technology.GLUSTER,
             storage_class=StorageClass.NAS,
             source="filer:/shared",
+            kind="netfs",
+            format="glusterfs",
+            servers=["filer"],
             capacity_bytes=20 << 40,
             available_bytes=8 << 40,
         ),
-        FakeDatastore(uuid=make_uuid(seed, "local", name), name="local", path=LOCAL_PATH),
+        FakeDatastore(uuid=make_uuid(seed, "local", name), name="local", path=LOCAL_PATH, isos=list(ISOS)),
     ]
 
 
 def _switches(name: str, seed: int) -> list[FakeSwitch]:
-    kinds: tuple[tuple[str, SwitchKind, str, list[str]], ...] = (
-        ("default", SwitchKind.NAT, "virbr0", []),
-        ("storage", SwitchKind.ISOLATED, "virbr1", []),
-        ("lan", SwitchKind.BRIDGED, "br0", ["bond0"]),
+    kinds: tuple[tuple[str, SwitchKind, str, str, list[str]], ...] = (
+        ("default", SwitchKind.NAT, "nat", "virbr0", []),
+        ("storage", SwitchKind.ISOLATED, "", "virbr1", []),
+        ("lan", SwitchKind.BRIDGED, "bridge", "br0", ["eth1"]),
+        ("vlans", SwitchKind.BRIDGED, "bridge", "ovs0", ["eth2"]),
     )
-    return [
-        FakeSwitch(uuid=make_uuid(seed, name, switch), name=switch, kind=kind, bridge=bridge, uplinks=uplinks)
-        for switch, kind, bridge, uplinks in kinds
+    default, storage, lan, vlans = (
+        FakeSwitch(
+            uuid=make_uuid(seed, name, switch), name=switch, kind=kind, mode=mode, bridge=bridge, uplinks=uplinks
+        )
+        for switch, kind, mode, bridge, uplinks in kinds
+    )
+    default.addresses, default.dhcp = ["192.168.122.1/24"], ["192.168.122.2-192.168.122.254"]
+    vlans.virtual_port = "openvswitch"
+    vlans.port_groups = [
+        FakePortGroup(name="office", default=True, vlans=[20]),
+        FakePortGroup(name="backup", vlans=[30]),
+        FakePortGroup(name="routers", vlans=[20, 30], trunk=True),
     ]
+    return [default, storage, lan, vlans]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from zlib import crc32
 
 from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
 from drivers.types import (
@@ -15,19 +17,29 @@ from drivers.types import (
     HostFact,
     HostLoadFact,
     NicFact,
+    PortGroupFact,
     Snapshot,
     StateReading,
     SwitchFact,
+    VolumeFact,
 )
 
+ISO_BYTES = 650 << 20
 
-def snapshot_of(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> Snapshot:
+
+def snapshot_of(
+    host: FakeHost, guests: dict[str, FakeGuest], now: float, elsewhere: Iterable[FakeGuest] = ()
+) -> Snapshot:
+    """What a host tells. `elsewhere`: guests of other hosts, whose disks lie on the shared datastores as well."""
+    everybody = [*elsewhere, *guests.values()]
     return Snapshot(
         read_started_at=datetime.fromtimestamp(now, UTC),
         complete=True,
         hosts=(_host(host),),
         guests=tuple(_guest(host, guest) for guest in guests.values()),
-        datastores=tuple(_datastore(host, store) for store in host.datastores),
+        datastores=tuple(
+            _datastore(host, store, everybody if store.source else guests.values()) for store in host.datastores
+        ),
         switches=tuple(_switch(host, switch) for switch in host.switches),
     )
 
@@ -114,7 +126,7 @@ def _nic(nic: FakeNic) -> NicFact:
     )
 
 
-def _datastore(host: FakeHost, store: FakeDatastore) -> DatastoreFact:
+def _datastore(host: FakeHost, store: FakeDatastore, guests: Iterable[FakeGuest]) -> DatastoreFact:
     return DatastoreFact(
         ref=f"{host.uuid}/{store.name}",
         host_ref=host.uuid,
@@ -127,6 +139,33 @@ def _datastore(host: FakeHost, store: FakeDatastore) -> DatastoreFact:
         active=store.active,
         capacity_bytes=store.capacity_bytes,
         available_bytes=store.available_bytes,
+        autostart=True,
+        kind=store.kind,
+        format=store.format,
+        servers=tuple(store.servers),
+        volumes=_volumes(store, guests) if store.active else (),
+        volumes_cut=not store.active,
+    )
+
+
+def _volumes(store: FakeDatastore, guests: Iterable[FakeGuest]) -> tuple[VolumeFact, ...]:
+    """The disks of guests that lie there, and ISO images; by key."""
+    sizes = {f"{store.path}/{name}": ISO_BYTES for name in store.isos}
+    formats = dict.fromkeys(sizes, "iso")
+    for disk in (disk for guest in guests for disk in guest.disks):
+        if disk.source.startswith(f"{store.path}/"):
+            sizes[disk.source], formats[disk.source] = disk.capacity_bytes or 0, disk.format
+    return tuple(
+        VolumeFact(
+            key=path,
+            name=path.rpartition("/")[2],
+            path=path,
+            kind="file",
+            format=formats[path],
+            capacity_bytes=size,
+            allocated_bytes=size if formats[path] == "iso" else size * (20 + crc32(path.encode()) % 60) // 100,
+        )
+        for path, size in sorted(sizes.items())
     )
 
 
@@ -141,6 +180,14 @@ def _switch(host: FakeHost, switch: FakeSwitch) -> SwitchFact:
         active=switch.active,
         autostart=switch.autostart,
         uplinks=tuple(switch.uplinks),
+        mode=switch.mode,
+        virtual_port=switch.virtual_port,
+        port_groups=tuple(
+            PortGroupFact(name=group.name, default=group.default, vlans=tuple(group.vlans), trunk=group.trunk)
+            for group in switch.port_groups
+        ),
+        addresses=tuple(switch.addresses),
+        dhcp=tuple(switch.dhcp),
     )
 
 

@@ -55,9 +55,20 @@ class FakeDatastore(msgspec.Struct, kw_only=True):
     technology: Technology = Technology.LOCAL
     storage_class: StorageClass = StorageClass.DAS
     source: str = ""
+    kind: str = "dir"
+    format: str = ""
+    servers: list[str] = []
+    isos: list[str] = []  # what lies there beside guests' disks
     active: bool = True
     capacity_bytes: int = 1 << 40
     available_bytes: int = 1 << 39
+
+
+class FakePortGroup(msgspec.Struct, kw_only=True):
+    name: str
+    default: bool = False
+    vlans: list[int] = []
+    trunk: bool = False
 
 
 class FakeSwitch(msgspec.Struct, kw_only=True):
@@ -68,6 +79,11 @@ class FakeSwitch(msgspec.Struct, kw_only=True):
     active: bool = True
     autostart: bool = True
     uplinks: list[str] = []
+    mode: str = ""
+    virtual_port: str = ""
+    port_groups: list[FakePortGroup] = []
+    addresses: list[str] = []
+    dhcp: list[str] = []
 
 
 class FakeFault(msgspec.Struct, kw_only=True):

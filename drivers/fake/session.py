@@ -89,8 +89,11 @@ class FakeFleetSession:
         return host
 
     def snapshot(self) -> Snapshot:
-        with self.acting("snapshot") as (_state, host, fault):
-            return snapshot_of(host, _seen(host, fault), time.time())
+        with self.acting("snapshot") as (state, host, fault):
+            elsewhere = [
+                guest for other in state.hosts.values() if other is not host for guest in other.guests.values()
+            ]
+            return snapshot_of(host, _seen(host, fault), time.time(), elsewhere)
 
     def read_states(self) -> StateReading:
         with self.acting("read_states") as (_state, host, fault):
