@@ -282,8 +282,10 @@ class _Comparison:
         if listing.word is Word.FIGURES:
             capacity = said.capacity_bytes if _grows(volume) else before.capacity_bytes
             return before._replace(told_by=told_by, allocated_bytes=said.allocated_bytes, capacity_bytes=capacity)
-        if listing.word is Word.CUT and _grows(volume) and not _shows(
-            before.capacity_bytes, said.capacity_bytes, said.capacity_bytes
+        if (
+            listing.word is Word.CUT
+            and _grows(volume)
+            and not _shows(before.capacity_bytes, said.capacity_bytes, said.capacity_bytes)
         ):
             said = said._replace(capacity_bytes=before.capacity_bytes)
         return said if mine else said._replace(path=before.path, backing=before.backing)
