@@ -18,6 +18,7 @@ from api.lists import (
 )
 from core.models import by_name
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.selectors import details_of as host_details_of
 from hosts.selectors import host_list, source_list
 from inventory.models import Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of
@@ -79,8 +80,9 @@ def _tell_guest(guest: Guest, user: Any) -> out.Json:
     return out.guest_detail_json(guest, load, *devices, details_of(guest, user=user))
 
 
-def _tell_host(host: Host) -> out.Json:
-    return out.host_json(host, HostLoad.objects.filter(pk=host.pk).first())
+def _tell_host(host: Host, user: Any) -> out.Json:
+    load = HostLoad.objects.filter(pk=host.pk).first()
+    return out.host_detail_json(host, load, host_details_of(host, user=user))
 
 
 SOURCES: Resource[Source] = Resource(
@@ -107,7 +109,7 @@ HOSTS: Resource[Host] = Resource(
         "name",
     ),
     _tell_hosts,
-    _one(_tell_host),
+    _tell_host,
 )
 GUESTS: Resource[Guest] = Resource(
     lambda user: guest_list(user=user),

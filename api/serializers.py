@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from hosts.models import Host, Source
+from hosts.models import Host, HostDetails, Source
 from inventory.models import Disk, Guest, GuestDetails, Nic
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
@@ -59,6 +59,8 @@ def host_json(host: Host, load: HostLoad | None = None) -> Json:
         "manager_version": host.manager_version,
         "vendor": host.vendor,
         "model": host.model,
+        "serial": host.serial,
+        "white_box": host.white_box,
         "architecture": host.architecture,
         "cpu_model": host.cpu_model,
         "cpu_sockets": host.cpu_sockets,
@@ -68,6 +70,10 @@ def host_json(host: Host, load: HostLoad | None = None) -> Json:
         "memory_bytes": host.memory_bytes,
         "load": _load_json(load),
     }
+
+
+def host_detail_json(host: Host, load: HostLoad | None, details: HostDetails) -> Json:
+    return {**host_json(host, load), "hardware": {**details.facts, "pci": details.pci}}
 
 
 def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:

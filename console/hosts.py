@@ -15,6 +15,7 @@ from access.models import require
 from access.roles import Action
 from console.ages import host_seen_at, host_silence
 from console.areas import gauge, tabs
+from console.host_hardware import host_hardware
 from console.listing import list_response
 from console.tables.datastores import datastore_rows, datastore_spec
 from console.tables.guests import GUESTS, guest_rows
@@ -23,6 +24,7 @@ from console.tables.switches import SWITCHES, switch_rows
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent
 from hosts.models import Host
+from hosts.selectors import details_of
 from inventory.models import Guest, GuestState
 from networks.models import VirtualSwitch
 from operations.selectors import job_list, jobs_of
@@ -47,12 +49,15 @@ def host_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def host_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
-    """One host: state, capacity, what is on it; and lists of its guests, datastores, switches and tasks."""
+    """One host: state, capacity, what is on it; its hardware; and lists of its guests, datastores, switches, tasks."""
     require(request.user, Action.VIEW)
     host = get_object_or_404(host_rows(user=request.user), pk=pk)
     context = _frame(request.user, host, tab)
     if tab == "summary":
         return render(request, "hosts/host_page.html", {**context, **_summary(request.user, host)})
+    if tab == "hardware":
+        details = details_of(host, user=request.user)
+        return render(request, "hosts/host_hardware.html", {**context, **host_hardware(details)})
     found = _tab_list(request.user, host, tab)
     if found is None:
         raise Http404
@@ -98,6 +103,7 @@ def _frame(user: Any, host: Host, tab: str) -> dict[str, Any]:
     load_hosts([host])
     labels = [
         ("summary", _("Summary"), None),
+        ("hardware", _("Hardware"), None),
         ("guests", _("Guests"), host.guest_count),  # type: ignore[attr-defined]
         ("datastores", _("Datastores"), _mounts(user, host).count()),
         ("switches", _("Switches"), _switches(user, host).count()),

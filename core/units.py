@@ -7,6 +7,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 STEP = 1024
+LINK_STEP = 1000
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 # From here on whole numbers say enough; below this two decimals are kept.
 WHOLE_FROM, TENTHS_FROM = 100, 10
@@ -42,6 +43,14 @@ def format_rate(value: float | str | None) -> str:
     """Units: bytes a second in."""
     text = format_bytes(value)
     return f"{text}/s" if text else ""
+
+
+def format_link_speed(value: float | str | None) -> str:
+    """Units: Mbit/s in, decimal steps out, as networks are sold. A template's missing value is an empty text."""
+    if value is None or value == "":
+        return ""
+    mbps = float(value)
+    return f"{format_number(mbps / LINK_STEP)} Gbit/s" if mbps >= LINK_STEP else f"{format_number(mbps)} Mbit/s"
 
 
 def format_percent(value: float | str | None) -> str:

@@ -39,6 +39,54 @@ NIC_KINDS: Labels = {
     "ethernet": "Ethernet",
     "internal": _("internal"),
 }
+HOST_NIC_KINDS: Labels = {
+    "ethernet": "Ethernet",
+    "bond": pgettext_lazy("network interface", "bond"),
+    "bridge": pgettext_lazy("network interface", "bridge"),
+    "vlan": "VLAN",
+    "vf": _("virtual function"),
+    "wireless": _("wireless"),
+    "infiniband": "InfiniBand",
+    "virtual": pgettext_lazy("network interface", "virtual"),
+}
+ADAPTER_KINDS: Labels = {
+    "fc": "Fibre Channel",
+    "iscsi": "iSCSI",
+    "sas": "SAS",
+    "sata": "SATA",
+    "ata": "ATA",
+    "ide": "IDE",
+    "nvme": "NVMe",
+    "raid": "RAID",
+    "scsi": "SCSI",
+    "storage": pgettext_lazy("adapter", "storage"),
+}
+# By the base class: the first two digits of what the bus says.
+# Source: PCI Code and ID Assignment Specification, chapter 1; the same list: https://pci-ids.ucw.cz/read/PD
+PCI_CLASSES: Labels = {
+    "00": _("unclassified device"),
+    "01": _("mass storage controller"),
+    "02": _("network controller"),
+    "03": _("display controller"),
+    "04": _("multimedia controller"),
+    "05": _("memory controller"),
+    "06": pgettext_lazy("PCI", "bridge"),
+    "07": _("communication controller"),
+    "08": _("system peripheral"),
+    "09": _("input device controller"),
+    "0a": _("docking station"),
+    "0b": _("processor"),
+    "0c": _("serial bus controller"),
+    "0d": _("wireless controller"),
+    "0e": _("intelligent controller"),
+    "0f": _("satellite communication controller"),
+    "10": _("encryption controller"),
+    "11": _("signal processing controller"),
+    "12": _("processing accelerator"),
+    "13": _("non-essential instrumentation"),
+    "40": _("coprocessor"),
+    "ff": _("unassigned class"),
+}
 DISK_DEVICES: Labels = {"disk": _("disk"), "cdrom": _("CD-ROM"), "floppy": _("floppy"), "lun": "LUN"}
 # The words of drivers/libvirt/states.py.
 STATE_REASONS: Labels = {
@@ -106,6 +154,19 @@ def address_origin_label(word: str) -> str:
 
 def nic_kind_label(word: str) -> str:
     return _label(NIC_KINDS, word)
+
+
+def host_nic_kind_label(word: str) -> str:
+    return _label(HOST_NIC_KINDS, word)
+
+
+def adapter_kind_label(word: str) -> str:
+    return _label(ADAPTER_KINDS, word)
+
+
+def pci_class_label(digits: str) -> str:
+    """A class without a name is shown as the bus says it."""
+    return str(PCI_CLASSES.get(digits[:2].lower(), digits))
 
 
 def disk_device_label(word: str) -> str:

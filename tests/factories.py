@@ -11,7 +11,10 @@ from django.utils import timezone
 
 from access.models import User
 from access.roles import Role
-from hosts.models import Datacenter, Host, HostState, Source, SourceState
+from drivers.fake.hardware import make_hardware
+from drivers.types import HostHardware
+from hosts.details import facts_json, pci_json
+from hosts.models import Datacenter, Host, HostDetails, HostState, Source, SourceState
 from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic, Placement
 from metrics.models import GuestLoad, HostLoad
 from networks.models import VirtualSwitch
@@ -74,6 +77,17 @@ def make_host(name: str = "kvm-01", source: Source | None = None, **values: Any)
     }
     ref = str(uuid5(_SPACE, f"ref {name}"))
     return Host.objects.create(source=source, datacenter=source.datacenter, ref=ref, name=name, **(defaults | values))
+
+
+def add_host_details(host: Host, hardware: HostHardware | None = None) -> HostDetails:
+    """What a host is built from; plausible hardware unless told."""
+    if hardware is None:
+        chance = random.Random(host.name)
+        hardware = make_hardware(chance, memory_bytes=host.memory_bytes, cpu_threads=host.cpu_threads)
+    Host.objects.filter(pk=host.pk).update(serial=hardware.serial[:255], white_box=hardware.white_box)
+    return HostDetails.objects.create(
+        host=host, facts=facts_json(hardware), facts_hash="read", pci=pci_json(hardware), pci_hash="read"
+    )
 
 
 def make_datastore(name: str = "fast", hosts: tuple[Host, ...] = (), **values: Any) -> Datastore:
@@ -269,6 +283,7 @@ class Inventory:
         self.local = [make_datastore(f"local-{host.name}", (host,)) for host in self.hosts]
         self.switches = [self._switch(host) for host in self.hosts]
         for host in self.hosts:
+            add_host_details(host)
             set_host_load(
                 host,
                 round(self.chance.uniform(3, 96), 1),

@@ -122,7 +122,7 @@ def _pci(functions: int, *, has_fabric: bool, has_iommu: bool) -> tuple[PciFact,
         (_PORTS["eno1"], "020000", network, "Dual Port Adapter", "ice", 0),
         (_PORTS["eno2"], "020000", network, "Dual Port Adapter", "ice", 0),
         (_NVME, "010802", storage, "NVMe SSD 1.92TB", "nvme", 0),
-        ("0000:c1:00.0", "030000", "ASPEED Technology, Inc.", "ASPEED Graphics Family", "ast", 1),
+        ("0000:c1:00.0", "030000", "ASPEED Technology", "ASPEED Graphics Family", "ast", 1),
     ]
     if has_fabric:
         told.append((_FC, "0c0400", "Example Fabrics", "32Gb Fibre Channel Adapter", "qla2xxx", 1))

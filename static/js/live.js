@@ -8,7 +8,7 @@
   const NEW_SESSION_MS = 2000; // a changed password ends the old session before its answer brings the new one
   const LOAD_GAP_MS = 10000; // load figures move all the time; nobody reads them faster
 
-  const OPEN_MENU = ".dropdown-menu.show, [data-bs-toggle=dropdown].show"; // stays open, and says what is true now
+  const OPEN_MENU = ".dropdown-menu.show, [data-bs-toggle=dropdown].show, details[open]"; // stays open, and says what is true now
 
   const parts = () => [...document.querySelectorAll("[data-live]")];
   const addressOf = (part) => part.dataset.liveUrl || location.pathname + location.search;

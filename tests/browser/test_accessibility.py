@@ -27,6 +27,7 @@ PAGES: dict[str, Callable[[Inventory], str]] = {
     "switches": lambda i: "/switches/",
     "tasks": lambda i: "/tasks/",
     "host": lambda i: f"/hosts/{i.hosts[0].pk}/",
+    "host's hardware": lambda i: f"/hosts/{i.hosts[0].pk}/hardware/",
     "silent host": lambda i: f"/hosts/{i.hosts[1].pk}/",
     "host's guests": lambda i: f"/hosts/{i.hosts[0].pk}/guests/",
     "guest": lambda i: f"/guests/{i.guests[0].pk}/",

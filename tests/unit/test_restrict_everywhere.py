@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ ALLOWED = {
 }
 
 
+@cache
 def restricted() -> dict[str, type[Model]]:
     models = [model for label in settings.LOCAL_APPS for model in apps.get_app_config(label).get_models()]
     return {model.__name__: model for model in models if isinstance(model._default_manager.all(), RestrictedQuerySet)}
@@ -45,6 +47,17 @@ def accessors() -> set[str]:
     return {str(relation.get_accessor_name()) for relation in relations}
 
 
+@cache
+def companions() -> set[tuple[str, str]]:
+    """What leads from one object to its one row of a restricted model, such as a guest's `details`."""
+    return {
+        (model.__name__.lower(), str(relation.get_accessor_name()))
+        for model in apps.get_models()
+        for relation in model._meta.related_objects
+        if relation.one_to_one and relation.related_model.__name__ in restricted()
+    }
+
+
 def findings(tree: ast.Module, models: set[str], relations: set[str]) -> Iterator[str]:
     """Every expression that reads rows of a restricted model without asking who reads."""
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -54,6 +67,8 @@ def findings(tree: ast.Module, models: set[str], relations: set[str]) -> Iterato
             following = above.attr if isinstance(above, ast.Attribute) else ""
             is_manager = node.attr in MANAGERS and isinstance(node.value, ast.Name) and node.value.id in models
             is_related = node.attr in relations and following in ROWS | {"restrict"}
+            if isinstance(node.value, ast.Name) and (node.value.id, node.attr) in companions():
+                yield ast.unparse(node)
             if (is_manager or is_related) and following != "restrict":
                 yield ast.unparse(node)
         elif isinstance(node, ast.Call):
@@ -89,6 +104,8 @@ def found() -> set[tuple[str, str]]:
 
 def test_every_kind_of_object_is_restricted() -> None:
     assert {"Host", "Guest", "Disk", "Nic", "Placement", "Datastore", "DatastoreMount"} <= set(restricted())
+    assert {"HostDetails", "GuestDetails"} <= set(restricted())
+    assert {("host", "details"), ("guest", "details")} <= companions()
     assert {"hosts", "guests", "disks", "nics", "placements", "mounts", "switches", "datastores"} <= accessors()
 
 
@@ -101,7 +118,8 @@ def test_no_exception_outlives_its_reason() -> None:
 
 
 def test_templates_follow_no_relation_by_themselves() -> None:
-    follows = re.compile(rf"\.({'|'.join(sorted(accessors()))})\.(all|count|first|last|exists)\b")
+    rows = rf"\.({'|'.join(sorted(accessors()))})\.(all|count|first|last|exists)\b"
+    follows = re.compile("|".join([rows, *(rf"\b{owner}\.{name}\b" for owner, name in sorted(companions()))]))
     wrong = [
         f"{path.relative_to(HOME)}: {hit.group()}"
         for path in sorted((HOME / "templates").rglob("*.html"))
@@ -118,6 +136,8 @@ def test_templates_follow_no_relation_by_themselves() -> None:
         "rows = Guest.objects",
         "Guest._default_manager.count()",
         "host.guests.count()",
+        "facts = host.details.facts",
+        "show(guest.details)",
         "list(guest.disks.select_related('datastore'))",
         "get_object_or_404(Guest, pk=pk)",
         "stores.prefetch_related('mounts__host__source')",
@@ -138,6 +158,7 @@ def test_the_rule_sees(code: str) -> None:
         "stores.prefetch_related(Prefetch('mounts', mounts))",
         "guests.annotate(number=Count('pk'))",
         "GuestLoad.objects.in_bulk(ids)",
+        "disk.details.get('serial')",
     ],
 )
 def test_the_rule_lets_pass(code: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.urls import reverse
 from django.utils import timezone
 
@@ -13,14 +15,17 @@ from access.models import ApiToken
 from access.roles import Role
 from audit.models import AuditRow
 from console.context import TREES
-from drivers.types import PowerAction
+from drivers.fake.hardware import make_hardware
+from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, Source, SourceDraft
 from inventory.models import Guest, Placement
 from operations.models import Job, JobState
 from storage.models import DatastoreMount
 from tests.factories import (
+    GIB,
     add_details,
     add_disk,
+    add_host_details,
     add_nic,
     make_datastore,
     make_guest,
@@ -39,7 +44,7 @@ from tests.web.routes import ROUTES, Need
 NO_PAGES = {"healthz", "events"}
 # Tabs of each kind of object; test_budgets.py compares them with those the pages offer.
 TABS = {
-    "host_tab": ("guests", "datastores", "switches", "tasks"),
+    "host_tab": ("hardware", "guests", "datastores", "switches", "tasks"),
     "guest_tab": ("hardware", "snapshots", "migrations", "tasks"),
     "datastore_tab": ("guests", "hosts"),
     "switch_tab": ("guests",),
@@ -49,6 +54,20 @@ VARIANTS: dict[str, list[dict[str, str]]] = {
     "guest_power": [{"action": action.value} for action in PowerAction],
     **{name: [{"tab": tab} for tab in tabs] for name, tabs in TABS.items()},
 }
+
+
+def hardware_named(text: str) -> HostHardware:
+    """What a host is built from, every word of it the text."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [named(item) for item in value]
+        return text if isinstance(value, str) else value
+
+    plausible = make_hardware(random.Random(7), memory_bytes=GIB, cpu_threads=8)
+    return msgspec.convert(named(msgspec.to_builtins(plausible)), HostHardware)
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,7 @@ class Everything:
             text, source, vendor=text[:255], model=text[:255], cpu_model=text[:255], hypervisor=text[:64], cpu_threads=8
         )
         set_host_load(host)
+        add_host_details(host, hardware_named(text))
         return host
 
     def _guest(self, text: str) -> Guest:

@@ -36,6 +36,7 @@ BUDGETS = {
     "tree networks": 15,
     "host_list": 8,
     "host_page": 12,
+    "host_tab hardware": 7,
     "host_tab guests": 12,
     "host_tab datastores": 14,
     "host_tab switches": 11,

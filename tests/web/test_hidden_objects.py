@@ -12,14 +12,16 @@ from django.test import Client
 from access.models import RestrictedQuerySet
 from access.roles import Role
 from console import home
-from hosts.models import Host, HostState
-from inventory.models import Disk, Guest, Nic, Placement
+from hosts.models import Host, HostDetails, HostState
+from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
 from migrations.models import GuestMigration
 from networks.models import VirtualSwitch
 from operations.models import Job
 from storage.models import Datastore, DatastoreMount
 from tests.factories import (
+    add_details,
     add_disk,
+    add_host_details,
     add_nic,
     make_datastore,
     make_guest,
@@ -72,7 +74,9 @@ class Estate:
         gone = Guest.objects.filter(Q(pk=guest.pk) | Q(host=host)).values_list("pk", flat=True)
         return {
             Host: Q(pk=host.pk),
+            HostDetails: Q(host=host),
             Guest: Q(pk=guest.pk) | Q(host=host),
+            GuestDetails: below,
             Disk: below,
             Nic: below,
             Placement: below | Q(host=host),
@@ -157,7 +161,10 @@ def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, mo
     "path",
     [
         "/hosts/{hidden_host}/",
+        "/hosts/{hidden_host}/hardware/",
         "/guests/{hidden_guest}/",
+        "/guests/{hidden_guest}/hardware/",
+        "/guests/{hidden_guest}/snapshots/",
         "/datastores/{hidden_store}/",
         "/switches/{hidden_switch}/",
         "/api/v1/hosts/{hidden_host}/",
@@ -230,3 +237,25 @@ def test_the_busiest_host_shown_is_a_visible_one(
 @pytest.mark.parametrize("path", ["/hosts/{host}/", "/guests/{guest}/"])
 def test_the_source_is_one_click_away(viewer: Client, estate: Estate, path: str) -> None:
     assert f'href="/sources/{estate.host.source_id}/"' in read(viewer, estate, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/hosts/{host}/hardware/", "Example Boards B2"),
+        ("/api/v1/hosts/{host}/", "Example Boards B2"),
+        ("/guests/{guest}/hardware/", "secret tpm"),
+        ("/api/v1/guests/{guest}/", "secret tpm"),
+    ],
+)
+def test_details_are_hidden_by_themselves_too(
+    viewer: Client, estate: Estate, monkeypatch: pytest.MonkeyPatch, path: str, word: str
+) -> None:
+    hardware = add_host_details(estate.host)
+    HostDetails.objects.update(facts={**hardware.facts, "board": "Example Boards B2"})
+    add_details(estate.guest, "secret tpm")
+    assert word in read(viewer, estate, path)
+    rules = {HostDetails: Q(host=estate.host), GuestDetails: Q(guest=estate.guest)}
+    monkeypatch.setattr(estate, "rules", lambda: rules)
+    hide(estate, monkeypatch)
+    assert word not in read(viewer, estate, path)

@@ -38,6 +38,7 @@ PAGES: dict[str, Callable[[Inventory], str]] = {
     "switches": lambda i: "/switches/",
     "recent tasks": lambda i: "/tasks/recent/",
     "host": lambda i: f"/hosts/{i.hosts[0].pk}/",
+    "host's hardware": lambda i: f"/hosts/{i.hosts[0].pk}/hardware/",
     "host's guests": lambda i: f"/hosts/{i.hosts[0].pk}/guests/",
     "host's datastores": lambda i: f"/hosts/{i.hosts[0].pk}/datastores/",
     "host's switches": lambda i: f"/hosts/{i.hosts[0].pk}/switches/",

@@ -31,6 +31,21 @@ def test_bytes(value: float | None, text: str) -> None:
     assert units.format_bytes(value) == text
 
 
+@pytest.mark.parametrize(
+    ("mbps", "text"),
+    [
+        (None, ""),
+        (10, "10 Mbit/s"),
+        (999, "999 Mbit/s"),
+        (1000, "1 Gbit/s"),
+        (2500, "2.5 Gbit/s"),
+        (400_000, "400 Gbit/s"),
+    ],
+)
+def test_link_speeds(mbps: float | None, text: str) -> None:
+    assert units.format_link_speed(mbps) == text
+
+
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0 %"), (0.4, "< 1 %"), (42.4, "42 %"), (135, "135 %")])
 def test_percent(value: float | None, text: str) -> None:
     assert units.format_percent(value) == text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +21,7 @@ from access.roles import Role
 from access.services import create_token
 from audit.models import AuditRow
 from core.ids import new_id
+from drivers.types import HostBusAdapterFact, HostHardware, HostNicFact, HugepagesFact, NumaCellFact, PciFact
 from hosts.models import Source
 from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
@@ -26,6 +29,7 @@ from tests.factories import (
     Inventory,
     add_details,
     add_disk,
+    add_host_details,
     add_nic,
     make_datastore,
     make_guest,
@@ -156,6 +160,31 @@ class TestShapes:
         assert "snapshots" not in told["hardware"]
         assert [one["name"] for one in told["snapshots"]] == ["installed", "patched", "tried"]
         assert told["agent"]["os"].startswith("Debian")
+
+    def test_a_host_with_its_hardware(self, script):
+        host = make_host()
+        details = add_host_details(host)
+        host.refresh_from_db()
+        row = script.ok(f"hosts/{host.pk}/")
+        assert (row["serial"], row["white_box"]) == (host.serial, host.white_box)
+        assert row["hardware"] == {**details.facts, "pci": details.pci}
+        assert {nic["name"] for nic in row["hardware"]["nics"]} >= {"bond0", "br0", "eno1"}
+        assert row["hardware"]["virtualization_enabled"] is True
+
+    def test_a_host_that_was_not_read_has_no_hardware_yet(self, script):
+        row = script.ok(f"hosts/{make_host().pk}/")
+        assert (row["serial"], row["white_box"], row["hardware"]) == ("", None, {"pci": []})
+
+    def test_the_list_of_hosts_is_lean(self, script, world):
+        for row in script.ok("hosts/")["results"]:
+            assert "serial" in row
+            assert "hardware" not in row
+
+    def test_every_field_of_a_hosts_hardware_is_documented(self):
+        text = (Path(__file__).resolve().parents[3] / "docs" / "api.md").read_text()
+        kinds = (HostHardware, HostNicFact, HostBusAdapterFact, PciFact, NumaCellFact, HugepagesFact)
+        named = {field.name for kind in kinds for field in fields(kind)}
+        assert {name for name in named if f"`{name}`" not in text} == set()
 
     def test_a_guest_with_its_disks_and_nics(self, script):
         host = make_host()
