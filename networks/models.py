@@ -26,8 +26,7 @@ class VirtualSwitch(Row):
     active = models.BooleanField()
     autostart = models.BooleanField()
     uplinks = models.JSONField(default=list)
-    # vlans, native_vlan, trunk, addresses, dhcp, dhcp_hosts, domain and mtu of drivers.types.SwitchFact, without what is
-    # empty.
+    # The other fields of drivers.types.SwitchFact, without what is empty: vlans, native_vlan, trunk, addresses, dhcp …
     details = models.JSONField(default=dict)
     fact_hash = models.CharField(max_length=32, blank=True)
     evidence_at = models.DateTimeField()

@@ -24,6 +24,7 @@ from drivers.types import (
     SwitchFact,
     SwitchKind,
     Technology,
+    VolumeFact,
 )
 from hosts.models import Datacenter, Source, SourceState
 
@@ -138,6 +139,19 @@ def datastore_fact(name: str = "shared", host: str = "alpha", **values: Any) -> 
         "available_bytes": 500 * GIB,
     }
     return DatastoreFact(**(usual | values))
+
+
+def volume_fact(name: str = "a.qcow2", folder: str = "/srv/shared", **values: Any) -> VolumeFact:
+    usual: dict[str, Any] = {
+        "key": f"{folder}/{name}",
+        "name": name,
+        "path": f"{folder}/{name}",
+        "kind": "file",
+        "format": "qcow2",
+        "capacity_bytes": 100 * GIB,
+        "allocated_bytes": 40 * GIB,
+    }
+    return VolumeFact(**(usual | values))
 
 
 def switch_fact(name: str = "default", host: str = "alpha", **values: Any) -> SwitchFact:

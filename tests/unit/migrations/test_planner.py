@@ -63,6 +63,11 @@ def use_switch(**there: Any) -> Break:
     return change
 
 
+def set_bridge(**values: Any) -> None:
+    """Change what the target says of the bridge the guest is plugged into."""
+    VirtualSwitch.objects.filter(host__name="beta", bridge="br0").update(**values)
+
+
 def namesake(**values: Any) -> Break:
     def change(fleet: Fleet, guest: Guest) -> None:
         other = Guest.objects.filter(host=fleet.hosts["beta"])[0]
@@ -117,7 +122,13 @@ ERRORS: dict[str, list[Break]] = {
         set_mount(path="/elsewhere"),
     ],
     "media": [set_disk(device="cdrom", datastore=None)],
-    "networks": [use_switch(active=False), use_switch(kind=SwitchKind.ISOLATED), use_switch(name="other")],
+    "networks": [
+        use_switch(active=False),
+        use_switch(kind=SwitchKind.ISOLATED),
+        use_switch(name="other"),
+        use_switch(managed=False),  # a bare bridge that has the network's name
+        lambda fleet, guest: set_bridge(managed=False, active=False),
+    ],
     "name_clash": [namesake(name=None)],
     "uuid_clash": [namesake(uuid=None), left_behind(read_since=True)],
 }
@@ -156,6 +167,7 @@ def test_equal_host_uuids_are_told(fleet: Fleet) -> None:
     [
         set_host("beta", memory_bytes=2 << 30),
         lambda fleet, guest: guest.nics.update(bridge="br9"),
+        lambda fleet, guest: set_bridge(active=False),  # of a stopped network: whether it is there nobody says
         lambda fleet, guest: guest.nics.update(kind="direct", bridge=""),
         set_source("beta", transport="ssh"),
         left_behind(read_since=False),
@@ -175,6 +187,18 @@ def test_an_empty_drive_and_a_network_disk_are_no_obstacle(fleet: Fleet) -> None
     assert check_target(guest, fleet.hosts["beta"]).possible
     guest.disks.update(device="disk", source="pool/image", source_type="network")
     assert check_target(guest, fleet.hosts["beta"]).possible
+
+
+def test_a_bridge_that_a_stopped_and_a_running_network_name_is_there(fleet: Fleet) -> None:
+    """Two networks may stand on one bridge."""
+    guest, beta = fleet.guest("alpha"), fleet.hosts["beta"]
+    set_bridge(active=False)
+    there = VirtualSwitch.objects.filter(host=beta, bridge="br0").get()
+    VirtualSwitch.objects.create(
+        host=beta, ref="two", uuid="two", name="two", kind="bridged", bridge="br0", active=True, autostart=True,
+        evidence_at=there.evidence_at,
+    )  # fmt: skip
+    assert check_target(guest, beta).findings == ()
 
 
 def test_a_nic_without_anything_to_plug_into_is_no_obstacle(fleet: Fleet) -> None:
