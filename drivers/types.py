@@ -14,6 +14,13 @@ class Capability(StrEnum):
 
     POWER = "power"
     LIVE_MIGRATION = "live_migration"
+    SNAPSHOTS = "snapshots"
+    EDIT = "edit"  # name, notes, memory, virtual CPUs …
+    DEVICES = "devices"  # disks, CDs, network adapters of a guest
+    DEFINE = "define"  # guests: make, clone, forget
+    STORAGE = "storage"  # volumes and pools
+    CONTENT = "content"  # upload, resize
+    NETWORKS = "networks"
 
 
 class GuestState(StrEnum):

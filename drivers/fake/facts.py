@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from zlib import crc32
 
 from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
+from drivers.fake.ops_model import FakeSnapshot
 from drivers.types import (
     DatastoreFact,
     DiskFact,
     GuestFact,
+    GuestHardware,
     GuestLoadFact,
+    GuestSnapshotFact,
     GuestState,
     GuestStateFact,
     HostFact,
@@ -96,6 +99,20 @@ def _guest(host: FakeHost, guest: FakeGuest) -> GuestFact:
         passthrough=tuple(guest.passthrough),
         disks=tuple(map(_disk, guest.disks)),
         nics=tuple(map(_nic, guest.nics)),
+        hardware=GuestHardware(snapshots=tuple(snapshot_fact(guest, one) for one in guest.snapshots)),
+    )
+
+
+def snapshot_fact(guest: FakeGuest, snapshot: FakeSnapshot) -> GuestSnapshotFact:
+    return GuestSnapshotFact(
+        name=snapshot.name,
+        parent=snapshot.parent,
+        created_at=datetime.fromtimestamp(int(snapshot.created_at), UTC),
+        state=snapshot.state,
+        notes=snapshot.notes,
+        current=snapshot.name == guest.current_snapshot,
+        memory=snapshot.memory,
+        external=snapshot.external,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from drivers.fake.ops_model import FakeSnapshot, FakeTask, FakeVolume
 from drivers.types import GuestState, HostHardware, StorageClass, SwitchKind, Technology
 
 
@@ -46,6 +47,9 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     nics: list[FakeNic] = []
     started_at: float = 0.0
     stamp: str = ""
+    claim: str = ""  # the stamp of another operation than a migration
+    snapshots: list[FakeSnapshot] = []
+    current_snapshot: str = ""
 
 
 class FakeDatastore(msgspec.Struct, kw_only=True):
@@ -62,6 +66,7 @@ class FakeDatastore(msgspec.Struct, kw_only=True):
     active: bool = True
     capacity_bytes: int = 1 << 40
     available_bytes: int = 1 << 39
+    volumes: dict[str, FakeVolume] = {}  # by name; those of the generated guests are not listed
 
 
 class FakePortGroup(msgspec.Struct, kw_only=True):
@@ -136,11 +141,13 @@ class FakeHost(msgspec.Struct, kw_only=True):
     switches: list[FakeSwitch] = []
     faults: list[FakeFault] = []
     moves: list[FakeMove] = []
+    tasks: list[FakeTask] = []
     stale_guests: dict[str, FakeGuest] = {}  # what a stale read still shows
 
 
 class FakeState(msgspec.Struct, kw_only=True):
-    """A whole world. `migration_seconds` is how long a move of any guest takes."""
+    """A whole world. `migration_seconds` is how long a move of any guest takes, `task_seconds` another task."""
 
     hosts: dict[str, FakeHost] = {}
     migration_seconds: float = 0.3
+    task_seconds: float = 0.0

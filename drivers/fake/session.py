@@ -13,6 +13,7 @@ from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import active_move, arrival_of, cancel_move, last_move, progress_of, start_move
+from drivers.fake.ops_snapshots import SnapshotCalls
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
     Capability,
@@ -139,10 +140,10 @@ class FakeFleetSession:
                 guest.started_at = time.time()
 
 
-class FakeSession(FakeFleetSession):
-    """A host of a world in a file: also migrations between its hosts."""
+class FakeSession(FakeFleetSession, SnapshotCalls):
+    """A host of a world in a file: also migrations between its hosts, and every operation."""
 
-    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
+    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS})
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.errors import Unreachable
 from drivers.isolation.process import Child, Late, NotSent
+from drivers.isolation.remote_ops import RemoteOperations
 from drivers.isolation.wire import METHODS, RELEASE
 from drivers.types import (
     Capability,
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from drivers.isolation.pool import SessionPool
 
 
-class RemoteSession:
-    """Has every method of Session, PowerOps and MigrationOps. Each takes `deadline_s` to override its session's.
+class RemoteSession(RemoteOperations):
+    """Has every method of Session, PowerOps, MigrationOps and of `drivers.ops`.
+
+    Each takes `deadline_s` to override its session's.
 
     Raises: Unreachable past a deadline, at once; NotSupported for what the source's driver does not have.
     """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any
+from inspect import isfunction
+from typing import Any, get_type_hints
 
 import msgspec
 
 from drivers.base import MigrationOps, PowerOps
+from drivers.ops import ContentOps, DefineOps, DeviceOps, EditOps, NetworkOps, SnapshotOps, StorageOps, TaskOps
 from drivers.types import (
     Endpoint,
     Finding,
@@ -55,6 +57,17 @@ class Method:
     needs: type | None = None
 
 
+def methods_of(protocol: type) -> dict[str, Method]:
+    """What a protocol itself declares, packed by its own annotations."""
+    found = {}
+    for name, method in vars(protocol).items():
+        if isfunction(method) and not name.startswith("_"):
+            hints = get_type_hints(method)
+            result = hints.pop("return")
+            found[name] = Method(tuple[tuple(hints.values())], result, protocol)  # type: ignore[misc]
+    return found
+
+
 METHODS: dict[str, Method] = {
     "snapshot": Method(tuple[()], Snapshot),
     "read_states": Method(tuple[()], StateReading),
@@ -69,6 +82,14 @@ METHODS: dict[str, Method] = {
     "poll_migration": Method(tuple[str, str], MigrationProgress, MigrationOps),
     "cancel_migration": Method(tuple[str, str], None, MigrationOps),
     "clear_stamp": Method(tuple[str, str], None, MigrationOps),
+    **methods_of(TaskOps),
+    **methods_of(SnapshotOps),
+    **methods_of(EditOps),
+    **methods_of(DeviceOps),
+    **methods_of(DefineOps),
+    **methods_of(StorageOps),
+    **methods_of(ContentOps),
+    **methods_of(NetworkOps),
 }
 """Everything a child will do with a session. A name that is not here is refused."""
 

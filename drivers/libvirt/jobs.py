@@ -8,7 +8,7 @@ from typing import Any
 
 import libvirt
 
-from drivers.errors import NotSupported, Rejected
+from drivers.errors import Busy, NotSupported, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.errors import translate
 from drivers.libvirt.text import whole
@@ -16,6 +16,7 @@ from drivers.libvirt.xml import BrokenXML, read_xml
 from drivers.words import gettext_noop as _
 
 NAMESPACE = "urn:guesthouse:migration-attempt"
+OPERATION = "urn:guesthouse:operation"  # the name space of other operations' stamps
 PREFIX = "guesthouse"
 _STAMP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
@@ -76,11 +77,25 @@ def has_active_job(connection: Connection, domain: Any) -> bool:
     return read_job(connection, domain).active
 
 
-def read_stamp(connection: Connection, domain: Any) -> str:
+def require_idle(connection: Connection, domain: Any) -> None:
+    """Raises: Busy while something of this guest is under way.
+
+    First what never waits: while a snapshot is taken, libvirt lets the question for the job's figures wait for its end.
+    Source: virDomainGetControlInfo; qemuSnapshotCreate takes its job with the mask VIR_JOB_NONE.
+    """
+    try:
+        state = connection.call(domain.controlInfo)[0]
+    except (Rejected, NotSupported):  # the guest is off, or has no such thing
+        state = libvirt.VIR_DOMAIN_CONTROL_OK
+    if state == libvirt.VIR_DOMAIN_CONTROL_JOB or has_active_job(connection, domain):
+        raise Busy(_("Another operation of this guest is under way; wait for its end."))
+
+
+def read_stamp(connection: Connection, domain: Any, namespace: str = NAMESPACE) -> str:
     """The attempt written into the guest; empty when there is none."""
     try:
         kind, current = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CURRENT
-        text = connection.call_raw(domain.metadata, kind, NAMESPACE, current)
+        text = connection.call_raw(domain.metadata, kind, namespace, current)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
             return ""
@@ -88,14 +103,19 @@ def read_stamp(connection: Connection, domain: Any) -> str:
         if isinstance(raised, NotSupported):
             return ""
         raise raised from None
+    return stamp_in(str(text))
+
+
+def stamp_in(text: str) -> str:
+    """The stamp of a metadata element; empty for what is none."""
     try:
-        stamp = read_xml(str(text)).get("stamp")
+        stamp = read_xml(text).get("stamp")
     except BrokenXML:
         return ""
     return stamp if _STAMP.fullmatch(stamp) else ""
 
 
-def write_stamp(connection: Connection, domain: Any, stamp: str) -> None:
+def write_stamp(connection: Connection, domain: Any, stamp: str, namespace: str = NAMESPACE) -> None:
     """Write the attempt into the guest, into its running and its stored definition; "" removes it.
 
     libvirt lets this wait for the end of any job of the guest: look for one first.
@@ -109,4 +129,4 @@ def write_stamp(connection: Connection, domain: Any, stamp: str) -> None:
         flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG
     element = f"<attempt stamp='{stamp}'/>" if stamp else None
     kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
-    connection.call(domain.setMetadata, kind, element, PREFIX if stamp else None, NAMESPACE, flags)
+    connection.call(domain.setMetadata, kind, element, PREFIX if stamp else None, namespace, flags)

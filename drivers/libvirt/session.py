@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +18,8 @@ from drivers.libvirt.migrate import Migrations
 from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.parse.host import host_ref
 from drivers.libvirt.power import change_power
+from drivers.libvirt.snapshots import SnapshotCalls
+from drivers.libvirt.tasks import known_uuid
 from drivers.libvirt.text import clean
 from drivers.types import (
     Capability,
@@ -35,7 +35,7 @@ from drivers.types import (
 )
 from drivers.words import gettext_noop as _
 
-NOT_HERE = _("This guest is not on this host any more.")
+COMMON = frozenset({Capability.POWER, Capability.SNAPSHOTS})
 
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
@@ -47,20 +47,13 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
     return kind(endpoint, Connection(endpoint))
 
 
-def _known_uuid(ref: str) -> str:
-    """Raises: NotFound for what is no UUID, so that nobody is asked for it."""
-    uuid = clean_uuid(ref)
-    if not uuid:
-        raise NotFound(NOT_HERE)
-    return uuid
+class LibvirtSession(SnapshotCalls):
+    """Reads, power and what needs no device of a guest: what every libvirt driver can do."""
 
-
-class LibvirtSession:
-    """Reads and power: what every libvirt driver can do."""
-
-    capabilities = frozenset({Capability.POWER})
+    capabilities = COMMON
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
+        super().__init__()
         self._endpoint = endpoint
         self._connection = connection
         self._agents = Agents(partial(Connection, endpoint))
@@ -108,30 +101,25 @@ class LibvirtSession:
         )
 
     def _find(self, guest_uuid: str) -> Any:
-        return self._connection.call(self._connection.raw.lookupByUUIDString, _known_uuid(guest_uuid))
+        return self._connection.call(self._connection.raw.lookupByUUIDString, known_uuid(guest_uuid))
 
     def prepare_power(self, guest_ref: str) -> None:
-        self._open_line(_known_uuid(guest_ref))
+        self._open_line(known_uuid(guest_ref))
 
     def power(self, guest_ref: str, action: PowerAction, not_after: float = math.inf) -> None:
-        uuid = _known_uuid(guest_ref)
+        uuid = known_uuid(guest_ref)
         with self._line(uuid) as line:
             change_power(line, uuid, action, not_after)
 
-    def _open_line(self, guest_uuid: str) -> None:
-        """Have the connection for a call that may last."""
-
-    @contextmanager
-    def _line(self, guest_uuid: str) -> Iterator[Connection]:
-        """The connection for a call that may last."""
-        del guest_uuid
-        yield self._connection
+    def _take_line(self, ref: str) -> Connection:
+        del ref
+        return Connection(self._endpoint)
 
     def is_alive(self) -> bool:
         return self._connection.is_alive()
 
     def is_busy(self) -> bool:
-        return False
+        return self._has_tasks()
 
     def close(self) -> None:
         self._connection.close()
@@ -144,26 +132,21 @@ class TestSession(LibvirtSession):
 class QemuSession(LibvirtSession):
     """KVM and QEMU."""
 
-    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
+    capabilities = COMMON | {Capability.LIVE_MIGRATION}
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)
         self._lines = Lines(endpoint)
         self._migrations = Migrations(endpoint, connection, self._lines)
 
-    def _open_line(self, guest_uuid: str) -> None:
-        self._lines.open(guest_uuid)
+    def _open_line(self, ref: str) -> None:
+        self._lines.open(ref)
 
-    @contextmanager
-    def _line(self, guest_uuid: str) -> Iterator[Connection]:
-        line = self._lines.take(guest_uuid)
-        try:
-            yield line
-        finally:
-            line.close()
+    def _take_line(self, ref: str) -> Connection:
+        return self._lines.take(ref)
 
     def is_busy(self) -> bool:
-        return self._migrations.is_busy()
+        return self._migrations.is_busy() or self._has_tasks()
 
     def close(self) -> None:
         self._lines.close()

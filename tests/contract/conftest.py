@@ -18,7 +18,7 @@ from drivers.types import Endpoint, GuestState, Transport
 from lab.api import Lab, LabGuest, LabHost
 from lab.processes import NotPossible, require_machine
 from lab.state import ROOT
-from tests.contract.subjects import POWER, POWER_AND_MIGRATION, Movable, Subject
+from tests.contract.subjects import EVERYTHING, POWER, TEST_DRIVER, Movable, Subject
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 SLOW_MIB_PER_S = "4"
@@ -124,6 +124,12 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return make_subject(request)
 
 
+@pytest.fixture(params=["fake", "test", LIBVIRT])
+def operable(request: pytest.FixtureRequest) -> Subject:
+    """Those that declare operations."""
+    return make_subject(request)
+
+
 @pytest.fixture(params=["fleet", "test"])
 def immovable(request: pytest.FixtureRequest) -> Subject:
     """Those that declare no migration."""
@@ -145,7 +151,7 @@ def make_subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "test":
         endpoint = Endpoint(kind="libvirt", transport=Transport.TEST, uri="test:///default")
         uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # libvirt's own example guest
-        return Subject("test", endpoint, POWER, uuid, can_reset=False)
+        return Subject("test", endpoint, TEST_DRIVER, uuid, can_reset=False)
     if request.param == "fleet":
         endpoint = Endpoint(kind="fake", transport=Transport.FAKE, uri="fake://fleet/4?guests=9&seed=2")
         return Subject("fleet", endpoint, POWER, _running_guest_of(endpoint))
@@ -156,14 +162,14 @@ def lab_subject(lab: Lab) -> Subject:
     power = lab.guest("power")
     moving = next(guest for guest in lab.guests if guest.address)
     movable = lab_movable(moving, power)
-    return Subject("libvirt", lab_endpoint(power.host), POWER_AND_MIGRATION, power.uuid, movable)
+    return Subject("libvirt", lab_endpoint(power.host), EVERYTHING, power.uuid, movable)
 
 
 def fake_subject(folder: Path) -> Subject:
     world = FakeWorld.create(folder / "world.json", guests=6)
     first, second, *_ = (guest for guest in world.guests("alpha").values() if guest.state is GuestState.RUNNING)
     movable = fake_movable(world, second, first)
-    return Subject("fake", world.endpoint("alpha"), POWER_AND_MIGRATION, first.uuid, movable)
+    return Subject("fake", world.endpoint("alpha"), EVERYTHING, first.uuid, movable)
 
 
 def _running_guest_of(endpoint: Endpoint) -> str:

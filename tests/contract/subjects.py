@@ -12,7 +12,8 @@ from drivers.types import Capability, Endpoint, MigrationPhase, MigrationPlan, M
 WAIT_S = 120.0  # only ends a broken test
 DEADLINE_S = 60.0
 POWER = frozenset({Capability.POWER})
-POWER_AND_MIGRATION = frozenset({Capability.POWER, Capability.LIVE_MIGRATION})
+TEST_DRIVER = POWER | {Capability.SNAPSHOTS}
+EVERYTHING = TEST_DRIVER | {Capability.LIVE_MIGRATION}
 
 
 def wait_until(find: Callable[[], Any], what: str) -> Any:
