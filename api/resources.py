@@ -22,14 +22,15 @@ from hosts.selectors import details_of as host_details_of
 from hosts.selectors import host_list, source_list
 from inventory.models import Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of
+from inventory.usage import usage_of
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.selectors import migration_list
 from networks.models import VirtualSwitch
-from networks.selectors import switch_list
+from networks.selectors import port_groups_of, switch_list
 from operations.models import Job, JobState
 from operations.selectors import job_list
-from storage.models import Datastore
+from storage.models import Datastore, Volume
 from storage.selectors import datastore_list
 
 M = TypeVar("M", bound=Model)
@@ -85,6 +86,15 @@ def _tell_host(host: Host, user: Any) -> out.Json:
     return out.host_detail_json(host, load, host_details_of(host, user=user))
 
 
+def _tell_switch(switch: VirtualSwitch, user: Any) -> out.Json:
+    return out.switch_detail_json(switch, port_groups_of(switch, user=user))
+
+
+def tell_volumes(volumes: list[Volume], datastore: Datastore, user: Any) -> Iterable[out.Json]:
+    usage = usage_of(volumes, datastore, user=user)
+    return [out.volume_json(volume, usage[volume.pk]) for volume in volumes]
+
+
 SOURCES: Resource[Source] = Resource(
     lambda user: source_list(user=user),
     Shape(
@@ -136,13 +146,23 @@ DATASTORES: Resource[Datastore] = Resource(
         "name",
     ),
     _each(out.datastore_json),
-    _one(out.datastore_json),
+    _one(out.datastore_detail_json),
+)
+VOLUMES: Shape[Volume] = Shape(
+    (
+        NAME,
+        words_filter("kind", "kind"),
+        words_filter("format", "format"),
+        words_filter("q", "name", "path"),
+    ),
+    {"name": BY_NAME, "capacity_bytes": ("capacity_bytes",), "allocated_bytes": ("allocated_bytes",)},
+    "name",
 )
 SWITCHES: Resource[VirtualSwitch] = Resource(
     lambda user: switch_list(user=user),
     Shape((NAME, conditions_filter("state", ACTIVE), HOST), {"name": BY_NAME}, "name"),
     _each(out.switch_json),
-    _one(out.switch_json),
+    _tell_switch,
 )
 TASKS: Resource[Job] = Resource(
     lambda user: job_list(user=user),

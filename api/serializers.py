@@ -8,13 +8,14 @@ from django.utils import timezone
 
 from hosts.models import Host, HostDetails, Source
 from inventory.models import Disk, Guest, GuestDetails, Nic
+from inventory.usage import Usage
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.planner import Target, as_data
-from networks.models import VirtualSwitch
+from networks.models import PortGroup, VirtualSwitch
 from operations.kinds import kind_of
 from operations.models import Job, JobStep
-from storage.models import Datastore, DatastoreMount
+from storage.models import Datastore, DatastoreMount, Volume
 
 Json = dict[str, Any]
 
@@ -123,7 +124,7 @@ def datastore_json(datastore: Datastore) -> Json:
     return {
         "id": datastore.pk,
         "name": datastore.name,
-        "state": _active_state(datastore.active, datastore.missing_since),
+        "state": active_state(datastore.active, datastore.missing_since),
         "seen_at": newest(
             (datastore.evidence_at, *(_seen_on(one.host, one.evidence_at, None) for one in mounts)),
         ),
@@ -139,17 +140,63 @@ def datastore_json(datastore: Datastore) -> Json:
     }
 
 
+def datastore_detail_json(datastore: Datastore) -> Json:
+    mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
+    return {
+        **datastore_json(datastore),
+        "kind": datastore.kind,
+        "details": datastore.details,
+        "mounts": [
+            {
+                "host": link(mount.host),
+                "name": mount.name,
+                "path": mount.path,
+                "active": mount.active,
+                "details": mount.details,
+                "volumes_cut": mount.volumes_cut,
+            }
+            for mount in mounts
+        ],
+    }
+
+
+def volume_json(volume: Volume, usage: Usage) -> Json:
+    return {
+        "id": volume.pk,
+        "name": volume.name,
+        "path": volume.path,
+        "kind": volume.kind,
+        "format": volume.format,
+        "capacity_bytes": volume.capacity_bytes,
+        "allocated_bytes": volume.allocated_bytes,
+        "backing": volume.backing,
+        "base_of": usage.base_of,
+        "guests": [link(guest) for guest in usage.guests],
+    }
+
+
 def switch_json(switch: VirtualSwitch) -> Json:
     return {
         "id": switch.pk,
         "name": switch.name,
-        "state": _active_state(switch.active, switch.missing_since),
+        "state": active_state(switch.active, switch.missing_since),
         "seen_at": _seen_on(switch.host, switch.evidence_at, switch.missing_since),
         "host": link(switch.host),
         "kind": switch.kind,
+        "mode": switch.mode,
+        "managed": switch.managed,
         "bridge": switch.bridge,
         "autostart": switch.autostart,
         "uplinks": switch.uplinks,
+    }
+
+
+def switch_detail_json(switch: VirtualSwitch, port_groups: Iterable[PortGroup]) -> Json:
+    return {
+        **switch_json(switch),
+        "virtual_port": switch.virtual_port,
+        "details": switch.details,
+        "port_groups": [_port_group_json(group) for group in port_groups],
     }
 
 
@@ -215,7 +262,7 @@ def _seen_on(host: Host, evidence_at: datetime, missing_since: datetime | None) 
     return evidence_at if missing_since else newest((evidence_at, source.states_read_at, source.inventory_read_at))
 
 
-def _active_state(active: bool, missing_since: datetime | None) -> str:
+def active_state(active: bool, missing_since: datetime | None) -> str:
     return "missing" if missing_since else "active" if active else "inactive"
 
 
@@ -231,6 +278,17 @@ def _load_json(load: GuestLoad | HostLoad | None) -> Json | None:
 
 def _mount_json(mount: DatastoreMount) -> Json:
     return {"id": mount.host_id, "name": mount.host.name, "active": mount.active}
+
+
+def _port_group_json(group: PortGroup) -> Json:
+    return {
+        "name": group.name,
+        "default": group.default,
+        "vlans": group.vlans,
+        "native_vlan": group.native_vlan,
+        "trunk": group.trunk,
+        "virtual_port": group.virtual_port,
+    }
 
 
 def _disk_json(disk: Disk) -> Json:

@@ -5,6 +5,7 @@ from django.urls.resolvers import URLPattern
 
 from api.resources import DATASTORES, GUESTS, HOSTS, MIGRATIONS, SOURCES, SWITCHES, TASKS
 from api.views import (
+    DatastoreVolumes,
     DetailEndpoint,
     GuestPower,
     GuestTargets,
@@ -39,6 +40,7 @@ urlpatterns: list[URLPattern] = [
         path(f"{name}/<uuid:id>/", DetailEndpoint.as_view(resource=resource), name=f"{name}-detail")
         for name, resource in RESOURCES.items()
     ),
+    path("datastores/<uuid:id>/volumes/", DatastoreVolumes.as_view(), name="datastore-volumes"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),
     path("hosts/<uuid:id>/maintenance/", HostMaintenance.as_view(), name="host-maintenance"),

@@ -14,7 +14,7 @@ from access.models import require
 from access.roles import Action
 from api.formats import Body, read_body
 from api.lists import read_page
-from api.resources import GUESTS, HOSTS, MIGRATIONS, TASKS, Resource
+from api.resources import DATASTORES, GUESTS, HOSTS, MIGRATIONS, TASKS, VOLUMES, Resource, tell_volumes
 from api.serializers import migration_detail_json, target_json, task_detail_json
 from drivers.types import PowerAction
 from hosts.services import set_maintenance
@@ -23,6 +23,7 @@ from migrations.selectors import targets_for
 from migrations.services import request_cancel as cancel_migration
 from migrations.services import submit_migration
 from operations.services import request_cancel as cancel_job
+from storage.selectors import volumes_of
 
 
 class Endpoint(APIView):
@@ -47,6 +48,13 @@ class DetailEndpoint(Endpoint):
 
     def get(self, request: Request, id: UUID) -> Response:  # noqa: A002 - the name in the URL
         return Response(self.resource.tell_one(_visible(self.resource, request, id), request.user))
+
+
+class DatastoreVolumes(Endpoint):
+    def get(self, request: Request, id: UUID) -> Response:  # noqa: A002
+        datastore = _visible(DATASTORES, request, id)
+        page, following = read_page(volumes_of(datastore, user=request.user), VOLUMES, request)
+        return Response({"results": list(tell_volumes(page.rows, datastore, request.user)), "next": following})
 
 
 class GuestTargets(Endpoint):

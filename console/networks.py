@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from console.ages import switch_seen_at, switch_silence
 from console.areas import tabs
 from console.listing import list_response
 from console.tables.guests import GUESTS, guest_rows
-from console.tables.switches import SWITCHES, kind_of, state_cell, switch_rows
+from console.tables.switches import SWITCHES, kind_of, state_cell, switch_rows, vlan_ranges
 from core.models import by_name
 from inventory.models import Nic
-from networks.models import VirtualSwitch
+from networks.models import PortGroup, VirtualSwitch
+from networks.selectors import port_groups_of
 
 NICS_SHOWN = 50
 
@@ -40,20 +42,42 @@ def switch_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def switch_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
-    """One switch: its host, its uplinks, and who is plugged in."""
+    """One switch: its host, its uplinks, addresses and port groups, and who is plugged in."""
     require(request.user, Action.VIEW)
     switch = get_object_or_404(switch_rows(user=request.user), pk=pk)
     nics = Nic.objects.restrict(request.user, Action.VIEW).filter(switch=switch)
     context = _frame(switch, nics, tab)
     if tab == "summary":
-        shown = nics.select_related("guest").order_by(by_name("guest__name"), "position", "id")[:NICS_SHOWN]
-        return render(request, "networks/switch_page.html", {**context, "nics": list(shown)})
+        return render(request, "networks/switch_page.html", {**context, **_summary(request.user, switch, nics)})
     if tab != "guests":
         raise Http404
     rows = guest_rows(user=request.user).filter(pk__in=nics.values("guest"))
     return list_response(
         request, GUESTS, rows, template="networks/switch_guests.html", context=context, live="guests loads"
     )
+
+
+def _summary(user: Any, switch: VirtualSwitch, nics: QuerySet[Nic]) -> dict[str, Any]:
+    groups = {group.name: group for group in port_groups_of(switch, user=user)}
+    default = next((group for group in groups.values() if group.default), None)
+    plugged: Counter[str] = Counter()
+    for name, count in nics.values_list("port_group").annotate(count=Count("pk")).order_by():
+        group = groups.get(name) if name else default
+        plugged[group.name if group else ""] += count
+    shown = nics.select_related("guest").order_by(by_name("guest__name"), "position", "id")[:NICS_SHOWN]
+    return {
+        "vlans": vlan_ranges(switch.details.get("vlans", [])),
+        "port_groups": [
+            {"row": group, "vlans": vlan_ranges(group.vlans), "nics": plugged[group.name]} for group in groups.values()
+        ],
+        "nics": [_nic(nic, groups.get(nic.port_group) if nic.port_group else default, switch) for nic in shown],
+    }
+
+
+def _nic(nic: Nic, group: PortGroup | None, switch: VirtualSwitch) -> dict[str, Any]:
+    """A NIC with the VLANs that count for it: its own, else its port group's, else the switch's."""
+    vlans = nic.vlans or (group.vlans if group else []) or switch.details.get("vlans", [])
+    return {"row": nic, "port_group": group.name if group else nic.port_group, "vlans": vlan_ranges(vlans)}
 
 
 def _frame(switch: VirtualSwitch, nics: QuerySet[Nic], tab: str) -> dict[str, Any]:

@@ -26,9 +26,11 @@ from console.tables.datastores import (
 )
 from console.tables.guests import GUESTS, guest_rows
 from console.tables.hosts import HOSTS, host_rows
+from console.tables.volumes import volume_spec
 from core.units import format_bytes
 from inventory.models import Disk
 from storage.models import Datastore, DatastoreMount
+from storage.selectors import volumes_of
 
 
 @require_safe
@@ -46,13 +48,15 @@ def datastore_list(request: HttpRequest) -> HttpResponseBase:
 
 @require_safe
 def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResponseBase:
-    """One datastore: capacity, the hosts that see it, the guests with disks on it."""
+    """One datastore: capacity, the volumes in it, the hosts that see it, the guests with disks on it."""
     require(request.user, Action.VIEW)
     datastore = get_object_or_404(datastore_rows(user=request.user), pk=pk)
     disks = Disk.objects.restrict(request.user, Action.VIEW).filter(datastore=datastore)
-    context = _frame(datastore, disks, tab)
+    context = _frame(request.user, datastore, disks, tab)
     if tab == "summary":
         return render(request, "storage/datastore_page.html", {**context, **_summary(datastore, disks)})
+    if tab == "volumes":
+        return _volumes(request, datastore, context)
     if tab == "guests":
         # By id: a guest with two disks here is one row.
         rows: Any = guest_rows(user=request.user).filter(pk__in=disks.values("guest"))
@@ -69,20 +73,42 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     )
 
 
-def _frame(datastore: Datastore, disks: QuerySet[Disk], tab: str) -> dict[str, Any]:
+def _volumes(request: HttpRequest, datastore: Datastore, context: dict[str, Any]) -> HttpResponseBase:
+    told = {
+        "empty_icon": "device-sd-card",
+        "empty_title": _("No volumes here."),
+        "empty_hint": "" if datastore.active else _("They are listed when the datastore is active on a host."),
+    }
+    return list_response(
+        request,
+        volume_spec(datastore, user=request.user),
+        volumes_of(datastore, user=request.user),
+        template="storage/datastore_volumes.html",
+        context={**context, **told},
+        live=f"datastore:{datastore.pk} guests",
+    )
+
+
+def _frame(user: Any, datastore: Datastore, disks: QuerySet[Disk], tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
     counts = disks.aggregate(
         guests=Count("guest", distinct=True), disks=Count("pk"), bytes=Sum("capacity_bytes", default=0)
     )
+    volumes = volumes_of(datastore, user=user).aggregate(
+        number=Count("pk"), capacity=Sum("capacity_bytes", default=0), allocated=Sum("allocated_bytes", default=0)
+    )
     mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
     labels = [
         ("summary", _("Summary"), None),
+        ("volumes", _("Volumes"), volumes["number"]),
         ("guests", _("Guests"), counts["guests"]),
         ("hosts", _("Hosts"), len(mounts)),
     ]
     return {
         "datastore": datastore,
         "disks": counts,
+        "volumes": volumes,
+        "are_volumes_cut": any(mount.volumes_cut for mount in mounts),
         "mounts": [
             {"row": mount, "silence": host_silence(mount.host)} for mount in sorted(mounts, key=lambda m: m.host.name)
         ],

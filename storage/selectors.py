@@ -1,4 +1,4 @@
-"""Reading datastores."""
+"""Reading datastores and their volumes."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models import Prefetch, QuerySet
 from access.roles import Action
 from core.models import count_of
 from hosts.models import Host
-from storage.models import Datastore, DatastoreMount
+from storage.models import Datastore, DatastoreMount, Volume
 
 
 def datastore_list(*, user: Any) -> QuerySet[Datastore]:
@@ -16,6 +16,10 @@ def datastore_list(*, user: Any) -> QuerySet[Datastore]:
     rows = Datastore.objects.restrict(user, Action.VIEW).select_related("datacenter")
     counted = rows.annotate(host_count=count_of(mounts.filter(missing_since=None), "datastore"))
     return counted.prefetch_related(Prefetch("mounts", mounts.prefetch_related("host__source")))
+
+
+def volumes_of(datastore: Datastore, *, user: Any) -> QuerySet[Volume]:
+    return Volume.objects.restrict(user, Action.VIEW).filter(datastore=datastore)
 
 
 def current_mounts(datastore: Datastore) -> list[DatastoreMount]:

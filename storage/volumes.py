@@ -205,7 +205,7 @@ class _Comparison:
         rows: dict[DatabaseId, dict[str, _Row]] = {database_id(store): {} for store in stores}
         known = Volume.objects.filter(datastore__in=stores).order_by()
         for store, pk, key, *values, told_by in known.values_list("datastore_id", "pk", "key", *COLUMNS):
-            rows[database_id(store)][key] = _Row(database_id(pk), Values(*values, database_id(told_by)))
+            rows[database_id(store)][key] = _Row(database_id(pk), Values._make([*values, database_id(told_by)]))
         return cls(read_at, current, mounts, rows)
 
     def write(self, lease: Lease, findings: Findings) -> None:

@@ -11,15 +11,16 @@ from django.utils import timezone
 
 from access.models import User
 from access.roles import Role
+from core.ids import new_id
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware
 from hosts.details import facts_json, pci_json
 from hosts.models import Datacenter, Host, HostDetails, HostState, Source, SourceState
 from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic, Placement
 from metrics.models import GuestLoad, HostLoad
-from networks.models import VirtualSwitch
+from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job, JobState
-from storage.models import Datastore, DatastoreMount
+from storage.models import Datastore, DatastoreMount, Volume
 
 GIB = 1024**3
 PASSWORD = "correct horse battery staple"
@@ -116,6 +117,25 @@ def make_datastore(name: str = "fast", hosts: tuple[Host, ...] = (), **values: A
             evidence_at=now - timedelta(seconds=90),
         )
     return datastore
+
+
+def add_volume(datastore: Datastore, name: str = "db-07-0.qcow2", **values: Any) -> Volume:
+    """A volume as the first of the datastore's mounts would tell of it."""
+    mount = datastore.mounts.first()
+    defaults: dict[str, Any] = {
+        "key": name[:255],
+        "path": f"{datastore.path}/{name}",
+        "kind": "file",
+        "format": "qcow2",
+        "capacity_bytes": 40 * GIB,
+        "allocated_bytes": 13 * GIB,
+        "told_by": mount.pk if mount else new_id(),
+    }
+    return Volume.objects.create(datastore=datastore, name=name, **(defaults | values))
+
+
+def add_port_group(switch: VirtualSwitch, name: str = "office", **values: Any) -> PortGroup:
+    return PortGroup.objects.create(switch=switch, name=name, **({"vlans": [20], "virtual_port": ""} | values))
 
 
 def make_switch(name: str = "default", host: Host | None = None, **values: Any) -> VirtualSwitch:
@@ -292,9 +312,13 @@ class Inventory:
         self.guests = [self._guest(number) for number in range(guests)]
 
     def _switch(self, host: Host) -> VirtualSwitch:
-        make_switch("default", host)
+        nat = {"addresses": ["192.168.122.1/24"], "dhcp": ["192.168.122.2-192.168.122.254"], "mtu": 1500}
+        make_switch("default", host, mode="nat", details=nat)
         make_switch("isolated", host, kind="isolated", bridge="virbr1")
-        return make_switch("prod", host, kind="bridged", bridge="br0", uplinks=["eno1", "eno2"])
+        prod = make_switch("prod", host, kind="bridged", bridge="br0", uplinks=["eno1", "eno2"])
+        add_port_group(prod, default=True)
+        add_port_group(prod, "routers", vlans=[20, 30], trunk=True, native_vlan=20)
+        return prod
 
     def _guest(self, number: int) -> Guest:
         chance, host_number = self.chance, number % len(self.hosts)
@@ -316,11 +340,9 @@ class Inventory:
         )
         if number % 4 == 0:
             add_details(guest)
-        add_disk(
-            guest,
-            self.shared if number % 3 else self.local[host_number],
-            capacity_bytes=chance.choice([10, 40, 80, 500]) * GIB,
-        )
+        store = self.shared if number % 3 else self.local[host_number]
+        disk = add_disk(guest, store, capacity_bytes=chance.choice([10, 40, 80, 500]) * GIB)
+        add_volume(store, f"{guest.name}-0.qcow2", capacity_bytes=disk.capacity_bytes)
         if number % 4 == 0:
             add_disk(guest, self.local[host_number], capacity_bytes=200 * GIB)
         add_nic(guest, self.switches[host_number])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -16,13 +17,15 @@ from core.models import by_name, count_of
 from hosts.words import SWITCH_KINDS, switch_kind_label
 from inventory.models import Nic
 from networks import selectors
-from networks.models import VirtualSwitch
+from networks.models import PortGroup, VirtualSwitch
 
 
 def switch_rows(*, user: Any) -> QuerySet[VirtualSwitch]:
-    """The switches this user sees, with how many NICs are plugged in."""
+    """The switches this user sees, with their port groups and how many NICs are plugged in."""
     nics = Nic.objects.restrict(user, Action.VIEW)
-    return selectors.switch_list(user=user).annotate(nic_count=count_of(nics, "switch"))
+    groups = PortGroup.objects.restrict(user, Action.VIEW)
+    rows = selectors.switch_list(user=user).annotate(nic_count=count_of(nics, "switch"))
+    return rows.prefetch_related(Prefetch("port_groups", groups))
 
 
 def link_switches(switches: list[VirtualSwitch]) -> None:
@@ -47,6 +50,23 @@ def kind_of(switch: VirtualSwitch) -> str:
 
 def uplinks(switch: VirtualSwitch) -> str:
     return ", ".join(str(one) for one in switch.uplinks)
+
+
+def vlans(switch: VirtualSwitch) -> str:
+    """Of the switch itself and of its port groups. Needs them prefetched."""
+    own = switch.details.get("vlans", [])
+    return vlan_ranges({*own, *(vlan for group in switch.port_groups.all() for vlan in group.vlans)})
+
+
+def vlan_ranges(numbers: Iterable[int]) -> str:
+    """In order, neighbors as ranges: 20, 100-199."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join("-".join(map(str, one)) for one in ranges)
 
 
 _STATES = {
@@ -79,6 +99,15 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
             ("nic_count",),
             numeric=True,
         ),
+        Column("vlans", _("VLANs"), lambda s: cells.mono(vlans(s)), vlans, css="optional"),
+        Column(
+            "managed",
+            _("Managed"),
+            lambda s: cells.yes_no(s.managed),
+            lambda s: s.managed,
+            ("managed", by_name()),
+            css="rare",
+        ),
         Column("autostart", _("Autostart"), lambda s: cells.yes_no(s.autostart), lambda s: s.autostart, css="rare"),
         Column(
             "seen",
@@ -87,6 +116,7 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
             switch_seen_at,
             css="optional",
         ),
+        export_column("mode", _("Mode"), lambda s: s.mode),
         export_column("datacenter", _("Datacenter"), lambda s: s.host.datacenter.name),
         export_column("uuid", _("UUID"), lambda s: s.uuid),
         export_column("id", _("Id"), lambda s: str(s.pk)),
@@ -98,6 +128,7 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
         exact_filter("host", _("Host"), "host__name"),
         exact_filter("datacenter", _("Datacenter"), "host__datacenter__name"),
         text_filter("bridge", _("Bridge"), "bridge"),
+        mapped_filter("managed", _("Managed"), {"yes": (_("yes"), Q(managed=True)), "no": (_("no"), Q(managed=False))}),
     ),
     free_text=("name", "bridge", "uuid"),
     prepare=link_switches,

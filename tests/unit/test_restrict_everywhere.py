@@ -25,6 +25,7 @@ ALLOWED = {
     ("storage/selectors.py", "datastore.mounts"): "reads what was prefetched, restricted",
     ("console/storage.py", "datastore.mounts"): "reads what storage.selectors.datastore_list prefetched, restricted",
     ("api/serializers.py", "datastore.mounts"): "reads what storage.selectors.datastore_list prefetched, restricted",
+    ("console/tables/switches.py", "switch.port_groups"): "reads what switch_rows prefetched, restricted",
     ("console/sources.py", "source.hosts"): "removing a source takes all of its hosts along: say how many",
     ("operations/selectors.py", "Job.objects"): "one job holds a guest, whoever may see it",
 }

@@ -20,13 +20,16 @@ from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, Source, SourceDraft
 from inventory.models import Guest, Placement
 from operations.models import Job, JobState
-from storage.models import DatastoreMount
+from networks.models import VirtualSwitch
+from storage.models import Datastore, DatastoreMount
 from tests.factories import (
     GIB,
     add_details,
     add_disk,
     add_host_details,
     add_nic,
+    add_port_group,
+    add_volume,
     make_datastore,
     make_guest,
     make_host,
@@ -46,7 +49,7 @@ NO_PAGES = {"healthz", "events"}
 TABS = {
     "host_tab": ("hardware", "guests", "datastores", "switches", "tasks"),
     "guest_tab": ("hardware", "snapshots", "migrations", "tasks"),
-    "datastore_tab": ("guests", "hosts"),
+    "datastore_tab": ("volumes", "guests", "hosts"),
     "switch_tab": ("guests",),
 }
 VARIANTS: dict[str, list[dict[str, str]]] = {
@@ -92,6 +95,7 @@ class Everything:
             text, (self.host, self.other_host), path=text, source=text, technology="nfs", storage_class="nas"
         )
         self.switch = make_switch(text, self.host, bridge=text[:64], uplinks=[text])
+        self._add_parts(text)
         self.guest = self._guest(text)
         add_details(self.guest, text)
         self.draft = SourceDraft.objects.create(
@@ -112,6 +116,18 @@ class Everything:
         self._count = 0
         self.add(rows, text)
 
+    def _add_parts(self, text: str) -> None:
+        """A volume and a port group, every text of theirs the text."""
+        Datastore.objects.filter(pk=self.datastore.pk).update(
+            kind=text[:32], details={"format": text, "servers": [text], "devices": [text]}
+        )
+        self.datastore.mounts.update(details={"autostart": True, "adapter": text, "initiator": text})
+        add_volume(self.datastore, text, path=text, kind=text[:16], format=text[:32], backing=text)
+        add_port_group(self.switch, text, virtual_port=text[:32], default=True)
+        VirtualSwitch.objects.filter(pk=self.switch.pk).update(
+            mode=text[:16], virtual_port=text[:32], details={"domain": text, "addresses": [text], "dhcp": [text]}
+        )
+
     def add(self, count: int, text: str = "more ") -> None:
         """More rows of every kind, most of them related to the objects that are looked at."""
         for _number in range(count):
@@ -123,6 +139,8 @@ class Everything:
         source, host = self._source(name), self._host(name, self.source)
         make_switch(name, self.host, bridge=text[:64], uplinks=[text])
         make_datastore(name, (self.host,), path=text, source=text)
+        add_volume(self.datastore, name, path=text, backing=text)
+        add_port_group(self.switch, name)
         now = timezone.now()
         DatastoreMount.objects.create(
             datastore=self.datastore, host=host, ref=name, name=name, path=text, active=True, evidence_at=now

@@ -122,6 +122,7 @@ ROUTES = [
     *(api(name) for name in ("sources", "hosts", "guests", "datastores", "switches", "tasks")),
     *(api(f"{name}s-detail", id=name) for name in ("source", "host", "guest", "datastore", "task", "migration")),
     api("switches-detail", id="switch"),
+    api("datastore-volumes", id="datastore"),
     api("guest-targets", id="guest"),
     api("guest-power", None, Action.POWER, id="guest"),
     api("host-maintenance", None, Action.MAINTENANCE, id="host"),

@@ -14,15 +14,17 @@ from access.roles import Role
 from console import home
 from hosts.models import Host, HostDetails, HostState
 from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
+from inventory.reindex import index_missing
 from migrations.models import GuestMigration
-from networks.models import VirtualSwitch
+from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
-from storage.models import Datastore, DatastoreMount
+from storage.models import Datastore, DatastoreMount, Volume
 from tests.factories import (
     add_details,
     add_disk,
     add_host_details,
     add_nic,
+    add_volume,
     make_datastore,
     make_guest,
     make_host,
@@ -47,6 +49,8 @@ class Estate:
         self.switch, self.hidden_switch = make_switch("prod", self.host), make_switch("hidden-switch", self.host)
         make_switch("hidden-net", self.hidden_host)
         self.guest, self.hidden_guest = make_guest("db-01", self.host), make_guest("hidden-guest", self.host)
+        add_volume(self.store, "disk")
+        add_volume(self.hidden_store, "hidden-volume")
         for guest in (self.guest, self.hidden_guest, make_guest("guest-elsewhere", self.hidden_host)):
             add_disk(guest, self.store, source="/srv/shared/disk")
             add_disk(guest, self.hidden_store, source="/srv/other/disk")
@@ -54,6 +58,7 @@ class Estate:
             add_nic(guest, self.hidden_switch, network="lan")
             make_job(guest)
         self._mark()
+        index_missing()
 
     def _mark(self) -> None:
         """What the overview would tell of them, and the sighting of a visible guest on a hidden host."""
@@ -80,6 +85,8 @@ class Estate:
             Disk: below,
             Nic: below,
             Placement: below | Q(host=host),
+            Volume: Q(datastore=self.hidden_store),
+            PortGroup: Q(switch__host=host) | Q(switch=self.hidden_switch),
             Datastore: Q(pk=self.hidden_store.pk),
             DatastoreMount: Q(host=host) | Q(datastore=self.hidden_store),
             VirtualSwitch: Q(host=host) | Q(pk=self.hidden_switch.pk),
@@ -119,9 +126,12 @@ PATHS = [
     "/datastores/",
     "/switches/",
     "/sources/{source}/",
+    *(f"/{page}/?q={word}" for page in ("search", "search/suggestions") for word in ("hidden", "hi", "elsewhere")),
+    "/search/?q=hidden&kind=guest",
+    "/api/v1/search/?q=hidden",
     *(f"/hosts/{{host}}/{tab}" for tab in ("", "guests/", "datastores/", "switches/", "tasks/")),
     "/guests/{guest}/",
-    *(f"/datastores/{{store}}/{tab}" for tab in ("", "guests/", "hosts/")),
+    *(f"/datastores/{{store}}/{tab}" for tab in ("", "volumes/", "guests/", "hosts/")),
     *(f"/switches/{{switch}}/{tab}" for tab in ("", "guests/")),
     "/tree/hosts/?open=first&open=host:{host}&open=host:{hidden_host}",
     "/tree/guests/?open=first",
@@ -132,6 +142,7 @@ PATHS = [
     "/api/v1/guests/{guest}/",
     "/api/v1/guests/{guest}/targets/",
     "/api/v1/datastores/{store}/",
+    "/api/v1/datastores/{store}/volumes/",
 ]
 
 
@@ -170,6 +181,8 @@ def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, mo
         "/api/v1/hosts/{hidden_host}/",
         "/api/v1/guests/{hidden_guest}/",
         "/api/v1/datastores/{hidden_store}/",
+        "/api/v1/datastores/{hidden_store}/volumes/",
+        "/datastores/{hidden_store}/volumes/",
         "/api/v1/switches/{hidden_switch}/",
     ],
 )

@@ -48,6 +48,7 @@ PAGES: dict[str, Callable[[Inventory], str]] = {
     "guest's snapshots": lambda i: f"/guests/{i.guests[0].pk}/snapshots/",
     "guest's tasks": lambda i: f"/guests/{i.guests[0].pk}/tasks/",
     "datastore": lambda i: f"/datastores/{i.shared.pk}/",
+    "datastore's volumes": lambda i: f"/datastores/{i.shared.pk}/volumes/",
     "datastore's guests": lambda i: f"/datastores/{i.shared.pk}/guests/",
     "datastore's hosts": lambda i: f"/datastores/{i.shared.pk}/hosts/",
     "switch": lambda i: f"/switches/{i.switches[0].pk}/",

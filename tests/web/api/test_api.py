@@ -31,6 +31,8 @@ from tests.factories import (
     add_disk,
     add_host_details,
     add_nic,
+    add_port_group,
+    add_volume,
     make_datastore,
     make_guest,
     make_host,
@@ -413,6 +415,106 @@ class TestPaging:
         with CaptureQueriesContext(connection) as captured:
             script.ok(f"{name}/")
         return len(captured)
+
+
+class TestStorageAndNetworks:
+    def test_a_datastore_says_what_it_is_made_of(self, script):
+        hosts = make_host("kvm-01"), make_host("kvm-02")
+        store = make_datastore("shared", hosts, kind="netfs", details={"format": "nfs", "servers": ["filer"]})
+        store.mounts.filter(host=hosts[0]).update(details={"autostart": True}, volumes_cut=True)
+        told = script.ok(f"datastores/{store.pk}/")
+        assert (told["kind"], told["details"]) == ("netfs", {"format": "nfs", "servers": ["filer"]})
+        mount = next(one for one in told["mounts"] if one["host"]["name"] == "kvm-01")
+        assert mount == {
+            "host": {"id": str(hosts[0].pk), "name": "kvm-01"},
+            "name": "shared",
+            "path": "/srv/shared",
+            "active": True,
+            "details": {"autostart": True},
+            "volumes_cut": True,
+        }
+        (row,) = script.ok("datastores/")["results"]
+        assert {"kind", "details", "mounts"} & set(row) == set()
+
+    def test_volumes_name_their_guests(self, script):
+        host = make_host("kvm-01")
+        store = make_datastore("local", (host,))
+        guest = make_guest("db-07", host)
+        add_disk(guest, store, source="/srv/local/db.qcow2")
+        volume = add_volume(store, "db.qcow2")
+        add_volume(store, "overlay.qcow2", backing="/srv/local/db.qcow2")
+        assert script.ok(f"datastores/{store.pk}/volumes/")["results"][0] == {
+            "id": str(volume.pk),
+            "name": "db.qcow2",
+            "path": "/srv/local/db.qcow2",
+            "kind": "file",
+            "format": "qcow2",
+            "capacity_bytes": volume.capacity_bytes,
+            "allocated_bytes": volume.allocated_bytes,
+            "backing": "",
+            "base_of": 1,
+            "guests": [{"id": str(guest.pk), "name": "db-07"}],
+        }
+
+    @pytest.fixture
+    def volumes(self):
+        store = make_datastore("local", (make_host("kvm-01"),))
+        for number, name in enumerate(["b.iso", "A.qcow2", "c.qcow2"]):
+            add_volume(store, name, format=name.partition(".")[2], capacity_bytes=number, allocated_bytes=9 - number)
+        add_volume(make_datastore("other", (make_host("kvm-02"),)), "elsewhere")
+        return f"datastores/{store.pk}/volumes/"
+
+    @pytest.mark.parametrize(
+        ("query", "names"),
+        [
+            ({}, ["A.qcow2", "b.iso", "c.qcow2"]),
+            ({"sort": "-capacity_bytes"}, ["c.qcow2", "A.qcow2", "b.iso"]),
+            ({"sort": "allocated_bytes"}, ["c.qcow2", "A.qcow2", "b.iso"]),
+            ({"format": "iso"}, ["b.iso"]),
+            ({"kind": "block"}, []),
+            ({"name": "a.qcow2"}, ["A.qcow2"]),
+            ({"q": "qcow"}, ["A.qcow2", "c.qcow2"]),
+        ],
+    )
+    def test_volumes_are_filtered_and_sorted(self, script, volumes, query, names):
+        assert script.names(volumes, **query) == names
+
+    def test_volumes_come_in_pages(self, script, volumes):
+        first = script.ok(volumes, limit=2)
+        rest = script.client.get(first["next"]).json()
+        assert [row["name"] for row in first["results"] + rest["results"]] == ["A.qcow2", "b.iso", "c.qcow2"]
+        assert rest["next"] is None
+
+    @pytest.mark.parametrize("query", [{"sort": "path"}, {"host": "kvm-01"}, {"limit": "0"}, {"cursor": "x"}])
+    def test_what_does_not_fit_is_refused(self, script, volumes, query):
+        assert script.get(volumes, **query).status_code == 400
+
+    def test_more_volumes_ask_no_more(self, script):
+        store = make_datastore("local", (make_host("kvm-01"),))
+
+        def queries() -> int:
+            with CaptureQueriesContext(connection) as captured:
+                script.ok(f"datastores/{store.pk}/volumes/")
+            return len(captured)
+
+        add_volume(store, "a")
+        queries()  # notes that the token was used
+        few = queries()
+        for number in range(30):
+            add_volume(store, f"b-{number}")
+        assert queries() == few
+
+    def test_a_switch_tells_of_its_port_groups(self, script):
+        switch = make_switch("lan", mode="bridge", virtual_port="openvswitch", details={"mtu": 9000})
+        add_port_group(switch, "office", default=True, native_vlan=20)
+        told = script.ok(f"switches/{switch.pk}/")
+        assert (told["mode"], told["managed"], told["virtual_port"]) == ("bridge", True, "openvswitch")
+        assert told["details"] == {"mtu": 9000}
+        assert told["port_groups"] == [
+            {"name": "office", "default": True, "vlans": [20], "native_vlan": 20, "trunk": False, "virtual_port": ""}
+        ]
+        (row,) = script.ok("switches/")["results"]
+        assert {"details", "port_groups"} & set(row) == set()
 
 
 class TestFilters:
