@@ -58,17 +58,19 @@ def read_page(queryset: QuerySet[M], shape: Shape[M], request: Request) -> tuple
     """One page of a restricted queryset and the address of the next. Raises: ListError."""
     narrowed = shape.narrow(queryset, request)
     sort = shape.sort(request.query_params.get(SORT, ""))
-    page = keyset_page(narrowed, sort, request.query_params.get(CURSOR, ""), _limit(request))
-    return page, _address(request, page.next) if page.next else None
+    page = keyset_page(narrowed, sort, request.query_params.get(CURSOR, ""), read_limit(request))
+    return page, following_address(request, page.next) if page.next else None
 
 
-def _address(request: Request, cursor: str) -> str:
+def following_address(request: Request, cursor: str) -> str:
+    """The same request, from this cursor on."""
     query = request.query_params.copy()
     query[CURSOR] = cursor
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
-def _limit(request: Request) -> int:
+def read_limit(request: Request) -> int:
+    """Raises: ListError."""
     text = request.query_params.get(LIMIT, str(PAGE_SIZE))
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= LARGEST_PAGE:
         raise ListError(_("“limit” is a number from 1 to %(most)d.") % {"most": LARGEST_PAGE})

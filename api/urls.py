@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
 from api.resources import DATASTORES, GUESTS, HOSTS, MIGRATIONS, SOURCES, SWITCHES, TASKS
+from api.search import SearchEndpoint
 from api.views import (
     DatastoreVolumes,
     DetailEndpoint,
@@ -41,6 +42,7 @@ urlpatterns: list[URLPattern] = [
         for name, resource in RESOURCES.items()
     ),
     path("datastores/<uuid:id>/volumes/", DatastoreVolumes.as_view(), name="datastore-volumes"),
+    path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),
     path("hosts/<uuid:id>/maintenance/", HostMaintenance.as_view(), name="host-maintenance"),

@@ -26,6 +26,7 @@ SOURCE_NETWORKS = [network for network in os.environ.get("GUESTHOUSE_SOURCE_NETW
 LOCAL_APPS = {  # label: package
     "audit": "audit",
     "access": "access",
+    "search": "search",
     "metrics": "metrics",
     "operations": "operations",
     "hosts": "hosts",
@@ -50,6 +51,7 @@ INSTALLED_APPS = [
     "core.apps.CoreConfig",
     "audit.apps.AuditConfig",
     "access.apps.AccessConfig",
+    "search.apps.SearchConfig",
     "metrics.apps.MetricsConfig",
     "operations.apps.OperationsConfig",
     "hosts.apps.HostsConfig",

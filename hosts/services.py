@@ -19,10 +19,13 @@ from drivers.registry import KINDS
 from drivers.types import Transport
 from hosts import validation
 from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
+from hosts.search import index_sources
 from hosts.signals import source_removing
 from hosts.uri import SourceParts, parse_uri
 from operations.models import ENDED, Job, JobState
 from operations.services import submit_job
+from search.models import Kind
+from search.services import forget
 
 DEFAULT_DATACENTER = "Datacenter"
 SOURCE_TEST = "source_test"
@@ -261,6 +264,8 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
         Source.objects.select_for_update().get(pk=source.pk)
         _require_idle(source)
         source_removing.send(Source, source=source)
+        forget(Kind.HOST, source.hosts.values("pk"))
+        forget(Kind.SOURCE, [source.pk])
         hosts = source.hosts.count()
         _record("source.removed", source, by=by, what="removed", hosts=hosts)
         Source.objects.filter(pk=source.pk).delete()
@@ -312,6 +317,7 @@ def _insert(source: Source, datacenter: str, *, by: Any) -> None:
         source.save(force_insert=True)
     except IntegrityError as error:
         raise Invalid(_("There is already a source of this name."), field="name") from error
+    index_sources([source.pk])
     _record(
         "source.added",
         source,

@@ -21,6 +21,7 @@ from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_hosts
 from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity, key_text, number, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, HostState, Source, SourceState
+from hosts.search import index_hosts
 
 COLUMNS = (
     "uuid",
@@ -97,6 +98,7 @@ def _write(
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
         bulk.update(Host, ("id", "state", "missing_since", "evidence_at"), gone)
         write_details(details)
+        index_hosts({*added.values(), *(row[0] for row in changed), *details.hosts()})
         publish(*(Change("host", str(UUID(row_id)), "added") for row_id in added.values()))
         touched = {row[0] for row in (*changed, *gone)} | (details.hosts() - set(added.values()))
         publish(*(Change("host", str(UUID(row_id))) for row_id in sorted(touched)))

@@ -11,6 +11,8 @@ from inventory.models import Guest, Placement
 from inventory.resolve import RANK, UNKNOWN
 from metrics.models import GuestLoad, HostLoad
 from operations.models import ENDED, Job
+from search.models import Kind
+from search.services import forget
 
 
 def on_source_removing(*, source: Source, **kwargs: Any) -> None:
@@ -22,6 +24,7 @@ def on_source_removing(*, source: Source, **kwargs: Any) -> None:
     hosts = list(source.hosts.values_list("pk", flat=True))
     for guest in Guest.objects.filter(host__in=hosts, placements__host__in=_others(source)).distinct():
         _move_to_its_other_host(guest, source)
+    forget(Kind.GUEST, Guest.objects.filter(host__in=hosts).values("pk"))
     GuestLoad.objects.filter(pk__in=Guest.objects.filter(host__in=hosts).values("pk")).delete()
     HostLoad.objects.filter(pk__in=hosts).delete()
 

@@ -31,6 +31,7 @@ from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
 from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
+from inventory.search import Found, index_guests
 from inventory.values import (
     CONTENT,
     DISK,
@@ -45,6 +46,8 @@ from inventory.values import (
     disk_row,
     nic_row,
 )
+from search.models import Kind
+from search.services import forget
 
 # SQLite has one write lock for everybody: a batch holds it for less than 100 ms. PostgreSQL locks rows and plans better
 # for more of them.
@@ -136,6 +139,7 @@ class _Batch:
         self.reading = reading
         self.changes: list[Change] = []
         self.ask: set[UUID] = set()
+        self.found: list[Found] = []
         self.lost = False
 
     def run(self, items: list[Item], uuids: set[str]) -> None:
@@ -150,6 +154,7 @@ class _Batch:
             uuids |= more
             if others or uuids:
                 self._settle(others, uuids)
+            index_guests(self.found)
             publish(*self.changes)
         if self.ask:
             hurry(self.ask)
@@ -192,6 +197,7 @@ class _Batch:
             if after != row.devices_hash:
                 devices.append((row.guest_id, row.devices_hash, item.fact, links))
             details.add(row.guest_id, item.fact, changed=made_of != row.details_hash)
+            self.found.append(Found(row.guest_id, row.uuid, item.fact))
         contents.write()
         # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
         bulk.update(Guest, ("host", "id", "evidence_at", "state", "state_reason"), states, keys=2, newer="evidence_at")
@@ -234,8 +240,11 @@ class _Batch:
         _write_words(groups)
         merged = [row.id for group in groups for row in group.merged]
         if merged:
+            forget(Kind.GUEST, merged)
             Guest.objects.filter(pk__in=merged).delete()
-        self._write_group_devices([row for group in groups for row in group.guests])
+        rows = [row for group in groups for row in group.guests]
+        self._write_group_devices(rows)
+        self.found += [Found(database_id(row.id), row.uuid, row.fact) for row in rows if row.fact or row.new]
         self.changes += _changes(groups)
 
     def _write_group_devices(self, rows: list[GuestRow]) -> None:

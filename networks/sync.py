@@ -19,6 +19,7 @@ from hosts.lease import Lease, renew
 from hosts.models import Source
 from hosts.sync import HostRows, unlink
 from networks.models import PortGroup, VirtualSwitch
+from networks.search import index_switches
 
 COLUMNS = (
     "uuid",
@@ -84,6 +85,7 @@ def _write(diff: Diff[Key, SwitchFact], read_at: datetime, lease: Lease, finding
         bulk.insert(PortGroup, ("id", "switch", "name", *PORT_GROUP), groups.new)
         bulk.update(PortGroup, ("id", *PORT_GROUP), groups.changed)
         unlink(diff)
+        index_switches([row[0] for row in (*added, *changed)])
         publish(*(Change("switch", str(UUID(row[0])), "added") for row in added))
         publish(*(Change("switch", str(UUID(row[0]))) for row in (*changed, *gone)))
 

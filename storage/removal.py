@@ -5,6 +5,8 @@ from typing import Any
 from django.utils import timezone
 
 from hosts.models import Source
+from search.models import Kind
+from search.services import forget
 from storage.models import Datastore, DatastoreMount
 from storage.sync import summarize
 from storage.volumes import ask_again
@@ -15,6 +17,8 @@ def on_source_removing(*, source: Source, **kwargs: Any) -> None:
     mounts = DatastoreMount.objects.filter(host__source=source)
     seen = set(mounts.values_list("datastore_id", flat=True))
     mounts.delete()
-    Datastore.objects.filter(pk__in=seen, mounts=None).delete()
+    unseen = Datastore.objects.filter(pk__in=seen, mounts=None)
+    forget(Kind.DATASTORE, list(unseen.values_list("pk", flat=True)))
+    unseen.delete()
     ask_again({str(one) for one in seen})
     summarize(seen, timezone.now())

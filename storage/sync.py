@@ -23,6 +23,7 @@ from hosts.models import Source
 from hosts.sync import HostRows, unlink
 from storage.identity import datastore_identity
 from storage.models import Datastore, DatastoreMount
+from storage.search import index_datastores
 from storage.volumes import apply_volumes, ask_again, lock_in_order
 
 # Free space moves with every write of every guest: a row is written when the change shows in a list, or after a while.
@@ -174,6 +175,7 @@ class _Write:
             unlink(diff)
             ask_again(self._lost(diff, stood))
             summarize({UUID(one) for one in left | {self.ids[i] for i in touched}}, self.read_at)
+            index_datastores({self.ids[identity] for identity in touched})
             self._publish(new, touched, levelled, left)
 
     def _renamed(self, diff: Diff[Key, DatastoreFact]) -> dict[str, DatabaseId]:

@@ -32,8 +32,13 @@ def load_sources(sources: list[Source]) -> None:
         source.page_url = cells.page_url("source", source.pk)  # type: ignore[attr-defined]
 
 
+def plain_state_cell(source: Source) -> SafeString:
+    """Without what was last said about it."""
+    return state(source.state, SourceState(source.state).label)
+
+
 def state_cell(source: Source) -> SafeString:
-    shown = state(source.state, SourceState(source.state).label)
+    shown = plain_state_cell(source)
     if not source.state_message:
         return shown
     return format_html('{} <span class="muted" title="{}">{}</span>', shown, source.state_message, source.state_message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -19,8 +20,9 @@ from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, Source, SourceDraft
 from inventory.models import Guest, Placement
-from operations.models import Job, JobState
+from inventory.reindex import index_missing
 from networks.models import VirtualSwitch
+from operations.models import Job, JobState
 from storage.models import Datastore, DatastoreMount
 from tests.factories import (
     GIB,
@@ -133,6 +135,7 @@ class Everything:
         for _number in range(count):
             self._count += 1
             self._add(f"{text[:80]}{self._count}", text)
+        index_missing()
 
     def _add(self, name: str, text: str) -> None:
         Datacenter.objects.create(name=name)
@@ -235,6 +238,8 @@ class Everything:
         path = reverse(name, kwargs={key: words.get(key) or self._key(kind) for key, kind in kwargs.items()})
         if name == "tree":
             path += f"?open=first&open=host:{self.host.pk}"
+        if name.startswith("search"):
+            path += f"?{urlencode({'q': self.guest.name[:20]})}"
         return Place(" ".join([name, *words.values()]), path, need)
 
     def _key(self, kind: str) -> UUID:

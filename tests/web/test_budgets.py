@@ -63,6 +63,8 @@ BUDGETS = {
     "switch_list": 7,
     "switch_page": 9,
     "switch_tab guests": 10,
+    "search": 16,
+    "search_suggestions": 16,
     "recent_tasks": 4,
     "task_list": 6,
     "task_page": 5,

@@ -1,0 +1,163 @@
+"""Searching everything: the page of all results, and the few that show while one types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from access.models import require
+from access.roles import Action
+from console.areas import Tab
+from console.tables import cells, datastores, guests, hosts, sources, switches
+from core.lists import ListError, Text
+from inventory.find import EVERY_KIND, Search, cursor_of, load_objects, read_cursor
+from inventory.places import place_of
+from search.models import Kind
+
+PAGE_SIZE = 50
+SUGGESTED = 5  # of each kind
+
+STATES: dict[Kind, Callable[[Any], SafeString | str]] = {
+    Kind.GUEST: guests.state_cell,
+    Kind.HOST: hosts.state_cell,
+    Kind.DATASTORE: datastores.state_cell,
+    Kind.SWITCH: switches.state_cell,
+    Kind.SOURCE: sources.plain_state_cell,
+}
+ICONS = {
+    Kind.GUEST: "device-desktop",
+    Kind.HOST: "server-2",
+    Kind.DATASTORE: "database",
+    Kind.SWITCH: "network",
+    Kind.SOURCE: "plug",
+}
+LABELS: dict[Kind, Text] = {
+    Kind.GUEST: gettext_lazy("Guests"),
+    Kind.HOST: gettext_lazy("Hosts"),
+    Kind.DATASTORE: gettext_lazy("Datastores"),
+    Kind.SWITCH: gettext_lazy("Virtual switches"),
+    Kind.SOURCE: gettext_lazy("Sources"),
+}
+ONE: dict[Kind, Text] = {
+    Kind.GUEST: gettext_lazy("Guest"),
+    Kind.HOST: gettext_lazy("Host"),
+    Kind.DATASTORE: gettext_lazy("Datastore"),
+    Kind.SWITCH: gettext_lazy("Virtual switch"),
+    Kind.SOURCE: gettext_lazy("Source"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One object as results show it. `where` is what it is on or in, with that object's address if it has a page."""
+
+    id: str
+    name: str
+    url: str
+    icon: str
+    kind: Text
+    state: SafeString | str
+    where: str
+    where_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The best results of one kind; `url` leads to all of them if there are more."""
+
+    label: Text
+    name: str
+    results: list[Result]
+    url: str
+
+
+@require_safe
+def search_page(request: HttpRequest) -> HttpResponse:
+    """All results, best first; `kind` keeps to one kind."""
+    require(request.user, Action.VIEW)
+    text, kind = request.GET.get("q", ""), request.GET.get("kind", "")
+    kinds = EVERY_KIND if not kind else tuple(one for one in Kind if one.label == kind)
+    if not kinds:
+        raise Http404
+    context: dict[str, Any] = {"search_text": text, "tabs": _tabs(text, kind), "results": [], "next_url": "", "error": ""}
+    try:
+        search = Search(text, user=request.user)
+        after = read_cursor(request.GET.get("cursor", ""), text)
+        hits = search.hits(kinds, after=after, most=PAGE_SIZE + 1)
+    except ListError as error:
+        context["error"] = str(error)
+        return render(request, "console/search_page.html", context, status=HTTPStatus.BAD_REQUEST)
+    shown = load_objects(hits[:PAGE_SIZE], user=request.user)
+    context |= {"results": [_result(*one) for one in shown], "is_short": search.query.is_short, "is_first": not after}
+    if len(hits) > PAGE_SIZE:
+        context["next_url"] = _address(text, kind, cursor_of(hits[PAGE_SIZE - 1], text))
+    return render(request, "console/search_page.html", context)
+
+
+@require_safe
+def search_suggestions(request: HttpRequest) -> HttpResponse:
+    """The best results of each kind while one types: a fragment."""
+    require(request.user, Action.VIEW)
+    text = request.GET.get("q", "")
+    context: dict[str, Any] = {"search_text": text, "groups": [], "all_url": _address(text, "", ""), "error": ""}
+    try:
+        context["groups"] = _groups(Search(text, user=request.user), text)
+    except ListError as error:
+        context["error"] = str(error)
+    context["count"] = sum(len(group.results) for group in context["groups"])
+    return render(request, "console/_suggestions.html", context)
+
+
+def _groups(search: Search, text: str) -> list[Group]:
+    """Kinds in the order of their best results."""
+    by_kind = {kind: search.hits((kind,), most=SUGGESTED + 1) for kind in EVERY_KIND}
+    found = {kind: hits for kind, hits in by_kind.items() if hits}
+    shown = load_objects([hit for hits in found.values() for hit in hits[:SUGGESTED]], user=search.user)
+    groups = []
+    for kind, hits in sorted(found.items(), key=lambda item: item[1][0]):
+        results = [_result(one, row) for one, row in shown if one == kind]
+        url = _address(text, kind.label, "") if len(hits) > SUGGESTED else ""
+        groups.append(Group(LABELS[kind], kind.label, results, url))
+    return groups
+
+
+def _result(kind: Kind, row: Any) -> Result:
+    place = place_of(kind, row)
+    return Result(
+        id=f"{kind.label}-{row.pk}",
+        name=row.name,
+        url=cells.page_url(kind.label, row.pk),
+        icon=ICONS[kind],
+        kind=ONE[kind],
+        state=STATES[kind](row),
+        where=str(place),
+        where_url=cells.page_url(place.kind, place.id),
+    )
+
+
+def _tabs(text: str, kind: str) -> list[Tab]:
+    """All kinds, and each by itself."""
+    labels: list[tuple[str, Text]] = [("", _("Everything")), *((one.label, LABELS[one]) for one in Kind)]
+    return [Tab(name, label, _address(text, name, ""), name == kind) for name, label in labels]
+
+
+def _address(text: str, kind: str, cursor: str) -> str:
+    asked = {"q": text, "kind": kind, "cursor": cursor}
+    return f"{reverse('search')}?{urlencode({name: value for name, value in asked.items() if value})}"
+
+
+urlpatterns = [
+    path("search/", search_page, name="search"),
+    path("search/suggestions/", search_suggestions, name="search_suggestions"),
+]

@@ -1,0 +1,170 @@
+"""Finding texts by any part of them: what each database needs for it. It knows nothing about what is searched.
+
+An index of trigrams (every three characters in a row) narrows a search down to few rows, whose texts are then looked
+at. SQLite: an FTS5 table beside the rows, kept by triggers. PostgreSQL: a GIN index by the extension pg_trgm; where
+the server does not have it everything is found all the same, by reading every text.
+Texts are stored folded, and words to find are folded the same way: neither database folds more than ASCII by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Value
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
+
+log = logging.getLogger(__name__)
+
+SHORTEST = 3  # characters of a trigram: nothing shorter is indexed
+EXTENSION = "pg_trgm"
+# What PostgreSQL collects before it sorts it into the index; a search reads all of it.
+PENDING_KIB = 1024
+NO_EXTENSION = (
+    "The database server does not let us use its extension pg_trgm, so searches read every text and take longer. "
+    "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, then run "
+    "./guesthouse manage reindex_search."
+)
+
+
+def fold(text: str) -> str:
+    """A text as it is stored and looked for: one case, one spelling of each character, and storable."""
+    if text.isascii():
+        return text.lower().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", clean).casefold())
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndex:
+    """The index of one table's text column. The table's primary key is a whole number called `id`."""
+
+    table: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}_trigrams"
+
+    def create(self) -> bool:
+        """Make the index anew, filled from the rows there are. Returns whether there is one.
+
+        Transaction: the caller's, if any; a refusal of the extension does not break it.
+        """
+        self.drop()
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                for statement in _sqlite_index(self):
+                    cursor.execute(statement)
+                return True
+        return self._create_on_postgresql()
+
+    def _create_on_postgresql(self) -> bool:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
+                cursor.execute(
+                    "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+                    "WHERE extname = %s",
+                    [EXTENSION],
+                )
+                (where,) = cursor.fetchone()
+                cursor.execute(
+                    f"CREATE INDEX {self.name} ON {self.table} USING gin ({self.column} {where}.gin_trgm_ops) "
+                    f"WITH (gin_pending_list_limit = {PENDING_KIB})"
+                )
+        except DatabaseError as refusal:
+            log.warning("%s (%s)", NO_EXTENSION, str(refusal).strip().splitlines()[0])
+            return False
+        return True
+
+    def drop(self) -> None:
+        with connection.cursor() as cursor:
+            if connection.vendor != "sqlite":
+                cursor.execute(f"DROP INDEX IF EXISTS {self.name}")
+                return
+            for event in ("insert", "update", "delete"):
+                cursor.execute(f"DROP TRIGGER IF EXISTS {self.name}_{event}")
+            cursor.execute(f"DROP TABLE IF EXISTS {self.name}")
+
+    def matches(
+        self, columns: Sequence[str], words: Sequence[str], *, also: str = "", most: int
+    ) -> list[tuple[Any, ...]]:
+        """Rows whose text has all of these folded words, in no order; a last column says whether it has `also`.
+
+        One word at least has SHORTEST characters.
+        """
+        shown = ", ".join(f"r.{name}" for name in columns)
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                has = " AND ".join([f"instr(r.{self.column}, %s) > 0"] * len(words))
+                statement = (
+                    f"SELECT {shown}, instr(r.{self.column}, %s) > 0 FROM {self.name} "  # noqa: S608 - our own names
+                    f"CROSS JOIN {self.table} r ON r.id = {self.name}.rowid "
+                    f"WHERE {self.name} MATCH %s AND {has} LIMIT %s"
+                )
+                cursor.execute(statement, [also, _all_of(words), *words, most])
+            else:
+                has = " AND ".join([f"r.{self.column} LIKE %s"] * len(words))
+                statement = (
+                    f"SELECT {shown}, strpos(r.{self.column}, %s) > 0 FROM {self.table} r "  # noqa: S608
+                    f"WHERE {has} LIMIT %s"
+                )
+                cursor.execute(statement, [also, *map(_anywhere, words), most])
+            return list(cursor.fetchall())
+
+
+def has_word(column: str, word: str) -> GreaterThan:
+    """The condition that a text has this word in it, without any index."""
+    return GreaterThan(StrIndex(column, Value(word)), 0)
+
+
+def indexable(words: Iterable[str]) -> bool:
+    return any(len(word) >= SHORTEST for word in words)
+
+
+def _anywhere(word: str) -> str:
+    """A pattern for LIKE in which the word stands for itself."""
+    escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _all_of(words: Sequence[str]) -> str:
+    """A full-text query: every row that has these words has all of these trigrams, and few others do.
+
+    Each trigram is quoted, so that nothing in it is syntax. Of a word every third one is enough.
+    """
+    grams = [
+        word[start : start + SHORTEST]
+        for word in words
+        if len(word) >= SHORTEST
+        for start in (*range(0, len(word) - SHORTEST, SHORTEST), len(word) - SHORTEST)
+    ]
+    quoted = (gram.replace('"', '""') for gram in dict.fromkeys(grams))
+    return " AND ".join(f'"{gram}"' for gram in quoted)
+
+
+def _sqlite_index(index: TextIndex) -> list[str]:
+    """`detail=none` keeps no positions: half the size, and each match is looked at anyway.
+
+    The triggers follow the table whoever writes to it. A schema change that makes the table anew drops them: create the
+    index again then.
+    Source: https://www.sqlite.org/fts5.html sections 4.3.4, 4.4.3, 4.6
+    """
+    name, table, column = index.name, index.table, index.column
+    add = f"INSERT INTO {name}(rowid, {column}) VALUES (new.id, new.{column});"  # noqa: S608
+    remove = f"INSERT INTO {name}({name}, rowid, {column}) VALUES ('delete', old.id, old.{column});"  # noqa: S608
+    return [
+        f"CREATE VIRTUAL TABLE {name} USING fts5({column}, content='{table}', content_rowid='id', "
+        "tokenize='trigram case_sensitive 1', detail=none)",
+        f"CREATE TRIGGER {name}_insert AFTER INSERT ON {table} BEGIN {add} END",
+        f"CREATE TRIGGER {name}_delete AFTER DELETE ON {table} BEGIN {remove} END",
+        f"CREATE TRIGGER {name}_update AFTER UPDATE OF {column} ON {table} "
+        f"WHEN old.{column} IS NOT new.{column} BEGIN {remove} {add} END",
+        f"INSERT INTO {name}({name}) VALUES ('rebuild')",  # noqa: S608
+    ]

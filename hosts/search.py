@@ -1,0 +1,39 @@
+"""What hosts and sources are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db.models import Model, QuerySet
+
+from hosts.models import Host, Source
+from search.models import Kind
+from search.services import Entry, text_of, write_entries
+
+HOST = ("pk", "name", "uuid", "vendor", "model", "serial", "cpu_model", "details__facts__board", "details__facts__nics")
+
+
+def index_hosts(ids: Iterable[Any]) -> None:
+    """Transaction: the one that changed these hosts."""
+    write_entries(Kind.HOST, list(host_entries(some(Host, ids))))
+
+
+def index_sources(ids: Iterable[Any]) -> None:
+    """Transaction: the one that changed these sources."""
+    write_entries(Kind.SOURCE, list(source_entries(some(Source, ids))))
+
+
+def some(model: type[Model], ids: Iterable[Any]) -> QuerySet[Any]:
+    return model._default_manager.filter(pk__in=list(ids))
+
+
+def host_entries(hosts: QuerySet[Host]) -> Iterator[Entry]:
+    for pk, name, *values, nics in hosts.order_by().values_list(*HOST):
+        macs = (nic.get("mac", "") for nic in nics or [])
+        yield Entry(pk, name, text_of([name, *values, *macs]))
+
+
+def source_entries(sources: QuerySet[Source]) -> Iterator[Entry]:
+    for pk, name, address in sources.order_by().values_list("pk", "name", "address"):
+        yield Entry(pk, name, text_of([name, address]))

@@ -1,0 +1,236 @@
+"""Finding objects of every kind by any part of what they are found by.
+
+Best first: the whole name; a name that begins like it; a whole value, such as an address; anything else. Equally good
+ones are ordered by kind, then by name. Nobody finds what they may not see: each kind is asked with its own `restrict`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.core import signing
+from django.db.models import Model, Q, QuerySet
+from django.utils.translation import gettext as _
+
+from access.roles import Action
+from core.lists import ListError
+from core.search import fold, has_word, indexable
+from hosts.models import Host, Source
+from hosts.selectors import host_list, source_list
+from inventory.models import Guest
+from inventory.selectors import guest_list
+from networks.models import VirtualSwitch
+from networks.selectors import switch_list
+from search.models import TEXTS, Kind, SearchRow
+from storage.models import Datastore
+from storage.selectors import datastore_list
+
+LONGEST_QUERY = 200
+MOST_WORDS = 10
+# Up to so many rows are looked at and put in order here; of more, the first in order are soon found one by one.
+FEW = 1000
+EVERY_KIND = tuple(Kind)
+
+NAME, BEGINNING, VALUE, PART = range(4)
+_LAST = "\U0010ffff"
+_SALT = "inventory.find"
+_WORD = re.compile(r'"([^"]+)"(?=\s|$)|(\S+)')
+_DASHED_MAC = re.compile(r"(?:[0-9a-f]{2}-){5}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}")
+
+VISIBLE: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
+    Kind.GUEST: lambda user: Guest.objects.restrict(user, Action.VIEW),
+    Kind.HOST: lambda user: Host.objects.restrict(user, Action.VIEW),
+    Kind.DATASTORE: lambda user: Datastore.objects.restrict(user, Action.VIEW),
+    Kind.SWITCH: lambda user: VirtualSwitch.objects.restrict(user, Action.VIEW),
+    Kind.SOURCE: lambda user: Source.objects.restrict(user, Action.VIEW),
+}
+SHOWN: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
+    Kind.GUEST: lambda user: guest_list(user=user),
+    Kind.HOST: lambda user: host_list(user=user),
+    Kind.DATASTORE: lambda user: datastore_list(user=user),
+    Kind.SWITCH: lambda user: switch_list(user=user),
+    Kind.SOURCE: lambda user: source_list(user=user),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hit:
+    """One result, ordered as results are."""
+
+    rank: int
+    kind: int
+    name_key: str
+    object_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a person typed: folded as a whole, and its words, all of which must be found."""
+
+    whole: str
+    words: tuple[str, ...]
+
+    @property
+    def value(self) -> str:
+        """As a whole value stands in a text."""
+        return f"\n{self.whole}\n"
+
+    @property
+    def is_short(self) -> bool:
+        """Too short for the index: then only names that begin like it are found."""
+        return not indexable(self.words)
+
+
+def parse_query(text: str) -> Query:
+    """Words, or several of them in quotation marks.
+
+    Raises: ListError.
+    """
+    text = " ".join(text.split())
+    if len(text) > LONGEST_QUERY:
+        raise ListError(_("This is too long to look for; use at most %(n)d characters.") % {"n": LONGEST_QUERY})
+    words = [fold(quoted or plain) for quoted, plain in _WORD.findall(text)]
+    if len(words) > MOST_WORDS:
+        raise ListError(_("These are too many words to look for; use at most %(n)d.") % {"n": MOST_WORDS})
+    words = [_mac(word) for word in words]
+    return Query(" ".join(words), tuple(dict.fromkeys(words)))
+
+
+def _mac(word: str) -> str:
+    """A MAC address as we write it, whichever way a switch or a sticker does."""
+    if not _DASHED_MAC.fullmatch(word):
+        return word
+    digits = re.sub(r"[-.]", "", word)
+    return ":".join(digits[start : start + 2] for start in range(0, len(digits), 2))
+
+
+class Search:
+    """One search of one user. The index is asked once, however many lists are made of it."""
+
+    def __init__(self, text: str, *, user: Any) -> None:
+        """Raises: ListError."""
+        self.query = parse_query(text)
+        self.user = user
+        self._few: list[Hit] | None = self._look() if self.query.words and not self.query.is_short else None
+
+    def hits(self, kinds: Sequence[Kind] = EVERY_KIND, *, after: Hit | None = None, most: int) -> list[Hit]:
+        """The best results after one that was shown."""
+        if not self.query.words:
+            return []
+        if self._few is not None:
+            return list(islice(self._among(self._few, kinds, after, most), most))
+        return list(islice(self._in_order(kinds, after, most), most))
+
+    def _look(self) -> list[Hit] | None:
+        """Everything that is found, in order; none when it is too much."""
+        return _matches(self.query, self.query.words)
+
+    def _among(self, hits: Iterable[Hit], kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
+        """Those of a few hits that this user may see, in chunks that grow: for who sees all, the first is enough."""
+        wanted = iter([hit for hit in hits if hit.kind in kinds and (after is None or hit > after)])
+        while chunk := list(islice(wanted, size)):
+            seen = self._visible(chunk)
+            yield from (hit for hit in chunk if hit.object_id in seen)
+            size *= 2
+
+    def _visible(self, hits: list[Hit]) -> set[UUID]:
+        seen: set[UUID] = set()
+        for kind in {hit.kind for hit in hits}:
+            ids = [hit.object_id for hit in hits if hit.kind == kind]
+            seen.update(VISIBLE[Kind(kind)](self.user).filter(pk__in=ids).values_list("pk", flat=True))
+        return seen
+
+    def _in_order(self, kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
+        """Of very many: rank by rank and kind by kind, each read in order until there are enough."""
+        ranks = (NAME, BEGINNING) if self.query.is_short else (NAME, BEGINNING, VALUE, PART)
+        for rank in ranks:
+            if after is not None and rank < after.rank:
+                continue
+            few = self._few_values() if rank == VALUE else None
+            if few is not None:
+                yield from self._among(few, kinds, after, size)
+                continue
+            for kind in sorted(kinds):
+                if after is None or (rank, kind) >= (after.rank, after.kind):
+                    yield from self._scan(rank, kind, after, size)
+
+    def _few_values(self) -> list[Hit] | None:
+        """Those with the whole value, if they are few: hardly any rows would be met in order."""
+        hits = _matches(self.query, [self.query.value])
+        return hits if hits is None else [hit for hit in hits if hit.rank == VALUE]
+
+    def _scan(self, rank: int, kind: Kind, after: Hit | None, size: int) -> Iterator[Hit]:
+        rows = SearchRow.objects.filter(kind=kind, object_id__in=VISIBLE[kind](self.user).values("pk"))
+        rows = _of_rank(rows, rank, self.query)
+        if after is not None and (rank, kind) == (after.rank, after.kind):
+            beyond = Q(name_key__gt=after.name_key) | Q(name_key=after.name_key, object_id__gt=after.object_id)
+            rows = rows.filter(beyond, name_key__gte=after.name_key)
+        found = rows.order_by("name_key", "object_id").values_list("name_key", "object_id")
+        yield from (Hit(rank, kind.value, name, pk) for name, pk in found[:size])
+
+
+def _of_rank(rows: QuerySet[SearchRow], rank: int, query: Query) -> QuerySet[SearchRow]:
+    if rank == NAME:
+        return rows.filter(name_key=query.whole)
+    end = query.whole + _LAST
+    if rank == BEGINNING:
+        return rows.filter(name_key__gt=query.whole, name_key__lt=end)
+    rows = rows.filter(Q(name_key__lt=query.whole) | Q(name_key__gte=end))
+    if rank == VALUE:
+        return rows.filter(has_word("text", query.value))
+    return rows.exclude(has_word("text", query.value)).filter(*(has_word("text", word) for word in query.words))
+
+
+_COLUMNS = ("kind", "object_id", "name_key")
+
+
+def _matches(query: Query, words: Sequence[str]) -> list[Hit] | None:
+    """Everything that has these words, in order; none when that is not few."""
+    found = TEXTS.matches(_COLUMNS, words, also=query.value, most=FEW + 1)
+    if len(found) > FEW:
+        return None
+    return sorted(
+        Hit(_rank(name, bool(is_value), query), kind, name, UUID(str(pk))) for kind, pk, name, is_value in found
+    )
+
+
+def _rank(name_key: str, is_value: bool, query: Query) -> int:
+    if name_key == query.whole:
+        return NAME
+    if name_key.startswith(query.whole):
+        return BEGINNING
+    return VALUE if is_value else PART
+
+
+def load_objects(hits: Sequence[Hit], *, user: Any) -> list[tuple[Kind, Model]]:
+    """The objects of these results as far as this user sees them, in their order, with what lists show of them."""
+    found: dict[tuple[int, UUID], Model] = {}
+    for kind in sorted({hit.kind for hit in hits}):
+        ids = [hit.object_id for hit in hits if hit.kind == kind]
+        rows = SHOWN[Kind(kind)](user).filter(pk__in=ids)
+        found.update({(kind, row.pk): row for row in rows})
+    keys = [(hit.kind, hit.object_id) for hit in hits]
+    return [(Kind(key[0]), found[key]) for key in keys if key in found]
+
+
+def cursor_of(hit: Hit, text: str) -> str:
+    """Where the next page of this search starts, for its address."""
+    return signing.Signer(salt=_SALT).sign_object([text, hit.rank, hit.kind, hit.name_key, str(hit.object_id)])
+
+
+def read_cursor(cursor: str, text: str) -> Hit | None:
+    """Raises: ListError when it is none of ours, or of another search."""
+    if not cursor:
+        return None
+    try:
+        about, rank, kind, name_key, pk = signing.Signer(salt=_SALT).unsign_object(cursor)
+    except (signing.BadSignature, ValueError, TypeError) as error:
+        raise ListError(_("This page's address is damaged; search again.")) from error
+    if about != text:
+        raise ListError(_("This page belongs to another search; search again."))
+    return Hit(rank, kind, name_key, UUID(pk))

@@ -1,0 +1,80 @@
+"""Writing what objects are found by. Each kind's own app says what that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from core import bulk
+from core.search import fold
+from search.models import Kind, SearchRow
+
+# Who writes a book into the notes is found by its first pages.
+LONGEST_TEXT = 20_000
+LONGEST_NAME = 255
+DIGEST_BYTES = 16
+COLUMNS = ("kind", "object_id", "name_key", "digest", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object to be found: its id, its name, and the text made by `text_of`."""
+
+    object_id: UUID | str
+    name: str
+    text: str
+
+
+def text_of(values: Iterable[str]) -> str:
+    """Values as one text, each of them once. The first ones stay when there are too many."""
+    lines = fold("\n".join(dict.fromkeys(value for value in values if value)))
+    return f"\n{lines[:LONGEST_TEXT]}\n"
+
+
+def digest_of(name: str, text: str, size: int = DIGEST_BYTES) -> str:
+    return blake2b(f"{name}\n{text}".encode(), digest_size=size).hexdigest()
+
+
+def load_digests(kind: Kind, ids: Iterable[UUID | str]) -> dict[UUID, str]:
+    """What is written of these objects."""
+    found: dict[UUID, str] = {}
+    remaining = iter(ids)
+    while batch := list(islice(remaining, bulk.BATCH)):
+        found.update(SearchRow.objects.filter(kind=kind, object_id__in=batch).values_list("object_id", "digest"))
+    return found
+
+
+def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
+    """Let these objects be found by this, where it differs from what is written.
+
+    Transaction: the one that changes the objects.
+    """
+    digests = [digest_of(entry.name, entry.text) for entry in entries]
+    known = load_digests(kind, (entry.object_id for entry in entries)) if entries else {}
+    rows = [
+        row_of(kind, entry, digest)
+        for entry, digest in zip(entries, digests, strict=True)
+        if known.get(UUID(str(entry.object_id))) != digest
+    ]
+    write_rows(rows)
+
+
+def row_of(kind: Kind, entry: Entry, digest: str) -> tuple[Any, ...]:
+    """The values of COLUMNS."""
+    return kind.value, entry.object_id, fold(entry.name)[:LONGEST_NAME], digest, entry.text
+
+
+def write_rows(rows: Sequence[tuple[Any, ...]]) -> None:
+    bulk.upsert(SearchRow, COLUMNS, rows, key=("kind", "object_id"))
+
+
+def forget(kind: Kind, ids: Any) -> None:
+    """Find these objects no more: ids, or a query of ids.
+
+    Transaction: the one that removes the objects.
+    """
+    SearchRow.objects.filter(kind=kind, object_id__in=ids).delete()
