@@ -37,5 +37,8 @@ def repair_clock(source: Source) -> None:
             model._default_manager.filter(of_host, evidence_at__gt=now).update(evidence_at=now)
         Guest.objects.filter(of_host, placed_at__gt=now).update(placed_at=now)
         Datastore.objects.filter(mounts__host__source=source, evidence_at__gt=now).update(evidence_at=now)
+        # Of all its mounts: the newest of any host counts.
+        seen = Datastore.objects.filter(mounts__host__source=source)
+        DatastoreMount.objects.filter(datastore__in=seen, volumes_at__gt=now).update(volumes_at=now)
         Source.objects.filter(pk=source.pk).update(inventory_read_at=now, states_read_at=now)
     source.refresh_from_db(fields=["inventory_read_at", "states_read_at"])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
 
 from access.roles import Role
 from drivers.types import DatastoreFact, Technology, VolumeFact
@@ -279,6 +285,44 @@ def test_two_pools_of_a_host_on_one_datastore(alpha: Source) -> None:
     both(2, A)
     both(3, A)
     assert names() == ["a.qcow2"]
+
+
+LIST = st.lists(st.sampled_from("abcd"), unique=True, max_size=4).map("".join)
+EVENT = st.tuples(st.sampled_from(["alpha", "beta"]), LIST, st.sampled_from(["whole", "cut", "gone"]))
+
+
+class TestEveryOrder(TestCase):
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(EVENT, max_size=8), LIST, LIST)
+    def test_in_the_end_there_is_what_some_host_lists(self, events: Any, ours: str, theirs: str) -> None:
+        sources = {name: make_source(name) for name in ("alpha", "beta")}
+        moments = iter(range(1, 100))
+
+        def act(name: str, letters: str, how: str) -> list[str]:
+            volumes = [volume_fact(letter) for letter in letters]
+            if how == "gone":
+                apply_snapshot(sources[name], snapshot(next(moments), host=name), 0)
+                return []
+            return read(sources[name], next(moments), *volumes, volumes_cut=how == "cut")
+
+        for event in events:
+            act(*event)
+        for _round in range(3):
+            wrote = act("alpha", ours, "whole") + act("beta", theirs, "whole")
+        assert names() == sorted({*ours, *theirs})
+        assert wrote == []
+
+
+def test_a_clock_set_back_shuts_no_list_out(alpha: Source, beta: Source) -> None:
+    def listing(source: Source, hours: int, *volumes: VolumeFact) -> None:
+        told = snapshot(0, host=source.name, datastores=(listed(*volumes, host=source.name),))
+        apply_snapshot(source, replace(told, read_started_at=timezone.now() + timedelta(hours=hours)), 0)
+
+    listing(beta, 1, A)
+    listing(alpha, 1, A)
+    apply_snapshot(alpha, replace(snapshot(0), complete=False, read_started_at=timezone.now()), 0)
+    listing(alpha, 0, A, B)
+    assert names() == ["a.qcow2", "b.qcow2"]
 
 
 # -- what does not fit
