@@ -11,6 +11,8 @@ from drivers.errors import NotSupported
 from drivers.types import Capability, Endpoint, Transport
 from drivers.words import gettext_noop as _
 
+OPERATIONS = frozenset({Capability.SNAPSHOTS, Capability.EDIT, Capability.DEVICES})
+
 
 @dataclass(frozen=True, slots=True)
 class DriverKind:
@@ -31,7 +33,7 @@ KINDS: dict[str, DriverKind] = {
             kind="libvirt",
             label=_("KVM / QEMU (libvirt)"),
             opener="drivers.libvirt.session:open_session",
-            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS}),
+            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION, *OPERATIONS}),
             page_transports=(Transport.TCP, Transport.SSH),
             server_transports=(Transport.TCP, Transport.SSH, Transport.UNIX, Transport.TEST),
         ),
@@ -39,7 +41,7 @@ KINDS: dict[str, DriverKind] = {
             kind="fake",
             label=_("Simulated hypervisor"),
             opener="drivers.fake.session:open_session",
-            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS}),
+            capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION, *OPERATIONS}),
             page_transports=(),
             server_transports=(Transport.FAKE,),
         ),

@@ -92,14 +92,18 @@ def _guest(host: FakeHost, guest: FakeGuest) -> GuestFact:
         autostart=guest.autostart,
         persistent=guest.persistent,
         architecture="x86_64",
-        machine="pc-q35-7.2",
+        machine=guest.machine,
         firmware=guest.firmware,
         cpu_mode=guest.cpu_mode,
         snapshot_count=guest.snapshot_count,
         passthrough=tuple(guest.passthrough),
         disks=tuple(map(_disk, guest.disks)),
         nics=tuple(map(_nic, guest.nics)),
-        hardware=GuestHardware(snapshots=tuple(snapshot_fact(guest, one) for one in guest.snapshots)),
+        hardware=GuestHardware(
+            most_vcpus=max(guest.most_vcpus, guest.vcpus),
+            most_memory_bytes=max(guest.most_memory_bytes, guest.memory_bytes),
+            snapshots=tuple(snapshot_fact(guest, one) for one in guest.snapshots),
+        ),
     )
 
 
@@ -134,12 +138,13 @@ def _disk(disk: FakeDisk) -> DiskFact:
 def _nic(nic: FakeNic) -> NicFact:
     return NicFact(
         mac=nic.mac,
-        model="virtio",
+        model=nic.model,
         kind="network" if nic.network else "bridge",
         network=nic.network,
         bridge=nic.bridge,
         link_up=nic.link_up,
         addresses=tuple(nic.addresses),
+        port_group=nic.port_group,
     )
 
 
@@ -172,6 +177,9 @@ def _volumes(store: FakeDatastore, guests: Iterable[FakeGuest]) -> tuple[VolumeF
     for disk in (disk for guest in guests for disk in guest.disks):
         if disk.source.startswith(f"{store.path}/"):
             sizes[disk.source], formats[disk.source] = disk.capacity_bytes or 0, disk.format
+    for volume in store.volumes.values():
+        path = f"{store.path}/{volume.name}"
+        sizes[path], formats[path] = volume.capacity_bytes, volume.format
     return tuple(
         VolumeFact(
             key=path,

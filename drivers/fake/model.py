@@ -18,6 +18,7 @@ class FakeDisk(msgspec.Struct, kw_only=True):
     read_only: bool = False
     shareable: bool = False
     capacity_bytes: int | None = None
+    locked: bool = False  # a CD drive whose guest holds its tray
 
 
 class FakeNic(msgspec.Struct, kw_only=True):
@@ -26,6 +27,19 @@ class FakeNic(msgspec.Struct, kw_only=True):
     bridge: str = ""
     link_up: bool = True
     addresses: list[str] = []
+    model: str = "virtio"
+    port_group: str = ""
+
+
+class FakeWaiting(msgspec.Struct, kw_only=True):
+    """What a running guest gets at its next start."""
+
+    memory_bytes: int = 0
+    most_memory_bytes: int = 0
+    vcpus: int = 0
+    most_vcpus: int = 0
+    disks: list[FakeDisk] | None = None
+    nics: list[FakeNic] | None = None
 
 
 class FakeGuest(msgspec.Struct, kw_only=True):
@@ -50,6 +64,10 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     claim: str = ""  # the stamp of another operation than a migration
     snapshots: list[FakeSnapshot] = []
     current_snapshot: str = ""
+    most_memory_bytes: int = 0  # 0: no more than it has
+    most_vcpus: int = 0
+    machine: str = "pc-q35-7.2"
+    waiting: FakeWaiting | None = None
 
 
 class FakeDatastore(msgspec.Struct, kw_only=True):

@@ -13,6 +13,8 @@ from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import active_move, arrival_of, cancel_move, last_move, progress_of, start_move
+from drivers.fake.ops_devices import DeviceCalls
+from drivers.fake.ops_edit import EditCalls, apply_waiting
 from drivers.fake.ops_snapshots import SnapshotCalls
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
@@ -136,14 +138,18 @@ class FakeFleetSession:
                     action=action.value,
                 )
             guest.state, guest.state_reason = leaves, reason
+            if leaves is GuestState.OFF:
+                apply_waiting(guest)
             if leaves is GuestState.RUNNING and action is not PowerAction.RESUME:
                 guest.started_at = time.time()
 
 
-class FakeSession(FakeFleetSession, SnapshotCalls):
+class FakeSession(FakeFleetSession, SnapshotCalls, EditCalls, DeviceCalls):
     """A host of a world in a file: also migrations between its hosts, and every operation."""
 
-    capabilities = frozenset({Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS})
+    capabilities = frozenset(
+        {Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS, Capability.EDIT, Capability.DEVICES}
+    )
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)

@@ -12,6 +12,8 @@ from drivers.libvirt.agents import Agents
 from drivers.libvirt.collect_host import KeptDevices, capabilities_xml
 from drivers.libvirt.collect_storage import Storage
 from drivers.libvirt.connection import Connection
+from drivers.libvirt.devices import DeviceCalls
+from drivers.libvirt.edit import EditCalls
 from drivers.libvirt.jobs import read_job, read_stamp
 from drivers.libvirt.lines import Lines
 from drivers.libvirt.migrate import Migrations
@@ -35,7 +37,7 @@ from drivers.types import (
 )
 from drivers.words import gettext_noop as _
 
-COMMON = frozenset({Capability.POWER, Capability.SNAPSHOTS})
+COMMON = frozenset({Capability.POWER, Capability.SNAPSHOTS, Capability.EDIT})
 
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
@@ -47,7 +49,7 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
     return kind(endpoint, Connection(endpoint))
 
 
-class LibvirtSession(SnapshotCalls):
+class LibvirtSession(SnapshotCalls, EditCalls):
     """Reads, power and what needs no device of a guest: what every libvirt driver can do."""
 
     capabilities = COMMON
@@ -129,10 +131,10 @@ class TestSession(LibvirtSession):
     """libvirt's built-in test driver: no real guests, no migration."""
 
 
-class QemuSession(LibvirtSession):
+class QemuSession(LibvirtSession, DeviceCalls):
     """KVM and QEMU."""
 
-    capabilities = COMMON | {Capability.LIVE_MIGRATION}
+    capabilities = COMMON | {Capability.LIVE_MIGRATION, Capability.DEVICES}
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)

@@ -1,0 +1,72 @@
+"""Which of a host's guests have a volume or are plugged into a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+
+from drivers.errors import NotFound, Rejected
+from drivers.libvirt.connection import Connection
+from drivers.libvirt.parse.common import LONGEST_NAME, try_xml
+from drivers.libvirt.text import clean
+from drivers.libvirt.xml import LONGEST_PATH, Node
+from drivers.words import gettext_noop as _
+
+NO_VOLUME = _("There is no volume of a started datastore at this path on the host; refresh the datastore.")
+
+
+def every_description(line: Connection, *, running_only: bool = False) -> Iterator[tuple[Any, Node]]:
+    """Each guest with each of its descriptions; of one that cannot be read, Rejected is raised: it may have it."""
+    flags = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if running_only else 0
+    for domain in line.call(line.raw.listAllDomains, flags):
+        for kind in (0,) if running_only else (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+            try:
+                node = try_xml(str(line.call(domain.XMLDesc, kind)))
+            except NotFound:  # gone meanwhile
+                break
+            if node is None:
+                raise Rejected(
+                    _("The definition of a guest of this host cannot be read, so that its disks are unknown.")
+                )
+            yield domain, node
+
+
+def paths_of(node: Node) -> set[str]:
+    """Every file and device a guest's disks are made of, down their backing chains."""
+    sources = (*node.element.iterfind("devices/disk//source"), *node.element.iterfind("os/nvram"))
+    found = {str(source.get(name) or "") for source in sources for name in ("file", "dev", "dir")}
+    loaded = {
+        str(part.text or "").strip()
+        for path in ("os/nvram", "os/kernel", "os/initrd")
+        for part in node.element.iterfind(path)
+    }
+    return (found | loaded) - {""}
+
+
+def volumes_of(node: Node) -> set[tuple[str, str]]:
+    """Disks that are named by pool and volume."""
+    sources = node.all("devices/disk/source")
+    return {(s.get("pool"), s.get("volume", limit=LONGEST_PATH)) for s in sources if s.get("volume")}
+
+
+def require_unused(line: Connection, path: str, pool: str = "", name: str = "", *, but: str = "") -> None:
+    """Raises: Rejected with the name of a guest that has the volume."""
+    for domain, node in every_description(line):
+        if domain.UUIDString() != but and (path in paths_of(node) or (name and (pool, name) in volumes_of(node))):
+            raise Rejected(
+                _("The guest %(guest)s has this volume; remove it there first."),
+                guest=clean(domain.name(), LONGEST_NAME),
+            )
+
+
+def find_by_path(line: Connection, path: str) -> Any:
+    """The volume at a path: what is no volume of a datastore is no disk either, such as the host's own files.
+
+    Raises: Rejected.
+    """
+    try:
+        return line.call(line.raw.storageVolLookupByPath, path)
+    except NotFound:
+        raise Rejected(NO_VOLUME) from None
