@@ -42,7 +42,7 @@ MOST_UPLINKS = 64
 DETAILS = ("vlans", "native_vlan", "trunk", "addresses", "dhcp", "dhcp_hosts", "domain", "mtu")
 LONGEST_DETAIL = 255
 MOST_DETAILS = 256
-LARGEST_VLAN = 4095
+LARGEST_VLAN = 4095  # and so many VLANs a trunk may carry
 PORT_GROUP = ("default", "vlans", "native_vlan", "trunk", "virtual_port")
 MOST_PORT_GROUPS = 1024
 
@@ -105,7 +105,11 @@ def _row(fact: SwitchFact, fact_hash: str, read_at: datetime, findings: Findings
 def _details(fact: SwitchFact) -> dict[str, Any]:
     """VirtualSwitch.details."""
     said = {name: getattr(fact, name) for name in DETAILS}
-    bounded = {name: value[:MOST_DETAILS] if isinstance(value, tuple) else value for name, value in said.items()}
+    most = {"vlans": LARGEST_VLAN}
+    bounded = {
+        name: value[: most.get(name, MOST_DETAILS)] if isinstance(value, tuple) else value
+        for name, value in said.items()
+    }
     return {name: value for name, value in sparse(bounded, LONGEST_DETAIL).items() if value not in (0, False)}
 
 
@@ -145,6 +149,6 @@ def _load_groups(told: Mapping[DatabaseId, SwitchFact]) -> dict[tuple[DatabaseId
 
 def _group_row(group: PortGroupFact) -> tuple[Any, ...]:
     """The values of PORT_GROUP."""
-    vlans = [vlan for vlan in group.vlans[:MOST_DETAILS] if 0 <= vlan <= LARGEST_VLAN]
+    vlans = [vlan for vlan in group.vlans[:LARGEST_VLAN] if 0 <= vlan <= LARGEST_VLAN]
     native = group.native_vlan if group.native_vlan is not None and 0 <= group.native_vlan <= LARGEST_VLAN else None
     return (group.default, vlans, native, group.trunk, text(group.virtual_port, 32))

@@ -32,6 +32,7 @@ PAGES: dict[str, Callable[[Inventory], str]] = {
     "host's guests": lambda i: f"/hosts/{i.hosts[0].pk}/guests/",
     "guest": lambda i: f"/guests/{i.guests[0].pk}/",
     "datastore": lambda i: f"/datastores/{i.shared.pk}/",
+    "datastore's volumes": lambda i: f"/datastores/{i.shared.pk}/volumes/",
     "switch": lambda i: f"/switches/{i.switches[0].pk}/",
     "not found": lambda i: "/nowhere/",
 }

@@ -72,6 +72,13 @@ def test_a_switch_is_kept_with_all_that_was_told(source: Source) -> None:
     assert read(source, 2, told) == []
 
 
+def test_a_trunk_of_every_vlan_is_kept_whole(source: Source) -> None:
+    every = tuple(range(1, 4095))
+    read(source, 1, switch_fact(vlans=every, port_groups=(replace(OFFICE, vlans=every),)))
+    assert VirtualSwitch.objects.get().details["vlans"] == list(every)
+    assert PortGroup.objects.get().vlans == list(every)
+
+
 def test_port_groups_come_change_and_go(source: Source) -> None:
     read(source, 1, switch_fact(port_groups=(OFFICE, ROUTERS)))
     kept = PortGroup.objects.get(name="office").pk
