@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -26,6 +27,7 @@ from config import data
 FORMAT = 1
 MANIFEST = "manifest.json"
 INSTANCE = data.FILE_NAME
+SEARCH_INDEX = "search_searchrow_trigrams"  # search.models.TEXTS.name: Django is not set up here
 DUMPS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
 LARGEST_TEXT_BYTES = 1024 * 1024
 POSTGRESQL_SCHEMES = ("postgres", "postgresql", "pgsql")
@@ -350,14 +352,25 @@ def restore_postgresql(dump: Path, url: str, *, force: bool) -> None:
     )
     if count.strip() != "0" and not force:
         raise BackupError("The database named by DATABASE_URL is not empty; restore --force replaces what is there.")
+    listed = dump.with_suffix(".list")
+    listed.write_text(restorable(run_tool(["pg_restore", "--list", str(dump)], environment)))
     run_tool(
         [
             *("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"),
             *(("--clean", "--if-exists") if force else ()),
-            *("-d", environment["PGDATABASE"], str(dump)),
+            *("--use-list", str(listed), "-d", environment["PGDATABASE"], str(dump)),
         ],
         environment,
     )
+
+
+def restorable(contents: str) -> str:
+    """A dump's table of contents without what only an administrator of the server may restore: its extensions.
+
+    Nor with the search's index, which needs one: the next start makes it, if the server lets it.
+    """
+    left_out = re.compile(rf" (?:EXTENSION - |COMMENT - EXTENSION |INDEX \S+ {SEARCH_INDEX} )")
+    return "".join(line for line in contents.splitlines(keepends=True) if not left_out.search(line))
 
 
 def libpq(url: str) -> dict[str, str]:

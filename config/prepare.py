@@ -1,4 +1,4 @@
-"""What has to be true before pages are served: safe settings, schema, first user, collected static files.
+"""What has to be true before pages are served: safe settings, schema, search, first user, collected static files.
 
 Run by the supervisor as a process of its own. Its last line is one sentence when it refuses.
 """
@@ -67,7 +67,7 @@ def unsafe_reason(*, public: bool, debug: bool, allowed_hosts: list[str], secret
 
 
 def _fill() -> None:
-    """Write what serving needs: schema, first user, static files.
+    """Write what serving needs: schema, search, first user, static files.
 
     Raises: RefusedError.
     """
@@ -76,6 +76,7 @@ def _fill() -> None:
 
     try:
         change_schema()
+        fill_search()
         create_first_user()
         collect_static()
     except DatabaseError as error:
@@ -91,6 +92,15 @@ def change_schema() -> None:
     from django.core.management import call_command
 
     call_command("migrate", interactive=False, verbosity=1)
+
+
+def fill_search() -> None:
+    """Let objects be found that are older than the search, as after an upgrade or a restore."""
+    from inventory.reindex import index_missing
+
+    added = index_missing()
+    if added:
+        print(f"objects that can be found now, too: {added}")
 
 
 def _database_sentence(error: Exception) -> str:

@@ -90,7 +90,13 @@ def search_page(request: HttpRequest) -> HttpResponse:
     kinds = EVERY_KIND if not kind else tuple(one for one in Kind if one.label == kind)
     if not kinds:
         raise Http404
-    context: dict[str, Any] = {"search_text": text, "tabs": _tabs(text, kind), "results": [], "next_url": "", "error": ""}
+    context: dict[str, Any] = {
+        "search_text": text,
+        "tabs": _tabs(text, kind),
+        "results": [],
+        "next_url": "",
+        "error": "",
+    }
     try:
         search = Search(text, user=request.user)
         after = read_cursor(request.GET.get("cursor", ""), text)

@@ -27,8 +27,7 @@ EXTENSION = "pg_trgm"
 PENDING_KIB = 1024
 NO_EXTENSION = (
     "The database server does not let us use its extension pg_trgm, so searches read every text and take longer. "
-    "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, then run "
-    "./guesthouse manage reindex_search."
+    "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, and start the console again."
 )
 
 
@@ -50,6 +49,13 @@ class TextIndex:
     @property
     def name(self) -> str:
         return f"{self.table}_trigrams"
+
+    def exists(self) -> bool:
+        tables = "sqlite_master" if connection.vendor == "sqlite" else "pg_class"
+        column = "name" if connection.vendor == "sqlite" else "pg_table_is_visible(oid) AND relname"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT 1 FROM {tables} WHERE {column} = %s", [self.name])  # noqa: S608 - our own names
+            return cursor.fetchone() is not None
 
     def create(self) -> bool:
         """Make the index anew, filled from the rows there are. Returns whether there is one.

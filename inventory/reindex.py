@@ -47,8 +47,11 @@ KINDS: dict[Kind, tuple[type[Model], Callable[[QuerySet[Any]], Rows]]] = {
 def index_missing() -> int:
     """Let every object be found that is not yet, such as those from before there was a search; how many.
 
-    Transaction: one for each batch.
+    Transaction: one for the index if it is missing, one for each batch.
     """
+    if not TEXTS.exists():
+        with write_transaction():
+            TEXTS.create()
     return sum(_write(kind, _missing(kind)) for kind in KINDS)
 
 

@@ -227,6 +227,13 @@ def test_an_unwritable_place_leaves_nothing_behind(launch, installation, tmp_pat
     assert [path.name for path in installation.iterdir() if path.name.startswith(".")] == []
 
 
+# An extension of PostgreSQL is its administrator's to restore, and the index that needs it is made by the next start.
+INDEX_MADE = """
+from inventory.reindex import index_missing; from search.models import TEXTS
+print(TEXTS.exists()); index_missing(); print(TEXTS.exists())
+"""
+
+
 def test_postgresql_comes_back_too(launch, tmp_path):
     with private_postgresql() as url, private_postgresql() as other:
         prepare(launch, tmp_path / "data", DATABASE_URL=url)
@@ -242,5 +249,9 @@ def test_postgresql_comes_back_too(launch, tmp_path):
         assert "is not empty; restore --force replaces" in refused.stderr
         again = launch("restore", file, "--data", tmp_path / "third", "--force", DATABASE_URL=other)
         assert again.returncode == 0, again.stderr
+        start = launch(
+            "manage", "shell", "-v0", "-c", INDEX_MADE, GUESTHOUSE_DATA=str(tmp_path / "new"), DATABASE_URL=other
+        )
+        assert start.stdout.split()[-2:] == ["False", "True"]
         refused = launch("restore", file, "--data", tmp_path / "fourth")
         assert "holds a postgresql database, but this installation uses sqlite" in refused.stderr

@@ -9,6 +9,8 @@ from django.contrib.staticfiles import finders
 from django.db import DataError, OperationalError
 
 from config import prepare
+from search.models import SearchRow
+from tests.factories import make_guest, make_host
 
 SAFE: dict[str, Any] = {"public": True, "debug": False, "allowed_hosts": ["console.example"], "secret_key": "k" * 50}
 
@@ -69,7 +71,7 @@ def run(monkeypatch):
         def act() -> None:
             raise error
 
-        for step in ("_set_up_django", "change_schema", "create_first_user", "collect_static"):
+        for step in ("_set_up_django", "change_schema", "fill_search", "create_first_user", "collect_static"):
             monkeypatch.setattr(prepare, step, act if step == failing else lambda: None)
         monkeypatch.setattr(prepare, "refuse_unsafe_settings", lambda **_options: None)
         monkeypatch.setattr("sys.argv", ["prepare"])
@@ -78,7 +80,7 @@ def run(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("step", ["change_schema", "create_first_user"])
+@pytest.mark.parametrize("step", ["change_schema", "fill_search", "create_first_user"])
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -105,3 +107,13 @@ def test_a_disk_without_room_for_static_files_is_one_sentence(run, capsys, setti
 def test_what_nobody_foresaw_is_a_traceback_in_the_log(run):
     with pytest.raises(PermissionError):
         run("collect_static", PermissionError(errno.EACCES, "Permission denied"))
+
+
+@pytest.mark.django_db
+def test_what_is_older_than_the_search_can_be_found_after_a_start(capsys):
+    make_guest("web-01", make_host())
+    prepare.fill_search()
+    assert "objects that can be found now, too: 3" in capsys.readouterr().out
+    assert SearchRow.objects.filter(name_key="web-01").exists()
+    prepare.fill_search()
+    assert capsys.readouterr().out == ""

@@ -186,7 +186,22 @@ class TestReindex:
         make_guest("web-01", make_host())
         index_missing()
         TEXTS.drop()
+        assert not TEXTS.exists()
+        index_missing()
+        assert TEXTS.exists()
+        assert names("eb-0", viewer) == ["web-01"]
         index_everything()
+        assert names("eb-0", viewer) == ["web-01"]
+
+    def test_without_the_extension_the_same_is_found(self, viewer: User, caplog: Any, monkeypatch: Any) -> None:
+        if connection.vendor == "sqlite":
+            pytest.skip("SQLite has what is needed built in")
+        monkeypatch.setattr("core.search.EXTENSION", "there_is_no_such_extension")
+        make_guest("web-01", make_host())
+        TEXTS.drop()
+        index_missing()
+        assert not TEXTS.exists()
+        assert "Have an administrator of the server run CREATE EXTENSION pg_trgm" in caplog.text
         assert names("eb-0", viewer) == ["web-01"]
 
 
