@@ -8,9 +8,8 @@ from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as translated
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from console.tables import cells
 from console.templatetags.guesthouse import bar, none
@@ -46,7 +45,7 @@ def allocated_cell(volume: Volume) -> SafeString:
     if not volume.kind:
         return none()
     percent = share(volume.allocated_bytes, volume.capacity_bytes)
-    drawn = bar(percent, translated("Allocated"), "bar-plain") if percent is not None else ""
+    drawn = bar(percent, gettext("Allocated"), "bar-plain") if percent is not None else ""
     return format_html('<span class="with-bar">{}<span>{}</span></span>', drawn, format_bytes(volume.allocated_bytes))
 
 
