@@ -145,7 +145,8 @@ def _insert(model: type[Model], columns: Sequence[str]) -> str:
 def _upsert(model: type[Model], columns: Sequence[str], key: Sequence[str], keep: Sequence[str], newer: str) -> str:
     changed = _quoted(model, [name for name in columns if name not in key and name not in keep])
     sets = ", ".join(f"{name} = excluded.{name}" for name in changed)
-    statement = f"{_insert(model, columns)} ON CONFLICT ({', '.join(_quoted(model, key))}) DO UPDATE SET {sets}"
+    act = f"UPDATE SET {sets}" if sets else "NOTHING"
+    statement = f"{_insert(model, columns)} ON CONFLICT ({', '.join(_quoted(model, key))}) DO {act}"
     if newer:
         (column,) = _quoted(model, [newer])
         statement += f" WHERE excluded.{column} >= {_table(model)}.{column}"
