@@ -11,7 +11,7 @@ from drivers.errors import NotSupported
 from drivers.types import Capability, Endpoint, Transport
 from drivers.words import gettext_noop as _
 
-OPERATIONS = frozenset({Capability.SNAPSHOTS, Capability.EDIT, Capability.DEVICES})
+OPERATIONS = frozenset(Capability) - {Capability.POWER, Capability.LIVE_MIGRATION}
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def _datastore(host: FakeHost, store: FakeDatastore, guests: Iterable[FakeGuest]
         active=store.active,
         capacity_bytes=store.capacity_bytes,
         available_bytes=store.available_bytes,
-        autostart=True,
+        autostart=store.autostart,
         kind=store.kind,
         format=store.format,
         servers=tuple(store.servers),

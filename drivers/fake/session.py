@@ -13,9 +13,12 @@ from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import active_move, arrival_of, cancel_move, last_move, progress_of, start_move
+from drivers.fake.ops_define import DefineCalls
 from drivers.fake.ops_devices import DeviceCalls
 from drivers.fake.ops_edit import EditCalls, apply_waiting
+from drivers.fake.ops_networks import NetworkCalls
 from drivers.fake.ops_snapshots import SnapshotCalls
+from drivers.fake.ops_storage import ContentCalls, StorageCalls
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
     Capability,
@@ -144,12 +147,12 @@ class FakeFleetSession:
                 guest.started_at = time.time()
 
 
-class FakeSession(FakeFleetSession, SnapshotCalls, EditCalls, DeviceCalls):
+class FakeSession(
+    FakeFleetSession, SnapshotCalls, EditCalls, DeviceCalls, DefineCalls, StorageCalls, ContentCalls, NetworkCalls
+):
     """A host of a world in a file: also migrations between its hosts, and every operation."""
 
-    capabilities = frozenset(
-        {Capability.POWER, Capability.LIVE_MIGRATION, Capability.SNAPSHOTS, Capability.EDIT, Capability.DEVICES}
-    )
+    capabilities = frozenset(Capability)
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)

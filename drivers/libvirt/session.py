@@ -12,17 +12,21 @@ from drivers.libvirt.agents import Agents
 from drivers.libvirt.collect_host import KeptDevices, capabilities_xml
 from drivers.libvirt.collect_storage import Storage
 from drivers.libvirt.connection import Connection
+from drivers.libvirt.define import FORGET_TEST, DefineCalls
 from drivers.libvirt.devices import DeviceCalls
 from drivers.libvirt.edit import EditCalls
 from drivers.libvirt.jobs import read_job, read_stamp
 from drivers.libvirt.lines import Lines
 from drivers.libvirt.migrate import Migrations
+from drivers.libvirt.networks import NetworkCalls
 from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.parse.host import host_ref
 from drivers.libvirt.power import change_power
 from drivers.libvirt.snapshots import SnapshotCalls
 from drivers.libvirt.tasks import known_uuid
 from drivers.libvirt.text import clean
+from drivers.libvirt.uploads import ContentCalls
+from drivers.libvirt.volumes import VolumeCalls
 from drivers.types import (
     Capability,
     Endpoint,
@@ -37,7 +41,16 @@ from drivers.types import (
 )
 from drivers.words import gettext_noop as _
 
-COMMON = frozenset({Capability.POWER, Capability.SNAPSHOTS, Capability.EDIT})
+COMMON = frozenset(
+    {
+        Capability.POWER,
+        Capability.SNAPSHOTS,
+        Capability.EDIT,
+        Capability.DEFINE,
+        Capability.STORAGE,
+        Capability.NETWORKS,
+    }
+)
 
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
@@ -49,7 +62,7 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
     return kind(endpoint, Connection(endpoint))
 
 
-class LibvirtSession(SnapshotCalls, EditCalls):
+class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, NetworkCalls):
     """Reads, power and what needs no device of a guest: what every libvirt driver can do."""
 
     capabilities = COMMON
@@ -130,11 +143,13 @@ class LibvirtSession(SnapshotCalls, EditCalls):
 class TestSession(LibvirtSession):
     """libvirt's built-in test driver: no real guests, no migration."""
 
+    forget = FORGET_TEST
 
-class QemuSession(LibvirtSession, DeviceCalls):
+
+class QemuSession(LibvirtSession, DeviceCalls, ContentCalls):
     """KVM and QEMU."""
 
-    capabilities = COMMON | {Capability.LIVE_MIGRATION, Capability.DEVICES}
+    capabilities = COMMON | {Capability.LIVE_MIGRATION, Capability.DEVICES, Capability.CONTENT}
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)
@@ -148,7 +163,7 @@ class QemuSession(LibvirtSession, DeviceCalls):
         return self._lines.take(ref)
 
     def is_busy(self) -> bool:
-        return self._migrations.is_busy() or self._has_tasks()
+        return self._migrations.is_busy() or self._has_tasks() or self._has_uploads()
 
     def close(self) -> None:
         self._lines.close()

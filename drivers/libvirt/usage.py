@@ -14,6 +14,7 @@ from drivers.libvirt.text import clean
 from drivers.libvirt.xml import LONGEST_PATH, Node
 from drivers.words import gettext_noop as _
 
+LONGEST_CHAIN = 32
 NO_VOLUME = _("There is no volume of a started datastore at this path on the host; refresh the datastore.")
 
 
@@ -64,8 +65,20 @@ def require_unused(line: Connection, path: str, pool: str = "", name: str = "", 
 def find_by_path(line: Connection, path: str) -> Any:
     """The volume at a path: what is no volume of a datastore is no disk either, such as the host's own files.
 
-    Raises: Rejected.
+    The same holds for the images below it. Raises: Rejected.
     """
+    found = _volume_at(line, path)
+    below = found
+    for _link in range(LONGEST_CHAIN):
+        node = try_xml(str(line.call(below.XMLDesc, 0)))
+        backing = node.text("backingStore/path", limit=LONGEST_PATH) if node else ""
+        if not backing:
+            return found
+        below = _volume_at(line, backing)
+    raise Rejected(NO_VOLUME)
+
+
+def _volume_at(line: Connection, path: str) -> Any:
     try:
         return line.call(line.raw.storageVolLookupByPath, path)
     except NotFound:
