@@ -42,9 +42,9 @@ def host_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No hosts yet."),
         "empty_hint": _("They appear as soon as a source is read."),
     }
-    return list_response(
-        request, HOSTS, host_rows(user=request.user), context=context, live="hosts guests sources loads"
-    )
+    live = "hosts guests sources clusters loads"
+    rows = host_rows(user=request.user)
+    return list_response(request, HOSTS, rows, template="hosts/host_list.html", context=context, live=live)
 
 
 @require_safe

@@ -24,11 +24,11 @@ from access.models import require
 from access.roles import Action
 from console.ages import guest_silence, host_shown_state, switch_silence
 from console.tables import datastores, switches
-from console.tables.cells import page_url
+from console.tables.cells import counted, page_url
 from core.lists import Sort, Term, keyset_page
 from core.models import by_name, count_of
-from hosts.models import Host
-from hosts.selectors import datacenter_list, host_list
+from hosts.models import Cluster, Host
+from hosts.selectors import cluster_list, datacenter_list, host_list
 from inventory.models import Guest, GuestState
 from inventory.selectors import guest_list
 from networks.selectors import switch_list
@@ -39,6 +39,7 @@ MOST_CHILDREN = 200
 MOST_OPEN = 100
 MOST_DATACENTERS = 10
 BY_NAME = Sort("name", (by_name(),))
+_NAMED = (by_name(), "id")
 
 M = TypeVar("M", bound=Model)
 
@@ -99,7 +100,8 @@ def _datacenters(user: Any, asked: list[str], below: QuerySet[Any]) -> tuple[lis
     for row in rows.order_by("name", "id"):
         key = f"datacenter:{row.pk}"
         is_open = ("first" in asked or key in asked) and sum(node.open for node in nodes) < MOST_DATACENTERS
-        nodes.append(Node(key, row.name, "", "building", count=row.number, open=is_open, children=[]))
+        url = page_url("datacenter", row.pk)
+        nodes.append(Node(key, row.name, url, "building", count=row.number, open=is_open, children=[]))
     branches = Branches([node.key for node in nodes if node.open] + [one for one in asked if one != "first"])
     return nodes, branches
 
@@ -123,11 +125,11 @@ def _fill(parents: list[Node], children: dict[str, list[Node]], list_url: str, f
         parent.children = children.get(parent.key, [])
         hidden = (parent.count or 0) - len(parent.children)
         if hidden > 0 and len(parent.children) >= MOST_CHILDREN:
-            parent.more, parent.more_url = hidden, f"{list_url}?{_query(filter_field, parent.name)}"
+            parent.more, parent.more_url = hidden, f"{list_url}?{_query(**{filter_field: parent.name})}"
 
 
-def _query(name: str, value: str) -> str:
-    return urlencode({"q": Term(name, value.replace('"', "")).text})
+def _query(**values: str) -> str:
+    return urlencode({"q": " ".join(Term(name, value.replace('"', "")).text for name, value in values.items())})
 
 
 def _guest_node(guest: Guest) -> Node:
@@ -168,15 +170,60 @@ def _numbers(rows: QuerySet[Any], hosts: list[UUID]) -> dict[UUID, int]:
 
 
 def _host_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    """Datacenter, cluster, host, guest; hosts in no cluster stand directly in their datacenter, after its clusters."""
     every, guests = host_list(user=user), guest_list(user=user)
     roots, branches = _datacenters(user, asked, every)
-    below, hosts = _hosts_below(every, branches, guests)
-    _fill(roots, below, reverse("host_list"), "datacenter")
+    below, hosts = _hosts_below(every.filter(cluster=None), branches, guests)
+    clusters = _clusters(user, branches)
+    in_clusters = _hosts_in_clusters(every, clusters, branches, guests)
+    for root in roots:
+        if root.open:
+            _fill_datacenter(root, clusters.get(root.key, []), below.get(root.key, []))
     by_host: dict[str, list[Node]] = defaultdict(list)
     for guest in _capped(guests.filter(host__in=branches.ids("host")), "host_id", [by_name(), "id"]):
         by_host[f"host:{guest.host_id}"].append(_guest_node(guest))
-    _fill(hosts, by_host, reverse("guest_list"), "host")
+    _fill([*hosts, *in_clusters], by_host, reverse("guest_list"), "host")
     return roots, _("Hosts")
+
+
+def _clusters(user: Any, branches: Branches) -> dict[str, list[Node]]:
+    """The clusters of each open datacenter."""
+    opened = set(branches.ids("cluster"))
+    found: dict[str, list[Node]] = defaultdict(list)
+    wanted = branches.ids("datacenter")[:MOST_DATACENTERS]
+    rows: Iterable[Any] = _capped(cluster_list(user=user).filter(datacenter__in=wanted), "datacenter_id", _NAMED)
+    for row in rows:
+        found[f"datacenter:{row.datacenter_id}"].append(_cluster_node(row, is_open=row.pk in opened))
+    return found
+
+
+def _cluster_node(row: Cluster, *, is_open: bool) -> Node:
+    url, count = page_url("cluster", row.pk), counted(row, "host_count")
+    return Node(f"cluster:{row.pk}", row.name, url, "affiliate", count=count, open=is_open, children=[])
+
+
+def _hosts_in_clusters(
+    every: QuerySet[Host], clusters: dict[str, list[Node]], branches: Branches, guests: QuerySet[Any]
+) -> list[Node]:
+    """Fill the open clusters; the nodes of their hosts."""
+    opened = [node for nodes in clusters.values() for node in nodes if node.open]
+    ids = Branches([node.key for node in opened]).ids("cluster")
+    hosts = list(_capped(every.filter(cluster__in=ids), "cluster_id", _NAMED)) if ids else []
+    numbers = _numbers(guests, [host.pk for host in hosts]) if hosts else {}
+    open_hosts = set(branches.ids("host"))
+    below: dict[str, list[Node]] = defaultdict(list)
+    for host in hosts:
+        node = _host_node(host, is_open=host.pk in open_hosts, count=numbers.get(host.pk, 0))
+        below[f"cluster:{host.cluster_id}"].append(node)
+    _fill(opened, below, reverse("host_list"), "cluster")
+    return [node for nodes in below.values() for node in nodes]
+
+
+def _fill_datacenter(root: Node, clusters: list[Node], hosts: list[Node]) -> None:
+    root.children = [*clusters, *hosts]
+    hidden = (root.count or 0) - sum(node.count or 0 for node in clusters) - len(hosts)
+    if hidden > 0 and len(hosts) >= MOST_CHILDREN:
+        root.more, root.more_url = hidden, f"{reverse('host_list')}?{_query(datacenter=root.name, cluster='')}"
 
 
 def _guest_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:

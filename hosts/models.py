@@ -1,6 +1,7 @@
 """Datacenters, sources and hosts."""
 
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
 from access.models import RestrictedQuerySet
@@ -18,6 +19,22 @@ class Datacenter(Row):
 
     class Meta:
         ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Cluster(Row):
+    """Hosts of one datacenter that belong together. A person says so: libvirt knows no clusters."""
+
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="clusters", db_index=False)
+    name = NameField(max_length=100)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint("datacenter", Lower("name"), name="hosts_one_cluster_per_name")]
 
     def __str__(self) -> str:
         return self.name
@@ -132,6 +149,7 @@ class Host(Row):
     uuid = models.CharField(max_length=36, db_index=True)
     name = NameField(max_length=255)
     state = models.CharField(max_length=16, choices=HostState.choices, default=HostState.CONNECTED)
+    cluster = models.ForeignKey(Cluster, on_delete=models.SET_NULL, null=True, blank=True, related_name="hosts")  # ours
     maintenance = models.BooleanField(default=False)  # ours: no guest is moved here
     hypervisor = models.CharField(max_length=64, blank=True)
     hypervisor_version = models.CharField(max_length=64, blank=True)

@@ -6,11 +6,18 @@ from django.db.models import QuerySet
 
 from access.roles import Action
 from core.models import count_of
-from hosts.models import Datacenter, Host, HostDetails, Source
+from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 
 
 def datacenter_list(*, user: Any) -> QuerySet[Datacenter]:
     return Datacenter.objects.restrict(user, Action.VIEW)
+
+
+def cluster_list(*, user: Any) -> QuerySet[Cluster]:
+    """With datacenter and `host_count`."""
+    hosts = Host.objects.restrict(user, Action.VIEW)
+    rows = Cluster.objects.restrict(user, Action.VIEW).select_related("datacenter")
+    return rows.annotate(host_count=count_of(hosts, "cluster"))
 
 
 def source_list(*, user: Any) -> QuerySet[Source]:
@@ -21,8 +28,8 @@ def source_list(*, user: Any) -> QuerySet[Source]:
 
 
 def host_list(*, user: Any) -> QuerySet[Host]:
-    """With source and datacenter; `inventory.selectors.host_list` adds the guests."""
-    return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter")
+    """With source, datacenter and cluster; `inventory.selectors.host_list` adds the guests."""
+    return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter", "cluster")
 
 
 def details_of(host: Host, *, user: Any) -> HostDetails:

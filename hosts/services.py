@@ -309,9 +309,8 @@ def _from_parts(parts: SourceParts, source: Source) -> Source:
 
 
 def _insert(source: Source, datacenter: str, *, by: Any) -> None:
-    source.datacenter, _created = Datacenter.objects.get_or_create(name=datacenter)
-    # One addition at a time, and each looks once more: since the draft was checked another may have come to its place.
-    list(Datacenter.objects.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    source.datacenter = _locked_datacenter(datacenter)
+    # Each looks once more: since the draft was checked another may have come to its place.
     _require_new_place(source)
     try:
         source.save(force_insert=True)
@@ -329,6 +328,17 @@ def _insert(source: Source, datacenter: str, *, by: Any) -> None:
         username=source.username,
         uri=source.uri,
     )
+
+
+def _locked_datacenter(name: str) -> Datacenter:
+    """The datacenter of this name, in whatever letters; a new one if there is none.
+
+    All of them are locked: sources are added one at a time, and nobody deletes this one meanwhile.
+    """
+    named = Datacenter.objects.filter(name=name).first() or Datacenter.objects.filter(name__iexact=name).first()
+    row = named or Datacenter.objects.get_or_create(name=name)[0]
+    locked = Datacenter.objects.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)
+    return row if row.pk in list(locked) else _locked_datacenter(name)
 
 
 def _free_name(text: str) -> str:

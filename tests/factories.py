@@ -15,7 +15,7 @@ from core.ids import new_id
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware
 from hosts.details import facts_json, pci_json
-from hosts.models import Datacenter, Host, HostDetails, HostState, Source, SourceState
+from hosts.models import Cluster, Datacenter, Host, HostDetails, HostState, Source, SourceState
 from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic, Placement
 from metrics.models import GuestLoad, HostLoad
 from networks.models import PortGroup, VirtualSwitch
@@ -38,6 +38,11 @@ def make_user(role: str = Role.VIEWER, username: str = "", **values: Any) -> Use
     user.password = _HASHES[PASSWORD]
     user.save()
     return user
+
+
+def make_cluster(name: str = "compute", datacenter: Datacenter | None = None) -> Cluster:
+    datacenter = datacenter or Datacenter.objects.get_or_create(name="Berlin")[0]
+    return Cluster.objects.create(name=name, datacenter=datacenter)
 
 
 def make_source(name: str = "rack-1", **values: Any) -> Source:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Lower
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -12,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from console.ages import host_seen_at, host_shown_state, host_silence, host_state_keys
 from console.tables import cells
 from console.templatetags.guesthouse import state
-from core.lists import Column, ListSpec, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import Column, Filter, ListSpec, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name
 from hosts.models import Host, HostState, SourceState
 from inventory import selectors
@@ -64,6 +65,13 @@ def hypervisor(host: Host) -> str:
     return f"{host.hypervisor} {host.hypervisor_version}".strip()
 
 
+def cluster_filter(lookup: str = "cluster") -> Filter:
+    """Hosts of a cluster; `cluster:""` are those in none."""
+    return Filter(
+        "cluster", _("Cluster"), lambda value: Q(**{f"{lookup}__name__iexact": value} if value else {lookup: None})
+    )
+
+
 _SILENT = Q(source__state__in=[SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING])
 _STATES = {
     "connected": (
@@ -113,6 +121,14 @@ HOSTS: ListSpec[Host] = ListSpec(
             ("cpu_threads",),
             numeric=True,
         ),
+        Column(
+            "cluster",
+            _("Cluster"),
+            lambda h: cells.link("cluster", h.cluster),
+            lambda h: h.cluster.name if h.cluster else "",
+            (Lower(Coalesce("cluster__name", Value(""))), by_name()),
+            css="optional",
+        ),
         Column("hypervisor", _("Hypervisor"), lambda h: cells.text(hypervisor(h)), hypervisor, css="rare"),
         Column(
             "source",
@@ -138,6 +154,7 @@ HOSTS: ListSpec[Host] = ListSpec(
         text_filter("name", _("Name"), "name"),
         exact_filter("source", _("Source"), "source__name"),
         exact_filter("datacenter", _("Datacenter"), "datacenter__name"),
+        cluster_filter(),
         text_filter("model", _("Model"), "vendor", "model"),
         text_filter("serial", _("Serial number"), "serial"),
         text_filter("cpu", _("CPU model"), "cpu_model"),

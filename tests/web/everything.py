@@ -32,6 +32,7 @@ from tests.factories import (
     add_nic,
     add_port_group,
     add_volume,
+    make_cluster,
     make_datastore,
     make_guest,
     make_host,
@@ -49,6 +50,8 @@ from tests.web.routes import ROUTES, Need
 NO_PAGES = {"healthz", "events"}
 # Tabs of each kind of object; test_budgets.py compares them with those the pages offer.
 TABS = {
+    "datacenter_tab": ("clusters", "hosts", "guests", "datastores", "switches", "sources"),
+    "cluster_tab": ("hosts", "guests", "datastores", "switches"),
     "host_tab": ("hardware", "guests", "datastores", "switches", "tasks"),
     "guest_tab": ("hardware", "snapshots", "migrations", "tasks"),
     "datastore_tab": ("volumes", "guests", "hosts"),
@@ -90,6 +93,7 @@ class Everything:
     def __init__(self, text: str = "plain ", rows: int = 3) -> None:
         self.me = make_user(Role.ADMIN, "me")
         self.datacenter = Datacenter.objects.create(name=text[:100])
+        self.cluster = make_cluster(text[:100], self.datacenter)
         self.source = self._source(text)
         self.host = self._host(text, self.source)
         self.other_host = self._host(f"{text[:80]}other", self.source)
@@ -139,7 +143,9 @@ class Everything:
 
     def _add(self, name: str, text: str) -> None:
         Datacenter.objects.create(name=name)
+        make_cluster(name[:100], self.datacenter)
         source, host = self._source(name), self._host(name, self.source)
+        self._host(f"{name}alone", self.source, cluster=None)
         make_switch(name, self.host, bridge=text[:64], uplinks=[text])
         make_datastore(name, (self.host,), path=text, source=text)
         add_volume(self.datastore, name, path=text, backing=text)
@@ -177,10 +183,9 @@ class Everything:
             datacenter=self.datacenter,
         )
 
-    def _host(self, text: str, source: Source) -> Any:
-        host = make_host(
-            text, source, vendor=text[:255], model=text[:255], cpu_model=text[:255], hypervisor=text[:64], cpu_threads=8
-        )
+    def _host(self, text: str, source: Source, **values: Any) -> Any:
+        words = {"vendor": text[:255], "model": text[:255], "cpu_model": text[:255], "hypervisor": text[:64]}
+        host = make_host(text, source, cpu_threads=8, **{"cluster": self.cluster, **words, **values})
         set_host_load(host)
         add_host_details(host, hardware_named(text))
         return host
@@ -237,7 +242,7 @@ class Everything:
     def _place(self, name: str, kwargs: dict[str, str], words: dict[str, str], need: Need) -> Place:
         path = reverse(name, kwargs={key: words.get(key) or self._key(kind) for key, kind in kwargs.items()})
         if name == "tree":
-            path += f"?open=first&open=host:{self.host.pk}"
+            path += f"?open=first&open=cluster:{self.cluster.pk}&open=host:{self.host.pk}"
         if name.startswith("search"):
             path += f"?{urlencode({'q': self.guest.name[:20]})}"
         return Place(" ".join([name, *words.values()]), path, need)

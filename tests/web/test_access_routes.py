@@ -21,7 +21,7 @@ from core.ids import new_id
 from hosts.models import SourceDraft
 from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
-from tests.factories import make_datastore, make_guest, make_host, make_source, make_switch, make_user
+from tests.factories import make_cluster, make_datastore, make_guest, make_host, make_source, make_switch, make_user
 from tests.web.routes import BY_NAME, EVERYBODY, ROUTES, Route, allowed, url_names
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,9 @@ class World:
         self.users = {role: make_user(role) for role in Role.values}
         self.user = make_user(Role.VIEWER, "somebody")
         self.source = make_source("rack-1")
-        self.host = make_host("kvm-01", self.source)
+        self.datacenter = self.source.datacenter
+        self.cluster = make_cluster("rack", self.datacenter)
+        self.host = make_host("kvm-01", self.source, cluster=self.cluster)
         self.other_host = make_host("kvm-02", self.source)
         self.guest = make_guest("db-07", self.host)
         self.datastore = make_datastore("fast", (self.host, self.other_host))
