@@ -101,7 +101,7 @@ class TextIndex:
     def matches(
         self, columns: Sequence[str], words: Sequence[str], *, also: str = "", most: int
     ) -> list[tuple[Any, ...]]:
-        """Rows whose text has all of these folded words, in no order; a last column says whether it has `also`.
+        """These columns of rows whose text has all of these folded words, in no order; a last one says whether `also`.
 
         One word at least has SHORTEST characters.
         """
@@ -156,7 +156,7 @@ def _all_of(words: Sequence[str]) -> str:
 
 
 def _sqlite_index(index: TextIndex) -> list[str]:
-    """`detail=none` keeps no positions: half the size, and each match is looked at anyway.
+    """Neither positions nor sizes are kept: half the size, and each match is looked at anyway.
 
     The triggers follow the table whoever writes to it. A schema change that makes the table anew drops them: create the
     index again then.
@@ -167,7 +167,7 @@ def _sqlite_index(index: TextIndex) -> list[str]:
     remove = f"INSERT INTO {name}({name}, rowid, {column}) VALUES ('delete', old.id, old.{column});"  # noqa: S608
     return [
         f"CREATE VIRTUAL TABLE {name} USING fts5({column}, content='{table}', content_rowid='id', "
-        "tokenize='trigram case_sensitive 1', detail=none)",
+        "tokenize='trigram case_sensitive 1', detail=none, columnsize=0)",
         f"CREATE TRIGGER {name}_insert AFTER INSERT ON {table} BEGIN {add} END",
         f"CREATE TRIGGER {name}_delete AFTER DELETE ON {table} BEGIN {remove} END",
         f"CREATE TRIGGER {name}_update AFTER UPDATE OF {column} ON {table} "

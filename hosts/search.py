@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Model, QuerySet
 
+from hosts.diff import database_id
 from hosts.models import Host, Source
 from search.models import Kind
 from search.services import Entry, text_of, write_entries
@@ -31,9 +32,9 @@ def some(model: type[Model], ids: Iterable[Any]) -> QuerySet[Any]:
 def host_entries(hosts: QuerySet[Host]) -> Iterator[Entry]:
     for pk, name, *values, nics in hosts.order_by().values_list(*HOST):
         macs = (nic.get("mac", "") for nic in nics or [])
-        yield Entry(pk, name, text_of([name, *values, *macs]))
+        yield Entry(database_id(pk), name, text_of([name, *values, *macs]))
 
 
 def source_entries(sources: QuerySet[Source]) -> Iterator[Entry]:
     for pk, name, address in sources.order_by().values_list("pk", "name", "address"):
-        yield Entry(pk, name, text_of([name, address]))
+        yield Entry(database_id(pk), name, text_of([name, address]))

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from django.core import signing
 from django.db.models import Model, Q, QuerySet
@@ -20,6 +19,7 @@ from django.utils.translation import gettext as _
 from access.roles import Action
 from core.lists import ListError
 from core.search import fold, has_word, indexable
+from hosts.diff import DatabaseId, database_id, id_column
 from hosts.models import Host, Source
 from hosts.selectors import host_list, source_list
 from inventory.models import Guest
@@ -58,14 +58,13 @@ SHOWN: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Hit:
+class Hit(NamedTuple):
     """One result, ordered as results are."""
 
     rank: int
     kind: int
     name_key: str
-    object_id: UUID
+    object_id: DatabaseId
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,11 @@ class Search:
         self._few: list[Hit] | None = self._look() if self.query.words and not self.query.is_short else None
 
     def hits(self, kinds: Sequence[Kind] = EVERY_KIND, *, after: Hit | None = None, most: int) -> list[Hit]:
-        """The best results after one that was shown."""
+        """The best results after one that was shown.
+
+        Where there are fewer than asked for, some may be objects that this user does not see: `load_objects` leaves
+        those out, and asking for each before would cost more than finding them.
+        """
         if not self.query.words:
             return []
         if self._few is not None:
@@ -132,17 +135,22 @@ class Search:
 
     def _among(self, hits: Iterable[Hit], kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
         """Those of a few hits that this user may see, in chunks that grow: for who sees all, the first is enough."""
-        wanted = iter([hit for hit in hits if hit.kind in kinds and (after is None or hit > after)])
+        among = [hit for hit in hits if hit.kind in kinds and (after is None or hit > after)]
+        if len(among) < size:
+            yield from among
+            return
+        wanted = iter(among)
         while chunk := list(islice(wanted, size)):
             seen = self._visible(chunk)
             yield from (hit for hit in chunk if hit.object_id in seen)
             size *= 2
 
-    def _visible(self, hits: list[Hit]) -> set[UUID]:
-        seen: set[UUID] = set()
+    def _visible(self, hits: list[Hit]) -> set[DatabaseId]:
+        seen: set[DatabaseId] = set()
         for kind in {hit.kind for hit in hits}:
             ids = [hit.object_id for hit in hits if hit.kind == kind]
-            seen.update(VISIBLE[Kind(kind)](self.user).filter(pk__in=ids).values_list("pk", flat=True))
+            rows = VISIBLE[Kind(kind)](self.user).filter(pk__in=ids).values_list("pk", flat=True)
+            seen.update(map(database_id, rows))
         return seen
 
     def _in_order(self, kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
@@ -171,7 +179,7 @@ class Search:
             beyond = Q(name_key__gt=after.name_key) | Q(name_key=after.name_key, object_id__gt=after.object_id)
             rows = rows.filter(beyond, name_key__gte=after.name_key)
         found = rows.order_by("name_key", "object_id").values_list("name_key", "object_id")
-        yield from (Hit(rank, kind.value, name, pk) for name, pk in found[:size])
+        yield from (Hit(rank, kind.value, name, database_id(pk)) for name, pk in found[:size])
 
 
 def _of_rank(rows: QuerySet[SearchRow], rank: int, query: Query) -> QuerySet[SearchRow]:
@@ -186,20 +194,16 @@ def _of_rank(rows: QuerySet[SearchRow], rank: int, query: Query) -> QuerySet[Sea
     return rows.exclude(has_word("text", query.value)).filter(*(has_word("text", word) for word in query.words))
 
 
-_COLUMNS = ("kind", "object_id", "name_key")
-
-
 def _matches(query: Query, words: Sequence[str]) -> list[Hit] | None:
     """Everything that has these words, in order; none when that is not few."""
-    found = TEXTS.matches(_COLUMNS, words, also=query.value, most=FEW + 1)
+    columns = ("kind", "name_key", id_column("object_id"))
+    found = TEXTS.matches(columns, words, also=query.value, most=FEW + 1)
     if len(found) > FEW:
         return None
-    return sorted(
-        Hit(_rank(name, bool(is_value), query), kind, name, UUID(str(pk))) for kind, pk, name, is_value in found
-    )
+    return sorted(Hit(_rank(name, is_value, query), kind, name, pk) for kind, name, pk, is_value in found)
 
 
-def _rank(name_key: str, is_value: bool, query: Query) -> int:
+def _rank(name_key: str, is_value: int, query: Query) -> int:
     if name_key == query.whole:
         return NAME
     if name_key.startswith(query.whole):
@@ -209,18 +213,18 @@ def _rank(name_key: str, is_value: bool, query: Query) -> int:
 
 def load_objects(hits: Sequence[Hit], *, user: Any) -> list[tuple[Kind, Model]]:
     """The objects of these results as far as this user sees them, in their order, with what lists show of them."""
-    found: dict[tuple[int, UUID], Model] = {}
+    found: dict[tuple[int, DatabaseId], Model] = {}
     for kind in sorted({hit.kind for hit in hits}):
         ids = [hit.object_id for hit in hits if hit.kind == kind]
         rows = SHOWN[Kind(kind)](user).filter(pk__in=ids)
-        found.update({(kind, row.pk): row for row in rows})
+        found.update({(kind, database_id(row.pk)): row for row in rows})
     keys = [(hit.kind, hit.object_id) for hit in hits]
     return [(Kind(key[0]), found[key]) for key in keys if key in found]
 
 
 def cursor_of(hit: Hit, text: str) -> str:
     """Where the next page of this search starts, for its address."""
-    return signing.Signer(salt=_SALT).sign_object([text, hit.rank, hit.kind, hit.name_key, str(hit.object_id)])
+    return signing.Signer(salt=_SALT).sign_object([text, *hit])
 
 
 def read_cursor(cursor: str, text: str) -> Hit | None:
@@ -228,9 +232,9 @@ def read_cursor(cursor: str, text: str) -> Hit | None:
     if not cursor:
         return None
     try:
-        about, rank, kind, name_key, pk = signing.Signer(salt=_SALT).unsign_object(cursor)
+        about, *hit = signing.Signer(salt=_SALT).unsign_object(cursor)
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise ListError(_("This page's address is damaged; search again.")) from error
     if about != text:
         raise ListError(_("This page belongs to another search; search again."))
-    return Hit(rank, kind, name_key, UUID(pk))
+    return Hit(*hit)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
 
+from core import bulk
+from core.db import pipeline
 from core.search import fold
 from drivers.types import GuestFact
-from hosts.diff import DatabaseId
+from hosts.diff import DatabaseId, database_id
 from hosts.facts import LONGEST_NOTES, digest, text
 from inventory.models import Disk, Guest, GuestDetails, Nic
 from inventory.values import MOST_ADDRESSES, MOST_DEVICES
@@ -42,15 +43,14 @@ def index_guests(readings: Iterable[Found]) -> None:
     if not found:
         return
     known = load_digests(Kind.GUEST, found)
-    compared = (_changed(one, known.get(UUID(one.guest_id), "")) for one in found.values())
+    compared = (_changed(one, known.get(one.guest_id, "")) for one in found.values())
     changed = [one for one in compared if one is not None]
     silent = [entry.object_id for entry, _base, agent in changed if agent is None]
-    told = _told_before(silent) if silent else {}
-    rows = []
-    for entry, base, agent in changed:
-        words = told.get(UUID(str(entry.object_id)), ()) if agent is None else agent
-        rows.append(_row(entry, base, words))
-    write_rows(rows)
+    told = _told_before(one for one in silent if known.get(one, "")[2 * BASE_BYTES :] != NO_AGENT)
+    with pipeline():
+        for start in range(0, len(changed), bulk.BATCH):
+            part = changed[start : start + bulk.BATCH]
+            write_rows([_row(entry, base, _agent_of(entry, agent, told)) for entry, base, agent in part])
 
 
 Agent = tuple[str, ...]
@@ -87,9 +87,18 @@ def _kept_words(agent: Any) -> Agent:
     return _words(agent.get("hostname", ""), agent.get("os", "")) if agent else ()
 
 
-def _told_before(guests: Iterable[Any]) -> dict[UUID, Agent]:
-    rows = GuestDetails.objects.filter(guest__in=list(guests)).exclude(agent=None)
-    return {guest: _kept_words(said) for guest, said in rows.values_list("guest_id", "agent")}
+def _agent_of(entry: Entry, agent: Agent | None, told: dict[DatabaseId, Agent]) -> Agent:
+    return told.get(entry.object_id, ()) if agent is None else agent
+
+
+def _told_before(guests: Iterable[DatabaseId]) -> dict[DatabaseId, Agent]:
+    """What agents said when they were last heard; of guests that nobody could find yet, too."""
+    told: dict[DatabaseId, Agent] = {}
+    remaining: Iterator[Any] = iter(guests)
+    while batch := list(islice(remaining, bulk.BATCH)):
+        rows = GuestDetails.objects.filter(pk__in=batch).exclude(agent=None)
+        told.update({database_id(guest): _kept_words(said) for guest, said in rows.values_list("guest_id", "agent")})
+    return told
 
 
 def _of_fact(one: Found) -> tuple[str, list[str]]:
@@ -116,7 +125,7 @@ def guest_rows(guests: QuerySet[Guest]) -> Iterator[tuple[Any, ...]]:
         values += chain.from_iterable((nic.mac, nic.network, nic.bridge, nic.port_group) for nic in nics)
         values += chain.from_iterable(nic.addresses for nic in nics)
         values += [*(disk.source for disk in guest.disks.all()), guest.title, guest.notes]
-        entry = Entry(guest.pk, guest.name, text_of(values))
+        entry = Entry(database_id(guest.pk), guest.name, text_of(values))
         base = digest_of(guest.name, entry.text, BASE_BYTES)
         details = getattr(guest, "details", None)
         yield _row(entry, base, _kept_words(details.agent if details else None))

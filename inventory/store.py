@@ -51,7 +51,7 @@ from search.services import forget
 
 # SQLite has one write lock for everybody: a batch holds it for less than 100 ms. PostgreSQL locks rows and plans better
 # for more of them.
-BATCH = {"sqlite": 500, "postgresql": 5000}
+BATCH = {"sqlite": 300, "postgresql": 5000}
 ATTEMPTS = 3
 
 GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")

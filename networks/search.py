@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from hosts.diff import database_id
 from hosts.search import some
 from networks.models import VirtualSwitch
 from search.models import Kind
@@ -23,4 +24,4 @@ def switch_entries(switches: QuerySet[VirtualSwitch]) -> Iterator[Entry]:
         said = one.details
         groups = (group.name for group in one.port_groups.all())
         told = (*one.uplinks, *said.get("addresses", ()), said.get("domain", ""))
-        yield Entry(one.pk, one.name, text_of([one.name, one.uuid, one.bridge, *groups, *told]))
+        yield Entry(database_id(one.pk), one.name, text_of([one.name, one.uuid, one.bridge, *groups, *told]))

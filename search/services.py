@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
-from uuid import UUID
+
+from django.db import connection
 
 from core import bulk
 from core.search import fold
@@ -22,9 +23,9 @@ COLUMNS = ("kind", "object_id", "name_key", "digest", "text")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object to be found: its id, its name, and the text made by `text_of`."""
+    """One object to be found: its id as the database has it, its name, and the text made by `text_of`."""
 
-    object_id: UUID | str
+    object_id: str
     name: str
     text: str
 
@@ -39,13 +40,25 @@ def digest_of(name: str, text: str, size: int = DIGEST_BYTES) -> str:
     return blake2b(f"{name}\n{text}".encode(), digest_size=size).hexdigest()
 
 
-def load_digests(kind: Kind, ids: Iterable[UUID | str]) -> dict[UUID, str]:
-    """What is written of these objects."""
-    found: dict[UUID, str] = {}
+def load_digests(kind: Kind, ids: Iterable[str]) -> dict[str, str]:
+    """What is written of these objects, by id; ids as the database has them. Runs for every guest that changed."""
+    found: dict[str, str] = {}
     remaining = iter(ids)
-    while batch := list(islice(remaining, bulk.BATCH)):
-        found.update(SearchRow.objects.filter(kind=kind, object_id__in=batch).values_list("object_id", "digest"))
+    with connection.cursor() as cursor:
+        while batch := list(islice(remaining, bulk.BATCH)):
+            cursor.execute(*_digests_query(kind, batch))
+            found.update(cursor.fetchall())
     return found
+
+
+def _digests_query(kind: Kind, ids: list[str]) -> tuple[str, list[Any]]:
+    table = SearchRow._meta.db_table
+    if connection.vendor == "sqlite":
+        marks = ", ".join(["%s"] * len(ids))
+        query = f"SELECT object_id, digest FROM {table} WHERE kind = %s AND object_id IN ({marks})"  # noqa: S608
+        return query, [kind.value, *ids]
+    query = f"SELECT object_id::text, digest FROM {table} WHERE kind = %s AND object_id = ANY(%s::uuid[])"  # noqa: S608
+    return query, [kind.value, ids]
 
 
 def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
@@ -58,7 +71,7 @@ def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
     rows = [
         row_of(kind, entry, digest)
         for entry, digest in zip(entries, digests, strict=True)
-        if known.get(UUID(str(entry.object_id))) != digest
+        if known.get(entry.object_id) != digest
     ]
     write_rows(rows)
 

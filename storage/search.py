@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from hosts.diff import database_id
 from hosts.search import some
 from search.models import Kind
 from search.services import Entry, text_of, write_entries
@@ -20,4 +21,4 @@ def index_datastores(ids: Iterable[Any]) -> None:
 
 def datastore_entries(datastores: QuerySet[Datastore]) -> Iterator[Entry]:
     for pk, name, path, source in datastores.order_by().values_list("pk", "name", "path", "source"):
-        yield Entry(pk, name, text_of([name, path, source]))
+        yield Entry(database_id(pk), name, text_of([name, path, source]))

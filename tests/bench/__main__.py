@@ -11,7 +11,7 @@ from importlib import import_module
 from tests.bench.results import Options, Result, as_json, as_table
 
 # Each module has `run(options)`, which gives Results, and a first docstring line that says what it measures.
-BENCHES = {"sync": "tests.bench.sync", "migrate": "tests.bench.migrate"}
+BENCHES = {"sync": "tests.bench.sync", "search": "tests.bench.search", "migrate": "tests.bench.migrate"}
 DEFAULT_GUESTS = 50_000
 
 
@@ -63,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="name all benchmarks")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
-        "--guests", type=int, default=DEFAULT_GUESTS, help=f"size of sync ({DEFAULT_GUESTS}); migrate has no size"
+        "--guests",
+        type=int,
+        default=DEFAULT_GUESTS,
+        help=f"size of sync and search ({DEFAULT_GUESTS}); migrate has no size",
     )
     return parser
 

@@ -17,14 +17,15 @@ FIELDS = ["name", "unit", "ours", "reference", "ratio", "goal", "ok", "note"]
 def test_the_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["sync", "migrate"] == list(command.BENCHES)
+    assert [line.split()[0] for line in lines] == ["sync", "search", "migrate"] == list(command.BENCHES)
     assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines), "each says what it measures"
 
 
 def test_the_list_says_which_has_a_size(capsys: pytest.CaptureFixture[str]) -> None:
     command.main(["--list"])
-    sync, migrate = capsys.readouterr().out.splitlines()
+    sync, search, migrate = capsys.readouterr().out.splitlines()
     assert "--guests" in sync
+    assert "--guests" in search
     assert "no size" in migrate
 
 

@@ -327,7 +327,7 @@ class TestFinding:
         with pytest.raises(ListError, match="at most"):
             Search(text, user=viewer)
 
-    @pytest.mark.parametrize("cursor", ["x", "W10:abc", cursor_of(find.Hit(0, 1, "a", Guest().pk), "another")])
+    @pytest.mark.parametrize("cursor", ["x", "W10:abc", cursor_of(find.Hit(0, 1, "a", "x"), "another")])
     def test_a_cursor_that_is_none_of_this_search_is_refused(self, cursor: str) -> None:
         with pytest.raises(ListError):
             read_cursor(cursor, "web")
