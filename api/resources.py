@@ -17,9 +17,9 @@ from api.lists import (
     words_filter,
 )
 from core.models import by_name
-from hosts.models import Host, HostState, Source, SourceState
+from hosts.models import Cluster, Datacenter, Host, HostState, Source, SourceState
+from hosts.selectors import cluster_list, datacenter_list, host_list, source_list
 from hosts.selectors import details_of as host_details_of
-from hosts.selectors import host_list, source_list
 from inventory.models import Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of
 from inventory.usage import usage_of
@@ -95,6 +95,18 @@ def tell_volumes(volumes: list[Volume], datastore: Datastore, user: Any) -> Iter
     return [out.volume_json(volume, usage[volume.pk]) for volume in volumes]
 
 
+DATACENTERS: Resource[Datacenter] = Resource(
+    lambda user: datacenter_list(user=user),
+    Shape((NAME,), {"name": BY_NAME}, "name"),
+    _each(out.datacenter_json),
+    _one(out.datacenter_json),
+)
+CLUSTERS: Resource[Cluster] = Resource(
+    lambda user: cluster_list(user=user),
+    Shape((NAME, DATACENTER), {"name": BY_NAME}, "name"),
+    _each(out.cluster_json),
+    _one(out.cluster_json),
+)
 SOURCES: Resource[Source] = Resource(
     lambda user: source_list(user=user),
     Shape(
@@ -114,6 +126,7 @@ HOSTS: Resource[Host] = Resource(
             flag_filter("maintenance", "maintenance"),
             SOURCE,
             DATACENTER,
+            object_filter("cluster", id_lookup="cluster", name_lookup="cluster__name"),
         ),
         {"name": BY_NAME, "memory_bytes": ("memory_bytes",)},
         "name",

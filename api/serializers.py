@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from hosts.models import Host, HostDetails, Source
+from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 from inventory.models import Disk, Guest, GuestDetails, Nic
 from inventory.usage import Usage
 from metrics.models import GuestLoad, HostLoad
@@ -27,6 +27,15 @@ def link(row: Any) -> Json | None:
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:
     return max((moment for moment in moments if moment is not None), default=None)
+
+
+def datacenter_json(datacenter: Datacenter) -> Json:
+    """Ours: it has no state, and nothing is read of it."""
+    return {"id": datacenter.pk, "name": datacenter.name}
+
+
+def cluster_json(cluster: Cluster) -> Json:
+    return {"id": cluster.pk, "name": cluster.name, "datacenter": link(cluster.datacenter)}
 
 
 def source_json(source: Source) -> Json:
@@ -55,6 +64,7 @@ def host_json(host: Host, load: HostLoad | None = None) -> Json:
         "uuid": host.uuid,
         "source": link(host.source),
         "datacenter": link(host.datacenter),
+        "cluster": link(host.cluster),
         "hypervisor": host.hypervisor,
         "hypervisor_version": host.hypervisor_version,
         "manager_version": host.manager_version,

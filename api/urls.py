@@ -3,7 +3,17 @@
 from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
-from api.resources import DATASTORES, GUESTS, HOSTS, MIGRATIONS, SOURCES, SWITCHES, TASKS
+from api.organization import (
+    ClusterAssign,
+    ClusterDelete,
+    ClusterRelease,
+    ClusterRename,
+    Clusters,
+    DatacenterDelete,
+    DatacenterRename,
+    Datacenters,
+)
+from api.resources import CLUSTERS, DATACENTERS, DATASTORES, GUESTS, HOSTS, MIGRATIONS, SOURCES, SWITCHES, TASKS
 from api.search import SearchEndpoint
 from api.views import (
     DatastoreVolumes,
@@ -28,20 +38,28 @@ RESOURCES = {
     "switches": SWITCHES,
     "tasks": TASKS,
     "migrations": MIGRATIONS,
+    "datacenters": DATACENTERS,
+    "clusters": CLUSTERS,
 }
+# What can be added by a POST to its list.
+ADDED = {"migrations": Migrations, "datacenters": Datacenters, "clusters": Clusters}
 
 urlpatterns: list[URLPattern] = [
-    path("migrations/", Migrations.as_view(), name="migrations"),
     *(
-        path(f"{name}/", ListEndpoint.as_view(resource=resource), name=name)
+        path(f"{name}/", ADDED.get(name, ListEndpoint).as_view(resource=resource), name=name)
         for name, resource in RESOURCES.items()
-        if name != "migrations"
     ),
     *(
         path(f"{name}/<uuid:id>/", DetailEndpoint.as_view(resource=resource), name=f"{name}-detail")
         for name, resource in RESOURCES.items()
     ),
     path("datastores/<uuid:id>/volumes/", DatastoreVolumes.as_view(), name="datastore-volumes"),
+    path("datacenters/<uuid:id>/rename/", DatacenterRename.as_view(), name="datacenter-rename"),
+    path("datacenters/<uuid:id>/delete/", DatacenterDelete.as_view(), name="datacenter-delete"),
+    path("clusters/<uuid:id>/rename/", ClusterRename.as_view(), name="cluster-rename"),
+    path("clusters/<uuid:id>/delete/", ClusterDelete.as_view(), name="cluster-delete"),
+    path("clusters/<uuid:id>/assign/", ClusterAssign.as_view(), name="cluster-assign"),
+    path("clusters/<uuid:id>/release/", ClusterRelease.as_view(), name="cluster-release"),
     path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),

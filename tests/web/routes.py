@@ -62,6 +62,12 @@ POSTED: dict[str, dict[str, Any]] = {
     "source_add": {"name": "new", "transport": "tcp", "address": "10.0.0.77"},
     "source_credentials": {"username": "op"},
     "guest_migrate": {"target_host": "{other_host}", "from_host": "{host}", "live": "true"},
+    "api:datacenters": {"name": "north"},
+    "api:datacenter-rename": {"name": "north"},
+    "api:clusters": {"name": "compute", "datacenter": "{datacenter}"},
+    "api:cluster-rename": {"name": "compute"},
+    "api:cluster-assign": {"hosts": ["{other_host}"]},
+    "api:cluster-release": {"hosts": ["{host}"]},
     "api:guest-power": {"action": "shutdown"},
     "api:host-maintenance": {"on": True},
     "api:migrations": {"guest": "{guest}", "target_host": "{other_host}", "live": True},
@@ -146,6 +152,14 @@ ROUTES = [
     *(api(name) for name in ("sources", "hosts", "guests", "datastores", "switches", "tasks")),
     *(api(f"{name}s-detail", id=name) for name in ("source", "host", "guest", "datastore", "task", "migration")),
     api("switches-detail", id="switch"),
+    *(api(name, VIEW, SOURCES) for name in ("datacenters", "clusters")),
+    *(api(f"{name}s-detail", id=name) for name in ("datacenter", "cluster")),
+    *(
+        api(f"{name}-{act}", None, SOURCES, id=name)
+        for name in ("datacenter", "cluster")
+        for act in ("rename", "delete")
+    ),
+    *(api(f"cluster-{act}", None, SOURCES, id="cluster") for act in ("assign", "release")),
     api("search"),
     api("datastore-volumes", id="datastore"),
     api("guest-targets", id="guest"),

@@ -96,10 +96,12 @@ class World:
         return reverse(route.name, kwargs=kwargs)
 
     def data(self, route: Route) -> dict[str, Any]:
-        return {
-            name: str(getattr(self, value[1:-1]).pk) if isinstance(value, str) and value.startswith("{") else value
-            for name, value in route.data.items()
-        }
+        return {name: self._filled(value) for name, value in route.data.items()}
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._filled(one) for one in value]
+        return str(getattr(self, value[1:-1]).pk) if isinstance(value, str) and value.startswith("{") else value
 
     def ask(self, route: Route, method: str, role: str | None, instead: UUID | None = None) -> HttpResponseBase:
         client = Client(raise_request_exception=False)

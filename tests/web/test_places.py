@@ -31,7 +31,7 @@ def cluster(inventory: Inventory) -> Cluster:
 
 def text(answer: Any) -> str:
     assert answer.status_code == 200, answer.content
-    return answer.content.decode()
+    return str(answer.content.decode())
 
 
 def told(answer: Any) -> list[str]:

@@ -1,0 +1,76 @@
+"""Datacenters and clusters for scripts. Who may: test_access_routes.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from access.roles import Role
+from hosts.models import Cluster, Datacenter, Host
+from tests.factories import make_cluster, make_host, make_source, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+class Boss:
+    def __init__(self) -> None:
+        self.client = Client()
+        self.client.force_login(make_user(Role.ADMIN))
+
+    def get(self, path: str) -> Any:
+        return self.client.get(f"/api/v1/{path}").json()
+
+    def post(self, path: str, status: int = 200, **body: Any) -> Any:
+        answer = self.client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
+        assert answer.status_code == status, answer.content
+        return json.loads(answer.content) if answer.content else None
+
+
+@pytest.fixture
+def boss() -> Boss:
+    return Boss()
+
+
+def test_from_nothing_to_a_cluster_with_hosts_and_back(boss: Boss) -> None:
+    datacenter = boss.post("datacenters/", 201, name="north")
+    cluster = boss.post("clusters/", 201, name="compute", datacenter=datacenter["id"])
+    assert cluster["datacenter"] == datacenter
+    host = make_host("kvm-1", make_source("s", datacenter=Datacenter.objects.get()))
+    moved = boss.post(f"clusters/{cluster['id']}/assign/", hosts=[str(host.pk)])
+    assert [one["name"] for one in moved["results"]] == ["kvm-1"]
+    for value in ("compute", "COMPUTE", cluster["id"]):
+        (told,) = boss.get(f"hosts/?cluster={value}")["results"]
+        assert told["cluster"] == {"id": cluster["id"], "name": "compute"}
+    assert boss.post(f"clusters/{cluster['id']}/rename/", name="dense")["name"] == "dense"
+    assert boss.post(f"clusters/{cluster['id']}/release/", hosts=[str(host.pk)])["results"]
+    assert boss.get(f"hosts/{host.pk}/")["cluster"] is None
+    boss.post(f"clusters/{cluster['id']}/delete/", 204)
+    Host.objects.all().delete()
+    host.source.delete()
+    assert boss.post(f"datacenters/{datacenter['id']}/rename/", name="south")["name"] == "south"
+    boss.post(f"datacenters/{datacenter['id']}/delete/", 204)
+    assert boss.get("datacenters/")["results"] == boss.get("clusters/")["results"] == []
+
+
+def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
+    cluster = make_cluster("compute")
+    same = boss.post("clusters/", 400, name="compute", datacenter=str(cluster.datacenter_id))
+    assert (same["error"]["code"], same["error"]["field"]) == ("invalid", "name")
+    assert boss.post("clusters/", 404, name="x", datacenter=str(cluster.pk))["error"]["code"] == "not_found"
+    full = boss.post(f"datacenters/{cluster.datacenter_id}/delete/", 409)
+    assert "compute" in full["error"]["message"]
+    boss.post(f"clusters/{cluster.pk}/assign/", 400, hosts=["x"])
+    boss.post(f"clusters/{cluster.pk}/assign/", 400, hosts=[])
+    boss.post(f"clusters/{cluster.pk}/assign/", 400, hosts=[], force=True)
+    assert Cluster.objects.count() == 1
+
+
+def test_clusters_are_listed_by_name_and_datacenter(boss: Boss) -> None:
+    far = Datacenter.objects.create(name="Hamburg")
+    make_cluster("b")
+    make_cluster("a", far)
+    assert [one["name"] for one in boss.get("clusters/")["results"]] == ["a", "b"]
+    assert [one["name"] for one in boss.get("clusters/?datacenter=hamburg")["results"]] == ["a"]
