@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Value
 from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
+from django.utils.translation import gettext as _
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,6 @@ SHORTEST = 3  # characters of a trigram: nothing shorter is indexed
 EXTENSION = "pg_trgm"
 # What PostgreSQL collects before it sorts it into the index; a search reads all of it.
 PENDING_KIB = 1024
-NO_EXTENSION = (
-    "The database server does not let us use its extension pg_trgm, so searches read every text and take longer. "
-    "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, and start the console again."
-)
 
 
 def fold(text: str) -> str:
@@ -85,7 +82,7 @@ class TextIndex:
                     f"WITH (gin_pending_list_limit = {PENDING_KIB})"
                 )
         except DatabaseError as refusal:
-            log.warning("%s (%s)", NO_EXTENSION, str(refusal).strip().splitlines()[0])
+            log.warning("%s (%s)", _no_extension(), str(refusal).strip().splitlines()[0])
             return False
         return True
 
@@ -123,6 +120,13 @@ class TextIndex:
                 )
                 cursor.execute(statement, [also, *map(_anywhere, words), most])
             return list(cursor.fetchall())
+
+
+def _no_extension() -> str:
+    return _(
+        "The database server does not let us use its extension pg_trgm, so searches read every text and take longer. "
+        "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, and start the console again."
+    )
 
 
 def has_word(column: str, word: str) -> GreaterThan:
