@@ -74,20 +74,20 @@ def _is_qemu(connection: Connection) -> bool:
 
 
 def has_active_job(connection: Connection, domain: Any) -> bool:
-    return read_job(connection, domain).active
+    """First what never waits: while a snapshot is taken, libvirt lets the question for the job's figures wait.
 
-
-def require_idle(connection: Connection, domain: Any) -> None:
-    """Raises: Busy while something of this guest is under way.
-
-    First what never waits: while a snapshot is taken, libvirt lets the question for the job's figures wait for its end.
-    Source: virDomainGetControlInfo; qemuSnapshotCreate takes its job with the mask VIR_JOB_NONE.
+    Source: qemuDomainGetControlInfo, which takes no job; qemuSnapshotCreate takes its own with the mask VIR_JOB_NONE.
     """
     try:
         state = connection.call(domain.controlInfo)[0]
     except (Rejected, NotSupported):  # the guest is off, or has no such thing
         state = libvirt.VIR_DOMAIN_CONTROL_OK
-    if state == libvirt.VIR_DOMAIN_CONTROL_JOB or has_active_job(connection, domain):
+    return state == libvirt.VIR_DOMAIN_CONTROL_JOB or read_job(connection, domain).active
+
+
+def require_idle(connection: Connection, domain: Any) -> None:
+    """Raises: Busy while something of this guest is under way."""
+    if has_active_job(connection, domain):
         raise Busy(_("Another operation of this guest is under way; wait for its end."))
 
 

@@ -45,6 +45,10 @@ _CASES: tuple[tuple[str, str], ...] = (
     (r"exceeds? (?:maximum|max|the maximum)|greater than max", _("That is more than the most this guest may have.")),
     (r"CPU topology", _("The guest's CPU topology fixes how many virtual CPUs it has; change that first.")),
     (r"No more available PCI|no free slot|no more .*slots", _("The guest has no free slot for another device.")),
+    (
+        r"[Nn]etwork is already in use by interface ([\w.-]+)",
+        _("The address range is in use on this host, at %(name)s; choose another."),
+    ),
     (r"target '?([\w-]+)'? .*already exists|already in use by", _("The guest has something in this place already.")),
     (
         r"storage vol(?:ume)? .*already exists|file exists",
@@ -56,10 +60,6 @@ _CASES: tuple[tuple[str, str], ...] = (
     (r"Can't resize an image which has snapshots", _("The image holds snapshots; delete them, then grow it.")),
     (r"network '?.*'? already exists", _("Another network of this host has this name; choose another.")),
     (r"bridge name '([^']*)' already in use", _("The bridge %(name)s belongs to another network; choose another.")),
-    (
-        r"[Nn]etwork is already in use by interface ([\w.-]+)",
-        _("The address range is in use on this host, at %(name)s; choose another."),
-    ),
     (r"(?i)failed to get .*lock|is another process using", _("The image is in use by another guest.")),
     (r"Permission denied", _("The host's QEMU may not open a file that this needs; check who owns it.")),
     (r"No such file or directory|Cannot access storage file", _("A file that this needs is not on the host.")),
@@ -67,7 +67,7 @@ _CASES: tuple[tuple[str, str], ...] = (
 _BUSY = re.compile(r"still being allocated|has asynchronous jobs running|is still being (?:built|used)|in use by .*job")
 _NOT_LIVE = re.compile(
     r"hot-?(?:un)?plug|cannot be (?:un)?plugged|not supported|unsupported|No more available|no free slot|"
-    r"cannot (?:modify|change)|not hotpluggable|live update|exceeds? max|greater than max|cannot attach",
+    r"cannot (?:modify|change)|live update|unplug request|balloon device|exceeds? max|greater than max|cannot attach",
     re.IGNORECASE,
 )
 _NOT_LIVE_CODES = frozenset(

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ class Task:
     error: DriverError | None = None
     bytes_total: int | None = None
     bytes_done: int | None = None
+    measure: Callable[[], int] | None = None  # how many bytes are done
 
     def run(self, line: Connection, act: Act) -> None:
         try:
@@ -63,6 +64,13 @@ class Task:
         finally:
             self.ended.set()
             line.close()
+
+    def look(self) -> None:
+        """Have it measured, if it can be."""
+        measure = self.measure
+        if measure is not None:
+            with suppress(DriverError):
+                self.bytes_done = min(measure(), self.bytes_total or 0)
 
     def reading(self) -> TaskProgress:
         ended, error = self.ended.is_set(), self.error
@@ -143,7 +151,10 @@ class Calls:
     def poll_task(self, ref: str, stamp: str) -> TaskProgress:
         del ref
         task = TASKS.find(stamp)
-        return task.reading() if task else TaskProgress(TaskPhase.UNKNOWN)
+        if task is None:
+            return TaskProgress(TaskPhase.UNKNOWN)
+        task.look()
+        return task.reading()
 
     def _start(self, ref: str, stamp: str, act: Act) -> TaskProgress:
         """Do it in a thread. What is refused at once is raised."""

@@ -22,7 +22,8 @@ def every_description(line: Connection, *, running_only: bool = False) -> Iterat
     """Each guest with each of its descriptions; of one that cannot be read, Rejected is raised: it may have it."""
     flags = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if running_only else 0
     for domain in line.call(line.raw.listAllDomains, flags):
-        for kind in (0,) if running_only else (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+        runs = domain.ID() >= 0  # known from the list: no round trip
+        for kind in (0, libvirt.VIR_DOMAIN_XML_INACTIVE) if runs and not running_only else (0,):
             try:
                 node = try_xml(str(line.call(domain.XMLDesc, kind)))
             except NotFound:  # gone meanwhile

@@ -88,9 +88,15 @@ class VolumeCalls(Calls):
             if there is not None:
                 delete_unused(line, pool, there)
             _require_room(line, pool, request)
+            xml = volume_xml(request, _kind_of(line, pool))
             task.bytes_total = result_of(line, original).capacity_bytes
-            in_time(not_after)
-            asked(line, pool.createXMLFrom, volume_xml(request, _kind_of(line, pool)), original, 0)
+            with self._line(owner) as watcher:
+                task.measure = lambda: _written(watcher, owner, request.name)
+                in_time(not_after)
+                try:
+                    asked(line, pool.createXMLFrom, xml, original, 0)
+                finally:
+                    task.measure = None
 
         return self._start(owner, stamp, act)
 
@@ -123,7 +129,7 @@ class VolumeCalls(Calls):
         with self._pool(datastore_uuid, started=False) as (line, pool):
             if not line.call(pool.isActive):
                 return
-            paths = {volume.path() for volume in line.call(pool.listAllVolumes, 0)}
+            paths = {str(line.call(volume.path)) for volume in line.call(pool.listAllVolumes, 0)}
             for domain, node in every_description(line, running_only=True):
                 if paths & paths_of(node) or pool.name() in {name for name, _volume in volumes_of(node)}:
                     raise Rejected(
@@ -156,8 +162,9 @@ def volume_xml(request: VolumeRequest, pool_kind: str = "dir") -> str:
     add(root, "capacity", str(request.capacity_bytes), unit="bytes")
     whole_size = request.preallocate and request.format != "qcow2"
     add(root, "allocation", str(request.capacity_bytes if whole_size else 0), unit="bytes")
+    target = add(root, "target")
     if pool_kind not in WITHOUT_FORMATS:
-        add(add(root, "target"), "format", type=request.format)
+        add(target, "format", type="raw" if request.format == "iso" else request.format)
     return written(root)
 
 
@@ -178,6 +185,13 @@ def result_of(line: Connection, volume: Any) -> VolumeResult:
         capacity_bytes=whole(capacity),
         block=kind == libvirt.VIR_STORAGE_VOL_BLOCK,
     )
+
+
+def _written(line: Connection, pool_uuid: str, name: str) -> int:
+    """How much of a copy is there by now. Raises: DriverError."""
+    pool = line.call(line.raw.storagePoolLookupByUUIDString, pool_uuid)
+    volume = find_volume(line, pool, name)
+    return whole(line.call(volume.info)[2]) if volume is not None else 0
 
 
 def _require_volume(line: Connection, volume: VolumeRef) -> Any:
