@@ -15,7 +15,7 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.define import FORGET_TEST, DefineCalls
 from drivers.libvirt.devices import DeviceCalls
 from drivers.libvirt.edit import EditCalls
-from drivers.libvirt.jobs import read_job, read_stamp
+from drivers.libvirt.jobs import has_active_job, read_stamp
 from drivers.libvirt.lines import Lines
 from drivers.libvirt.migrate import Migrations
 from drivers.libvirt.networks import NetworkCalls
@@ -101,7 +101,7 @@ class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, Network
     def _sight(self, domain: Any) -> GuestSighting:
         call = self._connection.call
         # The job first: should it end while we look, we say "a job" and are asked again, rather than read too early.
-        job = read_job(self._connection, domain)
+        job_active = has_active_job(self._connection, domain)
         state, reason = call(domain.state)
         uuid = clean_uuid(domain.UUIDString())
         return GuestSighting(
@@ -112,7 +112,7 @@ class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, Network
             state_reason=states.reason_of(state, reason),
             persistent=bool(call(domain.isPersistent)),
             stamp=read_stamp(self._connection, domain),
-            job_active=job.active,
+            job_active=job_active,
         )
 
     def _find(self, guest_uuid: str) -> Any:
