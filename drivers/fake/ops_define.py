@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -167,14 +168,14 @@ def _check(host: FakeHost, request: GuestRequest) -> Iterator[Finding]:
     if len(set(paths)) != len(paths):
         yield _error("guest_disk", Rejected(_("A volume or a MAC address is given twice.")))
     for disk in request.disks:
-        yield from _errors("guest_disk", lambda disk=disk: checked_disk(disk))
-        yield from _errors("guest_disk", lambda disk=disk: require_volume(host, disk.path))
+        yield from _errors("guest_disk", partial(checked_disk, disk))
+        yield from _errors("guest_disk", partial(require_volume, host, disk.path))
         if not disk.read_only:
-            yield from _errors("guest_disk", lambda disk=disk: require_unused(host, disk.path))
+            yield from _errors("guest_disk", partial(require_unused, host, disk.path))
     if request.iso_path:
         yield from _errors("guest_iso", lambda: require_volume(host, request.iso_path))
     for nic in request.nics:
-        yield from _errors("guest_nic", lambda nic=nic: make_nic(host, nic))
+        yield from _errors("guest_nic", partial(make_nic, host, nic))
     if {nic.mac.lower() for nic in request.nics} & set(_macs(host.guests.values())):
         yield Finding("guest_mac", Severity.WARNING, _("Another guest of this host has the same MAC address."))
     if request.memory_bytes > host.memory_bytes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import libvirt
@@ -43,6 +44,7 @@ from drivers.words import gettext_noop as _
 
 LIBOSINFO = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 PC = ("i686", "x86_64")
+MOST_MEMORY_BYTES = 2**50
 FORGET = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -255,7 +257,7 @@ def clone_xml(node: Node, request: CloneRequest) -> str:
     _copy_disks(root, dict(request.disks))
     _new_macs(root, request.macs)
     for graphics in root.findall("devices/graphics[@autoport='yes']"):
-        graphics.attrib.pop("port", None)
+        graphics.attrib.pop("port", "")
     return written(root)
 
 
@@ -352,15 +354,17 @@ def _check(line: Connection, request: GuestRequest) -> Iterator[Finding]:
 
 def _check_parts(request: GuestRequest) -> Iterator[Finding]:
     """What no host would have. Pure."""
-    checks = (
-        ("guest_name", lambda: checked_name(request.name)),
-        ("guest_memory", lambda: _require(LEAST_MEMORY_BYTES <= request.memory_bytes < 2**50, _NO_MEMORY)),
-        ("guest_vcpus", lambda: _require(1 <= request.vcpus <= MOST_VCPUS, _NO_VCPUS)),
-        ("guest_iso", lambda: request.iso_path and checked_path(request.iso_path)),
-        *(("guest_disk", lambda disk=disk: checked_disk(disk)) for disk in request.disks),
-        *(("guest_nic", lambda nic=nic: checked_nic(nic)) for nic in request.nics),
-        ("guest_machine", lambda: request.machine and checked_word(request.machine)),
-    )
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("guest_name", partial(checked_name, request.name)),
+        ("guest_memory", partial(_require, LEAST_MEMORY_BYTES <= request.memory_bytes < MOST_MEMORY_BYTES, _NO_MEMORY)),
+        ("guest_vcpus", partial(_require, 1 <= request.vcpus <= MOST_VCPUS, _NO_VCPUS)),
+        *(("guest_disk", partial(checked_disk, disk)) for disk in request.disks),
+        *(("guest_nic", partial(checked_nic, nic)) for nic in request.nics),
+    ]
+    if request.iso_path:
+        checks.append(("guest_iso", partial(checked_path, request.iso_path)))
+    if request.machine:
+        checks.append(("guest_machine", partial(checked_word, request.machine)))
     for name, check in checks:
         try:
             check()

@@ -48,7 +48,7 @@ class DeviceCalls(Calls):
     """A session's edits of guests' devices."""
 
     @contextmanager
-    def _devices(self, guest_ref: str) -> Iterator[tuple[Connection, Any, Described]]:
+    def _devices_of(self, guest_ref: str) -> Iterator[tuple[Connection, Any, Described]]:
         with self._guest(guest_ref) as (line, domain):
             require_idle(line, domain)
             yield line, domain, described(line, domain)
@@ -56,7 +56,7 @@ class DeviceCalls(Calls):
     def change_media(
         self, guest_ref: str, target: str, path: str, force: bool = False, not_after: float = math.inf
     ) -> Effect:
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             drives = [(flag, drive) for flag, node in places(both) if (drive := _drive(node, target))]
             if not drives:
                 raise Rejected(_("The guest has no CD drive of this name."))
@@ -69,7 +69,7 @@ class DeviceCalls(Calls):
 
     def add_disk(self, guest_ref: str, disk: DiskRequest, not_after: float = math.inf) -> Effect:
         checked_disk(disk)
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             having = {flag: found for flag, node in places(both) if (found := _disk_of(node, disk.path))}
             target = next((one.get("dev", path="target") for one in having.values()), "") or free_target(both, disk.bus)
             if not having:
@@ -81,7 +81,7 @@ class DeviceCalls(Calls):
             return _change(line, domain.attachDeviceFlags, lacking, both)
 
     def remove_disk(self, guest_ref: str, target: str, path: str, not_after: float = math.inf) -> Effect:
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             having = [(flag, found) for flag, node in places(both) if (found := _disk_at(node, target))]
             if any(source_of(found) != path for _flag, found in having):
                 raise Rejected(_("The guest has another volume in this place; refresh, then try again."))
@@ -90,7 +90,7 @@ class DeviceCalls(Calls):
             return _still(line, domain, effect, lambda node: _disk_at(node, target))
 
     def grow_disk(self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf) -> Effect:
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             disk = next((found for _flag, node in places(both) if (found := _disk_at(node, target))), None)
             if disk is None or disk.get("device") not in {"disk", ""}:
                 raise Rejected(_("The guest has no disk of this name."))
@@ -109,7 +109,7 @@ class DeviceCalls(Calls):
 
     def add_nic(self, guest_ref: str, nic: NicRequest, not_after: float = math.inf) -> Effect:
         checked_nic(nic)
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             require_network(line, nic)
             lacking = [(flag, written(nic_element(nic))) for flag, node in places(both) if not _nic(node, nic.mac)]
             in_time(not_after)
@@ -117,7 +117,7 @@ class DeviceCalls(Calls):
 
     def change_nic(self, guest_ref: str, nic: NicRequest, not_after: float = math.inf) -> Effect:
         checked_nic(nic)
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             having = [(flag, found) for flag, node in places(both) if (found := _nic(node, nic.mac))]
             if not having:
                 raise Rejected(_("The guest has no network adapter with this MAC address."))
@@ -132,7 +132,7 @@ class DeviceCalls(Calls):
 
     def remove_nic(self, guest_ref: str, mac: str, not_after: float = math.inf) -> Effect:
         mac = checked_mac(mac)
-        with self._devices(guest_ref) as (line, domain, both):
+        with self._devices_of(guest_ref) as (line, domain, both):
             having = [(flag, device_xml(found)) for flag, node in places(both) if (found := _nic(node, mac))]
             in_time(not_after)
             effect = _change(line, domain.detachDeviceFlags, having, both)

@@ -2,7 +2,7 @@
 
 import time
 import uuid as uuids
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -187,13 +187,14 @@ def test_what_is_no_adapter(session: RemoteSession, ref: str) -> None:
 def test_past_its_time_nothing_is_done(session: RemoteSession, ref: str) -> None:
     before, late = guest(session, ref), time.monotonic()
     path, (nic,) = new_volume(session), before.nics
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: session.add_disk(ref, DiskRequest(path), late),
         lambda: session.remove_disk(ref, "vda", before.disks[0].source, late),
         lambda: session.grow_disk(ref, "vda", 64 * MIB, late),
         lambda: session.add_nic(ref, NicRequest(new_mac(), network=nic.network), late),
         lambda: session.remove_nic(ref, nic.mac, late),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(Busy):
             call()
     assert (guest(session, ref).disks, guest(session, ref).nics) == (before.disks, before.nics)
@@ -202,7 +203,7 @@ def test_past_its_time_nothing_is_done(session: RemoteSession, ref: str) -> None
 @pytest.mark.parametrize("unknown", [UNKNOWN, "", "../x"])
 def test_a_guest_that_is_not_there(session: RemoteSession, unknown: str) -> None:
     nic = NicRequest(new_mac(), network="default")
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: session.change_media(unknown, "sda", ""),
         lambda: session.add_disk(unknown, DiskRequest("/a/b")),
         lambda: session.remove_disk(unknown, "vda", "/a"),
@@ -210,16 +211,18 @@ def test_a_guest_that_is_not_there(session: RemoteSession, unknown: str) -> None
         lambda: session.add_nic(unknown, nic),
         lambda: session.change_nic(unknown, nic),
         lambda: session.remove_nic(unknown, nic.mac),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(NotFound):
             call()
 
 
 def test_what_is_not_declared_is_not_supported(immovable: Subject, pool: SessionPool) -> None:
     with pool.session(immovable.endpoint, deadline_s=DEADLINE_S) as session:
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: session.add_disk(immovable.power_guest, DiskRequest("/a/b")),
             lambda: session.start_upload(VolumeRef(UNKNOWN, "a"), 1, "op-1"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(NotSupported):
                 call()

@@ -1,7 +1,7 @@
 """Virtual networks: made, stopped, started and deleted, and never from under a guest."""
 
 import uuid as uuids
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -45,6 +45,7 @@ def test_made_once_stopped_started_deleted(session: RemoteSession) -> None:
             True,
             True,
         )
+    assert switch is not None
     assert (switch.addresses, switch.dhcp) == (("198.51.100.1/24",), ("-".join(RANGE),))
     for _again in range(2):
         session.stop_network(wanted.uuid)
@@ -117,10 +118,11 @@ def test_a_guests_network_stays(session: RemoteSession) -> None:
 @pytest.mark.parametrize("uuid", [UNKNOWN, "", "../x"])
 def test_a_network_that_is_not_there(operable: Subject, pool: SessionPool, uuid: str) -> None:
     with pool.session(operable.endpoint, deadline_s=DEADLINE_S) as session:
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: session.start_network(uuid),
             lambda: session.stop_network(uuid),
             lambda: session.autostart_network(uuid, True),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(NotFound):
                 call()

@@ -1,5 +1,6 @@
 """What is written for libvirt: valid by its own schemas, whatever a person typed, and never more than was meant."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def test_without_a_screen_there_is_none() -> None:
 def test_hostile_text_in_a_guest_is_a_value_or_refused(field: str, text: str) -> None:
     usual = {part.tag for part in etree.fromstring(guest_xml(WISH, X86)).iter()}
     try:
-        xml = guest_xml(replace(WISH, **{field: text}), X86)
+        xml = guest_xml(replace(WISH, **{field: text}), X86)  # type: ignore[arg-type]
     except Rejected as error:
         assert error.message
         return
@@ -162,7 +163,7 @@ def test_hostile_text_in_devices_is_refused(text: str) -> None:
 def test_hostile_text_in_networks_volumes_and_snapshots(text: str) -> None:
     shape = GuestShape(read_xml("<domain type='kvm'><devices/></domain>"), up=False, libvirt_version=9_000_000)
     request = SnapshotRequest(text, notes=text)
-    for write in (
+    writes: list[Callable[[], str]] = [
         lambda: network_xml(NetworkRequest(UUID, text, NetworkMode.ISOLATED)),
         lambda: network_xml(NetworkRequest(UUID, "n", NetworkMode.BRIDGED, bridge=text)),
         lambda: network_xml(NetworkRequest(UUID, "n", NetworkMode.ISOLATED, domain=text)),
@@ -171,7 +172,8 @@ def test_hostile_text_in_networks_volumes_and_snapshots(text: str) -> None:
         lambda: network_xml(NetworkRequest(text, "n", NetworkMode.ISOLATED)),
         lambda: volume_xml(VolumeRequest(UUID, text, 1)),
         lambda: snapshot_xml(shape, request, plan_snapshot(shape, request)),
-    ):
+    ]
+    for write in writes:
         try:
             node = etree.fromstring(write())
         except DriverError as error:
