@@ -10,7 +10,7 @@ from api.lists import CURSOR, LIMIT, following_address, read_limit
 from api.serializers import Json, active_state
 from api.views import Endpoint
 from core.lists import ListError
-from inventory.find import EVERY_KIND, Search, cursor_of, load_objects, read_cursor
+from inventory.find import EVERY_KIND, Search, cursor_of, read_cursor
 from inventory.places import place_of
 from search.models import Kind
 
@@ -25,10 +25,10 @@ class SearchEndpoint(Endpoint):
         asked = _asked(request)
         text = asked.get(QUERY, "")
         limit, after = read_limit(request), read_cursor(asked.get(CURSOR, ""), text)
-        hits = Search(text, user=request.user).hits(_kinds(request), after=after, most=limit + 1)
-        shown = load_objects(hits[:limit], user=request.user)
-        following = following_address(request, cursor_of(hits[limit - 1], text)) if len(hits) > limit else None
-        return Response({"results": [_json(*one) for one in shown], "next": following})
+        found = Search(text, user=request.user).results(_kinds(request), after=after, most=limit + 1)
+        following = cursor_of(found[limit - 1].hit, text) if len(found) > limit else ""
+        address = following_address(request, following) if following else None
+        return Response({"results": [_json(one.kind, one.row) for one in found[:limit]], "next": address})
 
 
 def _asked(request: Request) -> dict[str, str]:

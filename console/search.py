@@ -21,7 +21,7 @@ from access.roles import Action
 from console.areas import Tab
 from console.tables import cells, datastores, guests, hosts, sources, switches
 from core.lists import ListError, Text
-from inventory.find import EVERY_KIND, Search, cursor_of, load_objects, read_cursor
+from inventory.find import EVERY_KIND, Result, Search, cursor_of, read_cursor
 from inventory.places import place_of
 from search.models import Kind
 
@@ -59,7 +59,7 @@ ONE: dict[Kind, Text] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Shown:
     """One object as results show it. `where` is what it is on or in, with that object's address if it has a page."""
 
     id: str
@@ -78,7 +78,7 @@ class Group:
 
     label: Text
     name: str
-    results: list[Result]
+    results: list[Shown]
     url: str
 
 
@@ -100,14 +100,17 @@ def search_page(request: HttpRequest) -> HttpResponse:
     try:
         search = Search(text, user=request.user)
         after = read_cursor(request.GET.get("cursor", ""), text)
-        hits = search.hits(kinds, after=after, most=PAGE_SIZE + 1)
+        found = search.results(kinds, after=after, most=PAGE_SIZE + 1)
     except ListError as error:
         context["error"] = str(error)
         return render(request, "console/search_page.html", context, status=HTTPStatus.BAD_REQUEST)
-    shown = load_objects(hits[:PAGE_SIZE], user=request.user)
-    context |= {"results": [_result(*one) for one in shown], "is_short": search.query.is_short, "is_first": not after}
-    if len(hits) > PAGE_SIZE:
-        context["next_url"] = _address(text, kind, cursor_of(hits[PAGE_SIZE - 1], text))
+    context |= {
+        "results": [_result(one) for one in found[:PAGE_SIZE]],
+        "is_short": search.query.is_short,
+        "is_first": not after,
+    }
+    if len(found) > PAGE_SIZE:
+        context["next_url"] = _address(text, kind, cursor_of(found[PAGE_SIZE - 1].hit, text))
     return render(request, "console/search_page.html", context)
 
 
@@ -127,20 +130,20 @@ def search_suggestions(request: HttpRequest) -> HttpResponse:
 
 def _groups(search: Search, text: str) -> list[Group]:
     """Kinds in the order of their best results."""
-    by_kind = {kind: search.hits((kind,), most=SUGGESTED + 1) for kind in EVERY_KIND}
-    found = {kind: hits for kind, hits in by_kind.items() if hits}
-    shown = load_objects([hit for hits in found.values() for hit in hits[:SUGGESTED]], user=search.user)
-    groups = []
-    for kind, hits in sorted(found.items(), key=lambda item: item[1][0]):
-        results = [_result(one, row) for one, row in shown if one == kind]
-        url = _address(text, kind.label, "") if len(hits) > SUGGESTED else ""
-        groups.append(Group(LABELS[kind], kind.label, results, url))
-    return groups
+    by_kind = [search.results((kind,), most=SUGGESTED + 1) for kind in EVERY_KIND]
+    return [_group(found, text) for found in sorted(filter(None, by_kind), key=lambda found: found[0].hit)]
 
 
-def _result(kind: Kind, row: Any) -> Result:
+def _group(found: list[Result], text: str) -> Group:
+    kind = found[0].kind
+    url = _address(text, kind.label, "") if len(found) > SUGGESTED else ""
+    return Group(LABELS[kind], kind.label, [_result(one) for one in found[:SUGGESTED]], url)
+
+
+def _result(found: Result) -> Shown:
+    kind, row = found.kind, found.row
     place = place_of(kind, row)
-    return Result(
+    return Shown(
         id=f"{kind.label}-{row.pk}",
         name=row.name,
         url=cells.page_url(kind.label, row.pk),

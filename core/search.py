@@ -125,7 +125,7 @@ class TextIndex:
 def _no_extension() -> str:
     return _(
         "The database server does not let us use its extension pg_trgm, so searches read every text and take longer. "
-        "Have an administrator of the server run CREATE EXTENSION pg_trgm in this database, and start the console again."
+        "Have its administrator run CREATE EXTENSION pg_trgm in this database, then start the console again."
     )
 
 

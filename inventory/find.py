@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from django.core import signing
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from access.roles import Action
@@ -68,6 +68,15 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """One object that was found; `row` is as its kind's selector gives it."""
+
+    hit: Hit
+    kind: Kind
+    row: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What a person typed: folded as a whole, and its words, all of which must be found."""
 
@@ -117,41 +126,34 @@ class Search:
         self.user = user
         self._few: list[Hit] | None = self._look() if self.query.words and not self.query.is_short else None
 
-    def hits(self, kinds: Sequence[Kind] = EVERY_KIND, *, after: Hit | None = None, most: int) -> list[Hit]:
-        """The best results after one that was shown.
+    def results(self, kinds: Sequence[Kind] = EVERY_KIND, *, after: Hit | None = None, most: int) -> list[Result]:
+        """The best of what this user sees, after one that was shown, with what lists show of them."""
+        found: list[Result] = []
+        for hits in self.hits(kinds, after=after, size=most):
+            found += _load(hits, self.user)
+            if len(found) >= most:
+                break
+        return found[:most]
 
-        Where there are fewer than asked for, some may be objects that this user does not see: `load_objects` leaves
-        those out, and asking for each before would cost more than finding them.
+    def hits(self, kinds: Sequence[Kind] = EVERY_KIND, *, after: Hit | None = None, size: int) -> Iterator[list[Hit]]:
+        """What is found, best first, in parts that grow: for who sees all, the first is enough.
+
+        Of few, some may be nothing for this user: loading the objects tells, and asking before would cost as much.
         """
         if not self.query.words:
-            return []
-        if self._few is not None:
-            return list(islice(self._among(self._few, kinds, after, most), most))
-        return list(islice(self._in_order(kinds, after, most), most))
+            return
+        found = self._among(self._few, kinds, after) if self._few is not None else self._in_order(kinds, after, size)
+        while part := list(islice(found, size)):
+            yield part
+            size *= 2
 
     def _look(self) -> list[Hit] | None:
         """Everything that is found, in order; none when it is too much."""
         return _matches(self.query, self.query.words)
 
-    def _among(self, hits: Iterable[Hit], kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
-        """Those of a few hits that this user may see, in chunks that grow: for who sees all, the first is enough."""
-        among = [hit for hit in hits if hit.kind in kinds and (after is None or hit > after)]
-        if len(among) < size:
-            yield from among
-            return
-        wanted = iter(among)
-        while chunk := list(islice(wanted, size)):
-            seen = self._visible(chunk)
-            yield from (hit for hit in chunk if hit.object_id in seen)
-            size *= 2
-
-    def _visible(self, hits: list[Hit]) -> set[DatabaseId]:
-        seen: set[DatabaseId] = set()
-        for kind in {hit.kind for hit in hits}:
-            ids = [hit.object_id for hit in hits if hit.kind == kind]
-            rows = VISIBLE[Kind(kind)](self.user).filter(pk__in=ids).values_list("pk", flat=True)
-            seen.update(map(database_id, rows))
-        return seen
+    @staticmethod
+    def _among(hits: Iterable[Hit], kinds: Sequence[Kind], after: Hit | None) -> Iterator[Hit]:
+        return (hit for hit in hits if hit.kind in kinds and (after is None or hit > after))
 
     def _in_order(self, kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
         """Of very many: rank by rank and kind by kind, each read in order until there are enough."""
@@ -161,7 +163,7 @@ class Search:
                 continue
             few = self._few_values() if rank == VALUE else None
             if few is not None:
-                yield from self._among(few, kinds, after, size)
+                yield from self._among(few, kinds, after)
                 continue
             for kind in sorted(kinds):
                 if after is None or (rank, kind) >= (after.rank, after.kind):
@@ -173,13 +175,24 @@ class Search:
         return hits if hits is None else [hit for hit in hits if hit.rank == VALUE]
 
     def _scan(self, rank: int, kind: Kind, after: Hit | None, size: int) -> Iterator[Hit]:
+        """What this user sees of one kind, in order, in parts that grow."""
         rows = SearchRow.objects.filter(kind=kind, object_id__in=VISIBLE[kind](self.user).values("pk"))
-        rows = _of_rank(rows, rank, self.query)
-        if after is not None and (rank, kind) == (after.rank, after.kind):
-            beyond = Q(name_key__gt=after.name_key) | Q(name_key=after.name_key, object_id__gt=after.object_id)
-            rows = rows.filter(beyond, name_key__gte=after.name_key)
-        found = rows.order_by("name_key", "object_id").values_list("name_key", "object_id")
-        yield from (Hit(rank, kind.value, name, database_id(pk)) for name, pk in found[:size])
+        found = _of_rank(rows, rank, self.query).order_by("name_key", "object_id")
+        last = after if after is not None and (rank, kind) == (after.rank, after.kind) else None
+        while True:
+            part = _beyond(found, last).values_list("name_key", "object_id")[:size]
+            hits = [Hit(rank, kind.value, name, database_id(pk)) for name, pk in part]
+            yield from hits
+            if len(hits) < size:
+                return
+            last, size = hits[-1], size * 2
+
+
+def _beyond(rows: QuerySet[SearchRow], last: Hit | None) -> QuerySet[SearchRow]:
+    if last is None:
+        return rows
+    beyond = Q(name_key__gt=last.name_key) | Q(name_key=last.name_key, object_id__gt=last.object_id)
+    return rows.filter(beyond, name_key__gte=last.name_key)
 
 
 def _of_rank(rows: QuerySet[SearchRow], rank: int, query: Query) -> QuerySet[SearchRow]:
@@ -211,15 +224,15 @@ def _rank(name_key: str, is_value: int, query: Query) -> int:
     return VALUE if is_value else PART
 
 
-def load_objects(hits: Sequence[Hit], *, user: Any) -> list[tuple[Kind, Model]]:
-    """The objects of these results as far as this user sees them, in their order, with what lists show of them."""
-    found: dict[tuple[int, DatabaseId], Model] = {}
+def _load(hits: Sequence[Hit], user: Any) -> list[Result]:
+    """The objects of these hits as far as this user sees them."""
+    found: dict[tuple[int, DatabaseId], Any] = {}
     for kind in sorted({hit.kind for hit in hits}):
         ids = [hit.object_id for hit in hits if hit.kind == kind]
         rows = SHOWN[Kind(kind)](user).filter(pk__in=ids)
         found.update({(kind, database_id(row.pk)): row for row in rows})
-    keys = [(hit.kind, hit.object_id) for hit in hits]
-    return [(Kind(key[0]), found[key]) for key in keys if key in found]
+    keys = [(hit, (hit.kind, hit.object_id)) for hit in hits]
+    return [Result(hit, Kind(hit.kind), found[key]) for hit, key in keys if key in found]
 
 
 def cursor_of(hit: Hit, text: str) -> str:

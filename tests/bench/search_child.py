@@ -78,7 +78,7 @@ def measure(name: str, word: str, user: User, goal: float) -> Result:
     found = count(word)
     ours, reference = [], []
     for _ in range(PAIRS):
-        seconds, hits = timed(lambda: Search(word, user=user).hits(most=RESULTS), REPEATS)
+        seconds, hits = timed(lambda: next(Search(word, user=user).hits(size=RESULTS), []), REPEATS)
         ours.append(seconds)
         seconds, rows = timed(lambda: by_like(word), 1)
         reference.append(seconds)

@@ -18,7 +18,7 @@ from drivers.types import AgentFact, GuestState
 from hosts.models import Host, Source
 from hosts.services import remove_source
 from inventory import find
-from inventory.find import LONGEST_QUERY, MOST_WORDS, Search, cursor_of, load_objects, read_cursor
+from inventory.find import LONGEST_QUERY, MOST_WORDS, Search, cursor_of, read_cursor
 from inventory.models import Guest
 from inventory.reindex import index_everything, index_missing
 from inventory.sync import apply_snapshot, apply_states
@@ -57,9 +57,8 @@ def full(seconds: float, *guests: Any, **values: Any) -> Any:
 
 
 def names(text: str, user: User, *kinds: Kind, most: int = 100) -> list[str]:
-    search = Search(text, user=user)
-    hits = search.hits(kinds or tuple(Kind), most=most)
-    return [str(row) for _kind, row in load_objects(hits, user=user)]
+    found = Search(text, user=user).results(kinds or tuple(Kind), most=most)
+    return [str(one.row) for one in found]
 
 
 @contextmanager
@@ -201,7 +200,7 @@ class TestReindex:
         TEXTS.drop()
         index_missing()
         assert not TEXTS.exists()
-        assert "Have an administrator of the server run CREATE EXTENSION pg_trgm" in caplog.text
+        assert "Have its administrator run CREATE EXTENSION pg_trgm" in caplog.text
         assert names("eb-0", viewer) == ["web-01"]
 
 
@@ -238,14 +237,31 @@ class TestFinding:
         make_guest("aa", host, notes="web")
         self.guests(host, *(f"web-{n:02d}" for n in range(9)), "cobweb", "web", "Web", "wobweb")
         monkeypatch.setattr(find, "FEW", few)
-        search = Search(text, user=viewer)
-        every = search.hits(most=100)
+        every = [one.hit for one in Search(text, user=viewer).results(most=100)]
         assert len(every) == len(set(every)) > 10
         paged, after = [], None
-        while page := Search(text, user=viewer).hits(after=after, most=4):
-            paged += page
-            after = read_cursor(cursor_of(page[-1], text), text)
+        while page := Search(text, user=viewer).results(after=after, most=4):
+            paged += [one.hit for one in page]
+            after = read_cursor(cursor_of(page[-1].hit, text), text)
         assert paged == every
+
+    @pytest.mark.parametrize("few", [1000, 30, 0])
+    def test_what_is_hidden_moves_nothing_else(self, host: Host, viewer: User, monkeypatch: Any, few: int) -> None:
+        for number in range(20):
+            make_guest(f"hidden-{number:02d}", host, notes="web")
+        self.guests(host, *(f"a-web-{n:02d}" for n in range(20)))
+        make_host("b-web", host.source)
+        index_missing()
+        by_role = RestrictedQuerySet.restrict
+
+        def restrict(rows: Any, user: Any, action: Any) -> Any:
+            seen = by_role(rows, user, action)
+            return seen.exclude(name__startswith="hidden") if seen.model is Guest else seen
+
+        monkeypatch.setattr(RestrictedQuerySet, "restrict", restrict)
+        monkeypatch.setattr(find, "FEW", few)
+        for most in (3, 21, 100):
+            assert names("web", viewer, most=most) == [*(f"a-web-{n:02d}" for n in range(20)), "b-web"][:most]
 
     @pytest.mark.parametrize("few", [1000, 0])
     def test_who_sees_little_finds_little(self, host: Host, viewer: User, monkeypatch: Any, few: int) -> None:
