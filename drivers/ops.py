@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
+from drivers.errors import ERRORS, DriverError
 from drivers.requests import (
     CloneRequest,
     DiskRequest,
@@ -36,6 +37,12 @@ from drivers.requests import (
     VolumeResult,
 )
 from drivers.types import Finding
+
+
+def error_in(reading: TaskProgress) -> DriverError | None:
+    """What a task ended with; none while it runs and when it ended as asked."""
+    kind = ERRORS.get(reading.error_code, DriverError)
+    return kind(reading.error, **dict(reading.error_parameters)) if reading.error_code else None
 
 
 @runtime_checkable

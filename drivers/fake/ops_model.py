@@ -34,4 +34,4 @@ class FakeTask(msgspec.Struct, kw_only=True):
     seconds: float
     bytes_total: int
     volume: str = ""  # a copy that is whole only at its end
-    ended: bool = False
+    error: str = ""  # an effect of `faults` that it ends with, undone

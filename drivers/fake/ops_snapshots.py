@@ -19,6 +19,7 @@ from drivers.fake.ops_tasks import (
     begin,
     find_guest,
     in_time,
+    reading_of,
     require_idle,
     running_reading,
 )
@@ -44,8 +45,10 @@ class SnapshotCalls(TaskCalls):
             _refuse_errors(_check(host, guest, request))
             in_time(not_after)
             guest.claim = stamp
-            _take(guest, request, stamp)
-            return begin(state, host, guest.uuid, stamp, guest.memory_bytes)
+            task = begin(state, host, guest.uuid, stamp, guest.memory_bytes)
+            if not task.error:
+                _take(guest, request, stamp)
+            return reading_of(task)
 
     def check_revert(self, guest_ref: str, snapshot: SnapshotRef) -> tuple[Finding, ...]:
         with self.acting("check_revert") as (_state, host, _fault):
@@ -73,8 +76,10 @@ class SnapshotCalls(TaskCalls):
             if found is None:
                 raise NotFound(_("This snapshot is not on this host any more."))
             in_time(not_after)
-            host.guests[guest.uuid] = _as_it_was(guest, found)
-            return begin(state, host, guest.uuid, stamp, guest.memory_bytes)
+            task = begin(state, host, guest.uuid, stamp, guest.memory_bytes)
+            if not task.error:
+                host.guests[guest.uuid] = _as_it_was(guest, found)
+            return reading_of(task)
 
     def delete_snapshot(
         self,
@@ -93,8 +98,10 @@ class SnapshotCalls(TaskCalls):
                 return ENDED
             require_idle(host, guest)
             in_time(not_after)
-            _delete(guest, found, children=children)
-            return begin(state, host, guest.uuid, stamp)
+            task = begin(state, host, guest.uuid, stamp)
+            if not task.error:
+                _delete(guest, found, children=children)
+            return reading_of(task)
 
 
 def _take(guest: FakeGuest, request: SnapshotRequest, stamp: str) -> None:

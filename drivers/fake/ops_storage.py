@@ -10,7 +10,7 @@ from typing import Any
 from drivers.errors import Busy, NotFound, Rejected
 from drivers.fake.model import FakeDatastore, FakeHost
 from drivers.fake.ops_model import FakeVolume
-from drivers.fake.ops_tasks import UP, TaskCalls, begin, in_time, is_running, running_reading
+from drivers.fake.ops_tasks import UP, TaskCalls, begin, in_time, is_running, reading_of, running_reading
 from drivers.fake.ops_volumes import find_started, find_store, require_unused, resize, volumes_in
 from drivers.ops import LARGEST_PIECE
 from drivers.requests import TaskProgress, VolumeRef, VolumeRequest, VolumeResult
@@ -59,10 +59,11 @@ class StorageCalls(TaskCalls):
                 raise Rejected(_("The volume has another format than its guest says; it is not copied."))
             _require_at_rest(host, find_store(host, source.datastore_uuid), source.name)
             in_time(not_after)
-            _put(store, request).digest = original.digest
-            reading = begin(state, host, store.uuid, stamp, original.capacity_bytes)
-            host.tasks[-1].volume = request.name
-            return reading
+            task = begin(state, host, store.uuid, stamp, original.capacity_bytes)
+            task.volume = request.name
+            if not task.error:
+                _put(store, request).digest = original.digest
+            return reading_of(task)
 
     def find_volume(self, volume: VolumeRef) -> VolumeResult | None:
         with self.acting("find_volume") as (_state, host, _fault):

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from drivers.errors import Busy, NotFound
+from drivers.errors import Busy, DriverError, NotFound
+from drivers.fake import faults
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import active_move
 from drivers.fake.ops_model import FakeTask
@@ -46,18 +47,27 @@ def require_idle(host: FakeHost, guest: FakeGuest) -> None:
 
 def reading_of(task: FakeTask) -> TaskProgress:
     if not is_running(task):
+        error = faults.error_of(FakeFault(at="task", do=task.error))
+        if isinstance(error, DriverError):
+            return TaskProgress(TaskPhase.ENDED, task.bytes_total, 0, error.code, error.template)
         return TaskProgress(TaskPhase.ENDED, task.bytes_total, task.bytes_total)
     share = (time.time() - task.started_at) / task.seconds
     return TaskProgress(TaskPhase.RUNNING, task.bytes_total, int(task.bytes_total * share))
 
 
-def begin(state: FakeState, host: FakeHost, owner: str, stamp: str, bytes_total: int = 0) -> TaskProgress:
-    """Note that the task runs; what it does is done by whoever begins it."""
+def begin(state: FakeState, host: FakeHost, owner: str, stamp: str, bytes_total: int = 0) -> FakeTask:
+    """Note that it runs. Whoever begins it does what it does, unless it is to end with an `error`."""
+    fault = faults.take_fault(host, "task")
     task = FakeTask(
-        stamp=stamp, owner=owner, started_at=time.time(), seconds=state.task_seconds, bytes_total=bytes_total
+        stamp=stamp,
+        owner=owner,
+        started_at=time.time(),
+        seconds=state.task_seconds,
+        bytes_total=bytes_total,
+        error=fault.do if fault else "",
     )
     host.tasks = [*(old for old in host.tasks if old.stamp != stamp), task][-MOST_REMEMBERED:]
-    return reading_of(task)
+    return task
 
 
 def running_reading(host: FakeHost, stamp: str) -> TaskProgress | None:

@@ -4,13 +4,16 @@ import time
 import uuid as uuids
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from drivers.errors import Busy, NotFound, NotSupported, Rejected
+from drivers.fake.world import FakeWorld
 from drivers.isolation import RemoteSession, SessionPool
+from drivers.ops import error_in
 from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase, TaskProgress
-from drivers.types import GuestSnapshotFact, PowerAction, Severity
+from drivers.types import Endpoint, GuestSnapshotFact, PowerAction, Severity, Transport
 from tests.contract.subjects import DEADLINE_S, Subject, wait_until
 from tests.contract.test_reads import UNKNOWN
 
@@ -200,9 +203,7 @@ def test_a_guest_that_is_not_there(operable: Subject, pool: SessionPool, ref: st
                 call()
 
 
-def test_it_lasts_and_nothing_else_may_touch_the_guest(tmp_path, pool: SessionPool) -> None:
-    from drivers.fake.world import FakeWorld
-
+def test_it_lasts_and_nothing_else_may_touch_the_guest(tmp_path: Path, pool: SessionPool) -> None:
     world = FakeWorld.create(tmp_path / "world.json", guests=2)
     ref = next(iter(world.guests("alpha")))
     with world.open() as state:
@@ -220,9 +221,22 @@ def test_it_lasts_and_nothing_else_may_touch_the_guest(tmp_path, pool: SessionPo
         assert snapshots(session, ref).keys() == {"slow"}
 
 
-def test_what_is_not_declared_is_not_supported(pool: SessionPool) -> None:
-    from drivers.types import Endpoint, Transport
+def test_what_fails_at_its_end_says_so_and_may_be_asked_again(tmp_path: Path, pool: SessionPool) -> None:
+    world = FakeWorld.create(tmp_path / "world.json", guests=2)
+    ref = next(iter(world.guests("alpha")))
+    world.add_fault("alpha", at="task", do="rejected")
+    stamp, request = new_stamp(), SnapshotRequest("once")
+    with pool.session(world.endpoint("alpha"), deadline_s=DEADLINE_S) as session:
+        reading = session.create_snapshot(ref, request, stamp)
+        assert reading.phase is ENDED
+        assert isinstance(error_in(reading), Rejected)
+        assert world.fired("alpha", at="task") == 1
+        assert snapshots(session, ref) == {}
+        assert error_in(finish(session, ref, stamp, session.create_snapshot(ref, request, stamp))) is None
+        assert snapshots(session, ref).keys() == {"once"}
 
+
+def test_what_is_not_declared_is_not_supported(pool: SessionPool) -> None:
     fleet = Endpoint(kind="fake", transport=Transport.FAKE, uri="fake://fleet/4?guests=1")
     with pool.session(fleet, deadline_s=DEADLINE_S) as session:
         ref = session.snapshot().guests[0].ref
