@@ -11,6 +11,13 @@ def test_title(_parameters: Mapping[str, Any]) -> str:
     return _("Test")
 
 
+def batch_title(parameters: Mapping[str, Any]) -> str:
+    """What a list of tasks shows."""
+    if parameters.get("batch") == "credentials":
+        return _("New credentials")
+    return _("Add sources") if parameters.get("act") == "add" else _("Test sources to import")
+
+
 def check_source_networks(**kwargs: Any) -> list[checks.CheckMessage]:
     """GUESTHOUSE_SOURCE_NETWORKS holds networks."""
     from hosts.validation import allowed_networks
@@ -30,4 +37,5 @@ class HostsConfig(AppConfig):
         from operations.kinds import JobKind, register
 
         register(JobKind(name="source_test", title=test_title, runner="hosts.probe:run"))
+        register(JobKind(name="source_batch", title=batch_title, runner="hosts.batch_runner:run"))
         checks.register(check_source_networks, checks.Tags.security)

@@ -88,11 +88,56 @@ class Connection(Row):
         )
 
 
+class BatchKind(models.TextChoices):
+    IMPORT = "import", _("Import of sources")
+    CREDENTIALS = "credentials", _("New credentials")
+
+
+class SourceBatch(Row):
+    """Many sources at once: to be added, or to be signed in to in another way. Its drafts are tried by one task.
+
+    `refused`: the lines that no draft was made of, each with `line`, `text` and `message`, a sentence.
+    """
+
+    kind = models.CharField(max_length=16, choices=BatchKind.choices)
+    title = models.CharField(max_length=200)
+    refused = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=150, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Outcome(models.TextChoices):
+    """Where a draft of a batch stands; each says what comes next."""
+
+    NEW = "new", _("not tried yet")  # → any other
+    KEY = "key", _("host key to accept")  # a person accepts it → new
+    READY = "ready", _("can be added")  # → done | failed
+    FAILED = "failed", _("failed")  # → new, when it is tried again
+    DONE = "done", _("done")  # its secrets are wiped
+
+
 class SourceDraft(Connection):
-    """A source being added: tested and its host key accepted before it becomes a Source. Nothing polls it."""
+    """A source being added: tested and its host key accepted before it becomes a Source. Nothing polls it.
+
+    Those of a batch keep what came of them. `source` is the one whose sign-in is to be replaced, or the one added.
+    """
 
     name = models.CharField(max_length=100)
     datacenter_name = models.CharField(max_length=100, blank=True)
+    batch = models.ForeignKey(SourceBatch, on_delete=models.CASCADE, null=True, blank=True, related_name="drafts")
+    position = models.PositiveIntegerField(default=0)  # in its batch
+    outcome = models.CharField(max_length=8, choices=Outcome.choices, default=Outcome.NEW)
+    message = models.TextField(blank=True)  # one sentence
+    presented = models.JSONField(default=dict)  # the host key to decide on: `key` and `fingerprint`
+    source = models.ForeignKey("Source", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
 
     objects = RestrictedQuerySet.as_manager()
 

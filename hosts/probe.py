@@ -107,8 +107,8 @@ def _connection(kind: str, identifier: str) -> Connection | None:
     return model.objects.filter(pk=identifier).first()
 
 
-def probe(connection: Connection, story: Story) -> None:
-    """Name, port, host key, sign-in, version: each is tried only when the one before worked.
+def probe(connection: Connection, story: Story) -> list[str]:
+    """Name, port, host key, sign-in, version: each is tried only when the one before worked. Returns the hosts' names.
 
     Raises: DriverError; HostKeyQuestion.
     """
@@ -122,6 +122,7 @@ def probe(connection: Connection, story: Story) -> None:
     with story.step("version", _("Read the version")) as entry:
         entry["message"] = ", ".join(map(_describe, snapshot.hosts))
     story.progress["ready"] = True
+    return [host.name for host in snapshot.hosts]
 
 
 def _readable_endpoint(connection: Connection) -> Endpoint:

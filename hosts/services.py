@@ -55,17 +55,17 @@ def draft_source(
         name=_free_name(name),
         datacenter_name=validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"),
         kind="libvirt",
-        transport=_page_transport(transport),
+        transport=page_transport(transport),
         address=validation.checked_address(address),
         port=validation.checked_port(port),
         created_by=by.username,
     )
-    _set_credentials(draft, username=username, password=password, private_key=private_key)
-    _require_new_place(draft)
+    set_credentials(draft, username=username, password=password, private_key=private_key)
+    require_new_place(draft)
     with write_transaction():
         expire_drafts()
         draft.save(force_insert=True)
-        _record(
+        record_act(
             "source_draft.created",
             draft,
             by=by,
@@ -113,9 +113,9 @@ def accept_host_key(*, source: Connection, job: Job, fingerprint: str, by: Any) 
         before = validation.fingerprint(source.host_key)
         source.host_key = key
         source.save(update_fields=["host_key"])
-        _record("source.host_key_accepted", source, by=by, before=before, after=fingerprint)
+        record_act("source.host_key_accepted", source, by=by, before=before, after=fingerprint)
         if isinstance(source, Source):
-            _make_due(source)
+            make_due(source)
 
 
 def discard_draft(*, draft: SourceDraft, by: Any) -> None:
@@ -127,7 +127,7 @@ def discard_draft(*, draft: SourceDraft, by: Any) -> None:
     with write_transaction():
         deleted, _kinds = SourceDraft.objects.filter(pk=draft.pk).delete()
         if deleted:
-            _record("source_draft.discarded", draft, by=by)
+            record_act("source_draft.discarded", draft, by=by)
 
 
 def add_source(*, draft: SourceDraft, by: Any) -> Source:
@@ -139,13 +139,19 @@ def add_source(*, draft: SourceDraft, by: Any) -> Source:
     last = last_test(draft)
     if last is None or last.state != JobState.SUCCEEDED or not last.progress.get("ready"):
         raise Conflict(_("Test this source first; it is added once the test succeeded."))
-    source = _new_source(draft.name, by=by)
+    source = source_of(draft, by=by)
+    with write_transaction():
+        SourceDraft.objects.filter(pk=draft.pk).delete()
+        insert_source(source, draft.datacenter_name, by=by)
+    return source
+
+
+def source_of(draft: SourceDraft, *, by: Any) -> Source:
+    """What becomes of a draft; `insert_source` stores it."""
+    source = new_source(draft.name, by=by)
     for field in Connection._meta.get_fields():
         if field.name not in {"id", "created_at", "created_by"}:
             setattr(source, field.name, getattr(draft, field.name))
-    with write_transaction():
-        SourceDraft.objects.filter(pk=draft.pk).delete()
-        _insert(source, draft.datacenter_name, by=by)
     return source
 
 
@@ -160,11 +166,13 @@ def add_configured_source(
     known = Source.objects.filter(name=name).first()
     if known is not None:
         return known, False
-    source = _from_parts(parts, _new_source(validation.checked_name(name), by=COMMAND_LINE))
-    _set_credentials(source, username=parts.username, password=password, private_key=private_key)
+    source = _from_parts(parts, new_source(validation.checked_name(name), by=COMMAND_LINE))
+    set_credentials(source, username=parts.username, password=password, private_key=private_key)
     source.host_key = validation.checked_host_key(host_key) if host_key else ""
     with write_transaction():
-        _insert(source, validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"), by=COMMAND_LINE)
+        insert_source(
+            source, validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"), by=COMMAND_LINE
+        )
     return source, True
 
 
@@ -176,13 +184,26 @@ def update_credentials(*, source: Source, username: str, password: str = "", pri
     require(by, Action.SOURCES)
     if source.transport != Transport.SSH:
         raise Conflict(_("This source is reached without a sign-in."))
-    _set_credentials(source, username=username, password=password, private_key=private_key)
+    set_credentials(source, username=username, password=password, private_key=private_key)
     with write_transaction():
         source.save(update_fields=CREDENTIALS)
         changed = [name for name, given in (("password", password), ("private key", private_key)) if given]
-        _record("source.credentials_changed", source, by=by, username=source.username, changed=changed)
-        _make_due(source)
+        record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed)
+        make_due(source)
     return source
+
+
+def replace_credentials(source: Source, tried: SourceDraft, *, by: Any) -> None:
+    """Sign in from now on as was tried with a draft. The caller has checked that `by` may.
+
+    Transaction: the one that notes what came of the draft.
+    """
+    for name in CREDENTIALS:
+        setattr(source, name, getattr(tried, name))
+    source.save(update_fields=CREDENTIALS)
+    changed = ["password" if source.password_encrypted else "private key"]
+    record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed, tested=True)
+    make_due(source)
 
 
 def encrypt_credentials_anew(*, by: str) -> int:
@@ -221,7 +242,7 @@ def pause_source(*, source: Source, by: Any) -> None:
             )
         )
         if paused:
-            _record("source.paused", source, by=by)
+            record_act("source.paused", source, by=by)
 
 
 def resume_source(*, source: Source, by: Any) -> None:
@@ -235,8 +256,8 @@ def resume_source(*, source: Source, by: Any) -> None:
             state=SourceState.NEW, state_message="", state_since=timezone.now()
         )
         if resumed:
-            _make_due(source)
-            _record("source.resumed", source, by=by)
+            make_due(source)
+            record_act("source.resumed", source, by=by)
 
 
 def read_source_now(*, source: Source, by: Any) -> None:
@@ -248,8 +269,8 @@ def read_source_now(*, source: Source, by: Any) -> None:
     if source.state == SourceState.PAUSED:
         raise Conflict(_("This source is paused; resume it first."))
     with write_transaction():
-        _make_due(source)
-        _record("source.read_asked", source, by=by)
+        make_due(source)
+        record_act("source.read_asked", source, by=by)
 
 
 def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
@@ -267,7 +288,7 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
         forget(Kind.HOST, source.hosts.values("pk"))
         forget(Kind.SOURCE, [source.pk])
         hosts = source.hosts.count()
-        _record("source.removed", source, by=by, what="removed", hosts=hosts)
+        record_act("source.removed", source, by=by, what="removed", hosts=hosts)
         Source.objects.filter(pk=source.pk).delete()
         publish(*(Change(kind, "*") for kind in ("host", "guest", "datastore", "switch") if hosts))
 
@@ -292,7 +313,7 @@ def last_test(source: Connection) -> Job | None:
     return Job.objects.filter(kind=SOURCE_TEST, target_kind=_kind_of(source), target_id=str(source.pk)).first()
 
 
-def _new_source(name: str, *, by: Any) -> Source:
+def new_source(name: str, *, by: Any) -> Source:
     now = timezone.now()
     creator = str(getattr(by, "username", by))
     return Source(name=name, created_by=creator, state_since=now, next_inventory_at=now, next_states_at=now)
@@ -308,16 +329,16 @@ def _from_parts(parts: SourceParts, source: Source) -> Source:
     return source
 
 
-def _insert(source: Source, datacenter: str, *, by: Any) -> None:
+def insert_source(source: Source, datacenter: str, *, by: Any) -> None:
     source.datacenter = _locked_datacenter(datacenter)
     # Each looks once more: since the draft was checked another may have come to its place.
-    _require_new_place(source)
+    require_new_place(source)
     try:
         source.save(force_insert=True)
     except IntegrityError as error:
         raise Invalid(_("There is already a source of this name."), field="name") from error
     index_sources([source.pk])
-    _record(
+    record_act(
         "source.added",
         source,
         by=by,
@@ -348,13 +369,13 @@ def _free_name(text: str) -> str:
     return name
 
 
-def _page_transport(text: str) -> Transport:
+def page_transport(text: str) -> Transport:
     if text not in KINDS["libvirt"].page_transports:
         raise Invalid(_("Choose ssh or tcp."), field="transport")
     return Transport(text)
 
 
-def _require_new_place(new: Connection) -> None:
+def require_new_place(new: Connection) -> None:
     """One hypervisor read by two sources would show each guest twice."""
     if new.uri:
         same = Q(uri=new.uri)
@@ -368,7 +389,7 @@ def _require_new_place(new: Connection) -> None:
         raise Invalid(_("This address is already read by the source %(name)s.") % {"name": known.name}, field="address")
 
 
-def _set_credentials(source: Connection, *, username: str, password: str, private_key: str) -> None:
+def set_credentials(source: Connection, *, username: str, password: str, private_key: str) -> None:
     """Of password and key one is kept: the one given last. Encrypts before any transaction opens."""
     source.username = validation.checked_username(username)
     password = validation.checked_password(password)
@@ -384,7 +405,7 @@ def _set_credentials(source: Connection, *, username: str, password: str, privat
         source.private_key_encrypted = encrypt(private_key)
 
 
-def _make_due(source: Source) -> None:
+def make_due(source: Source) -> None:
     """Both reads are due now, and it gets a fresh start among the healthy ones."""
     now = timezone.now()
     Source.objects.filter(pk=source.pk).update(next_inventory_at=now, next_states_at=now, suspect=False)
@@ -408,7 +429,7 @@ def _kind_of(source: Connection) -> str:
     return "source" if isinstance(source, Source) else "source_draft"
 
 
-def _record(action: str, source: Connection, *, by: Any, what: str = "changed", **detail: Any) -> None:
+def record_act(action: str, source: Connection, *, by: Any, what: str = "changed", **detail: Any) -> None:
     record(
         action=action,
         by=by,

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from hosts import polling, services
+from hosts import batches, polling, services
 
 
 @shared_task(name="hosts.dispatch_due")  # type: ignore[untyped-decorator]
@@ -15,3 +15,4 @@ def dispatch_due() -> None:
 def expire_drafts() -> None:
     """Forget old drafts of sources, also when nobody adds another one."""
     services.expire_drafts()
+    batches.expire_batches()
