@@ -251,7 +251,7 @@ class ContentOps(TaskOps, Protocol):
         """Grow one that no running guest has. Raises: Rejected when it would shrink or is in use."""
 
     def start_upload(self, volume: VolumeRef, total_bytes: int, stamp: str, offset: int = 0) -> None:
-        """Begin to write `total_bytes` into an existing volume, from `offset` on.
+        """Begin to write `total_bytes` into an existing volume, from `offset` on. Make it raw and as large before.
 
         Whoever takes over begins again at 0, or where it knows that it was written to.
         """

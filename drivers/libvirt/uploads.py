@@ -150,11 +150,7 @@ class ContentCalls(VolumeCalls):
             raise Rejected(_("There is nothing to upload."))
         line = self._take_line(uuid)
         try:
-            pool = line.call(line.raw.storagePoolLookupByUUIDString, uuid)
-            found = _require(line, pool, volume.name)
-            require_unused_now(line, found)
-            stream = line.call(line.raw.newStream, 0)
-            asked(line, found.upload, stream, offset, total_bytes - offset, 0)
+            stream = _open_stream(line, volume, total_bytes, offset)
         except BaseException:
             line.close()
             raise
@@ -176,6 +172,18 @@ class ContentCalls(VolumeCalls):
         upload = UPLOADS.take(stamp)
         if upload is not None:
             upload.abort()
+
+
+def _open_stream(line: Connection, volume: VolumeRef, total_bytes: int, offset: int) -> Any:
+    """Raises: DriverError."""
+    pool = line.call(line.raw.storagePoolLookupByUUIDString, known_pool(volume.datastore_uuid))
+    found = _require(line, pool, volume.name)
+    if total_bytes > result_of(line, found).capacity_bytes:  # libvirt would let the file grow
+        raise Rejected(_("The upload is larger than the volume."))
+    require_unused_now(line, found)
+    stream = line.call(line.raw.newStream, 0)
+    asked(line, found.upload, stream, offset, total_bytes - offset, 0)
+    return stream
 
 
 def _require(line: Connection, pool: Any, name: str) -> Any:

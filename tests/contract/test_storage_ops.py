@@ -217,6 +217,14 @@ def test_an_upload_with_a_hole_or_no_end(session: RemoteSession, filled: VolumeR
         session.send_upload(stamp, MIB, b"x")
 
 
+def test_an_upload_that_does_not_fit(session: RemoteSession, filled: VolumeRef) -> None:
+    for size in (0, -1, 10 * MIB):
+        with pytest.raises(Rejected):
+            session.start_upload(filled, size, new_stamp())
+    with pytest.raises(NotFound):
+        session.start_upload(VolumeRef(filled.datastore_uuid, "t-gone"), MIB, new_stamp())
+
+
 def test_begun_again_it_starts_over(session: RemoteSession, filled: VolumeRef) -> None:
     stamp = new_stamp()
     for _attempt in range(2):
