@@ -9,6 +9,7 @@ Texts are stored folded, and words to find are folded the same way: neither data
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SHORTEST = 3  # characters of a trigram: nothing shorter is indexed
 EXTENSION = "pg_trgm"
+TELLING = 8
+LONGEST_PATTERN = 16
 # What PostgreSQL collects before it sorts it into the index; a search reads all of it.
 PENDING_KIB = 1024
 
@@ -113,12 +116,15 @@ class TextIndex:
                 )
                 cursor.execute(statement, [also, _all_of(words), *words, most])
             else:
-                has = " AND ".join([f"r.{self.column} LIKE %s"] * len(words))
+                likely = [_anywhere(_telling_part(word)) for word in words if len(word) >= SHORTEST]
+                has = " AND ".join(
+                    [f"r.{self.column} LIKE %s"] * len(likely) + [f"strpos(r.{self.column}, %s) > 0"] * len(words)
+                )
                 statement = (
                     f"SELECT {shown}, strpos(r.{self.column}, %s) > 0 FROM {self.table} r "  # noqa: S608
                     f"WHERE {has} LIMIT %s"
                 )
-                cursor.execute(statement, [also, *map(_anywhere, words), most])
+                cursor.execute(statement, [also, *likely, *words, most])
             return list(cursor.fetchall())
 
 
@@ -138,6 +144,17 @@ def indexable(words: Iterable[str]) -> bool:
     return any(len(word) >= SHORTEST for word in words)
 
 
+def _telling_part(word: str) -> str:
+    """The part of a word that the index is asked for: where its digits are, which few rows share.
+
+    Both databases read the rows of each trigram, also of those that nearly all texts have: measured among 50,000, a
+    whole UUID takes two to four times as long as eight characters of it.
+    """
+    starts = range(max(1, len(word) - TELLING + 1))
+    start = max(starts, key=lambda at: (sum(map(str.isdigit, word[at : at + TELLING])), at))
+    return word[start : start + TELLING] if re.search("[0-9]", word) else word[-LONGEST_PATTERN:]
+
+
 def _anywhere(word: str) -> str:
     """A pattern for LIKE in which the word stands for itself."""
     escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -147,13 +164,13 @@ def _anywhere(word: str) -> str:
 def _all_of(words: Sequence[str]) -> str:
     """A full-text query: every row that has these words has all of these trigrams, and few others do.
 
-    Each trigram is quoted, so that nothing in it is syntax. Of a word every third one is enough.
+    Each trigram is quoted, so that nothing in it is syntax. Of a part every third one is enough.
     """
     grams = [
-        word[start : start + SHORTEST]
-        for word in words
-        if len(word) >= SHORTEST
-        for start in (*range(0, len(word) - SHORTEST, SHORTEST), len(word) - SHORTEST)
+        part[start : start + SHORTEST]
+        for part in map(_telling_part, words)
+        if len(part) >= SHORTEST
+        for start in (*range(0, len(part) - SHORTEST, SHORTEST), len(part) - SHORTEST)
     ]
     quoted = (gram.replace('"', '""') for gram in dict.fromkeys(grams))
     return " AND ".join(f'"{gram}"' for gram in quoted)
