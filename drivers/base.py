@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
+from drivers.events import EventSink
 from drivers.types import (
     Capability,
     Endpoint,
@@ -96,6 +97,20 @@ class MigrationOps(Protocol):
 
     def clear_stamp(self, guest_uuid: str, stamp: str) -> None:
         """Remove the stamp if it is this one; harmless when it is not there."""
+
+
+@runtime_checkable
+class WatchOps(Protocol):
+    """Capability.EVENTS."""
+
+    def watch(self, sink: EventSink) -> None:
+        """Tell the sink of every change from now on, until the session is closed or its connection breaks.
+
+        Once for a session. What changed before it returned may be told or not: read once after that.
+        """
+
+    def read_guests(self, guest_refs: tuple[str, ...]) -> StateReading:
+        """The states of these guests now, without load. One that is not listed is not here."""
 
 
 class OpenSession(Protocol):

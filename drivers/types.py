@@ -21,6 +21,7 @@ class Capability(StrEnum):
     STORAGE = "storage"  # volumes and pools
     CONTENT = "content"  # upload, resize
     NETWORKS = "networks"
+    EVENTS = "events"  # tells by itself what changes
 
 
 class GuestState(StrEnum):

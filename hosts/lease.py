@@ -26,6 +26,11 @@ class Lease:
     source_id: UUID
     token: int
 
+    def prove(self) -> bool:
+        """Whether it is still ours; prolongs it, and locks the source's row on PostgreSQL."""
+        held = Source.objects.filter(pk=self.source_id, lease_token=self.token)
+        return bool(held.update(lease_until=timezone.now() + LEASE))
+
 
 def claim(source_id: UUID | str) -> Lease | None:
     """Take the source for reading; none when it is not due, paused or being read.
@@ -57,6 +62,5 @@ def renew(lease: Lease) -> None:
     Raises: LeaseLost.
     Transaction: call it first in each one that writes what was read.
     """
-    held = Source.objects.filter(pk=lease.source_id, lease_token=lease.token)
-    if not held.update(lease_until=timezone.now() + LEASE):
+    if not lease.prove():
         raise LeaseLost

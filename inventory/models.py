@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from access.models import RestrictedQuerySet
 from core.models import NameField, Row, by_name_index
 from drivers.types import GuestState as DriverGuestState
-from hosts.models import Datacenter, Host
+from hosts.models import Datacenter, Host, Source
 from networks.models import VirtualSwitch
 from storage.models import Datastore
 
@@ -182,3 +182,28 @@ class Nic(Row):
 
     def __str__(self) -> str:
         return self.mac
+
+
+class Watcher(Row):
+    """A process that listens to sources. It says again and again that it lives; the database's clock counts."""
+
+    name = models.CharField(max_length=200)
+    alive_until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Watch(models.Model):
+    """Which process listens to a source. Whoever claims it counts `token` up: what the one before heard is not written.
+
+    `since` is when the events began to come; none while they do not.
+    """
+
+    source = models.OneToOneField(Source, on_delete=models.CASCADE, primary_key=True, related_name="watch")
+    watcher = models.ForeignKey(Watcher, on_delete=models.SET_NULL, null=True, related_name="watches")
+    token = models.PositiveIntegerField(default=0)
+    since = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return str(self.pk)

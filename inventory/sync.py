@@ -7,8 +7,8 @@ applied, and only a complete read marks anything missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
-from drivers.types import DatastoreFact, GuestFact, GuestStateFact, Snapshot, StateReading, SwitchFact
+from drivers.types import DatastoreFact, GuestFact, GuestState, GuestStateFact, Snapshot, StateReading, SwitchFact
 from hosts.diff import DatabaseId, database_id, id_column
 from hosts.facts import Findings, digest, key_text, text
 from hosts.lease import Lease, renew
@@ -97,6 +97,29 @@ def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
         _finish_states(reading, complete=states.complete and not outcome.mismatch)
         settle_contested(reading)
     _record_loads(source, states, hosts, known, read_at)
+    return outcome
+
+
+def apply_look(source: Source, states: StateReading, guest_refs: Collection[str], lease: Lease) -> Outcome:
+    """Bring some guests' states in line with what their source says of these; what it does not say is not there.
+
+    Raises: LeaseLost.
+    Transaction: several short ones of its own.
+    """
+    source.refresh_from_db(fields=KNOWN_OF_READS)
+    repair_clock(source)
+    read_at = states.read_started_at.astimezone(UTC)
+    if _is_stale(source, read_at):
+        return Outcome()
+    hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
+    known = _load_state_words(source, [_ref(ref) for ref in guest_refs])
+    reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source))
+    items, outcome = _compare_states(replace(states, complete=True), hosts, known)
+    apply_items(reading, items)
+    settle_contested(reading)
+    runs = {_place(fact, hosts) for fact in states.guests if fact.state == GuestState.RUNNING}
+    ended = [word.guest_id for place, word in known.items() if word.state == GuestState.RUNNING and place not in runs]
+    forget_guest_loads(ended, read_at=read_at)
     return outcome
 
 
@@ -254,10 +277,15 @@ _STATES_QUERY = """
 Place = tuple[DatabaseId, str]
 
 
-def _load_state_words(source: Source) -> dict[Place, _Word]:
+def _load_state_words(source: Source, refs: Collection[str] | None = None) -> dict[Place, _Word]:
+    """Of every guest of the source, or of these."""
     columns = {"host": id_column("p.host_id"), "word": id_column("p.id"), "guest": id_column("g.id")}
+    query, values = _STATES_QUERY.format(**columns), [database_id(source.pk)]
+    if refs is not None:
+        query += f" AND p.ref IN ({', '.join(['%s'] * len(refs)) or 'NULL'})"
+        values += refs
     with connection.cursor() as cursor:
-        cursor.execute(_STATES_QUERY.format(**columns), [database_id(source.pk)])
+        cursor.execute(query, values)
         return {(row[0], row[1]): _Word(*row[2:]) for row in cursor.fetchall()}
 
 

@@ -20,6 +20,12 @@ BOTH_RUNNING = "both_running"  # must never be; what a console has to tell apart
 LOST = "lost"  # the target's QEMU dies right after the switch: runs nowhere
 MOVE_EFFECTS = frozenset({REFUSED, TARGET_KILLED, SOURCE_KILLED, CABLE_CUT, STALL, BOTH_RUNNING, LOST})
 
+STORM = "storm"  # ten thousand events at once
+BREAK = "break"  # the connection is lost
+MISS = "miss"  # something happened, nobody knows to what
+WATCH_EFFECTS = frozenset({STORM, BREAK, MISS})
+EFFECTS = {"migration": MOVE_EFFECTS, "watch": WATCH_EFFECTS}
+
 _ERRORS: dict[str, DriverError] = {
     "unreachable": Unreachable(_("The host does not answer. Check that it is up and the network reaches it.")),
     "auth_failed": AuthFailed(_("The host refused the sign-in. Check the user name and the password or key.")),

@@ -19,6 +19,7 @@ from drivers.fake.ops_edit import EditCalls, apply_waiting
 from drivers.fake.ops_networks import NetworkCalls
 from drivers.fake.ops_snapshots import SnapshotCalls
 from drivers.fake.ops_storage import ContentCalls, StorageCalls
+from drivers.fake.watch import WatchCalls
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
     Capability,
@@ -148,7 +149,15 @@ class FakeFleetSession:
 
 
 class FakeSession(
-    FakeFleetSession, SnapshotCalls, EditCalls, DeviceCalls, DefineCalls, StorageCalls, ContentCalls, NetworkCalls
+    FakeFleetSession,
+    SnapshotCalls,
+    EditCalls,
+    DeviceCalls,
+    DefineCalls,
+    StorageCalls,
+    ContentCalls,
+    NetworkCalls,
+    WatchCalls,
 ):
     """A host of a world in a file: also migrations between its hosts, and every operation."""
 

@@ -74,8 +74,8 @@ class FakeWorld:
     def add_fault(
         self, host: str, *, at: str, do: str, times: int = 1, seconds: float = 0.0, after: float = 0.5
     ) -> None:
-        """Script a fault. `at` is a session method, "open" or "migration"."""
-        known = faults.MOVE_EFFECTS if at == "migration" else faults.CALL_EFFECTS
+        """Script a fault. `at` is a session method, "open", "migration" or "watch"."""
+        known = faults.EFFECTS.get(at, faults.CALL_EFFECTS)
         if do not in known:
             raise ValueError(f"{do} is not one of {sorted(known)}")
         with self.open() as state:

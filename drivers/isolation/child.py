@@ -22,6 +22,7 @@ import msgspec
 
 from drivers.base import Session
 from drivers.errors import DriverError, NotFound, NotSupported, Unreachable
+from drivers.isolation.outbox import Outbox, Watches
 from drivers.isolation.wire import (
     CONTROL_ARGUMENTS,
     METHODS,
@@ -29,6 +30,8 @@ from drivers.isolation.wire import (
     OPEN,
     READY,
     RELEASE,
+    UNWATCH,
+    WATCH,
     WORKING,
     Answer,
     Call,
@@ -110,6 +113,20 @@ class Sessions:
             if held.session is None and not held.holders:
                 del self._held[key]
 
+    def get(self, key: str) -> Session:
+        """Raises: NotFound when the session is not open here."""
+        held, session = self._enter(key)
+        self._leave(held)
+        return session
+
+    def drop(self, key: str) -> None:
+        """Give back, and close as soon as nothing of its own runs any more."""
+        self.release(key)
+        with self._guard:
+            held = self._held.get(key)
+            if held is not None and not held.holders:
+                self._drop(key)
+
     def run(self, key: str, op: str, args: tuple[object, ...]) -> object:
         """Call a method of an open session.
 
@@ -186,6 +203,7 @@ class Server:
         self._sessions = sessions
         self._write = threading.Lock()
         self._decoder = msgspec.msgpack.Decoder(Call)
+        self._watches = Watches(sessions, Outbox(self._answer))
 
     def serve(self) -> None:
         """Serve until the parent closes its end."""
@@ -221,7 +239,12 @@ class Server:
             method = METHODS[call.op]
             return pack(self._sessions.run(call.key, call.op, unpack(call.args, method.arguments)))
         arguments = unpack(call.args, CONTROL_ARGUMENTS[call.op])
-        control: dict[str, Callable[..., object]] = {OPEN: self._sessions.hold, RELEASE: self._sessions.release}
+        control: dict[str, Callable[..., object]] = {
+            OPEN: self._sessions.hold,
+            RELEASE: self._sessions.release,
+            WATCH: self._watches.start,
+            UNWATCH: self._watches.stop,
+        }
         return pack(control[call.op](call.key, *arguments))
 
     def _answer(self, answer: Answer) -> None:

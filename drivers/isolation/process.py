@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -21,7 +22,7 @@ import msgspec
 
 from drivers.errors import ERRORS, DriverError, Unreachable
 from drivers.isolation.child import SESSION_LIMIT_VARIABLE
-from drivers.isolation.wire import WORKING, Answer, Call, pack, receive_frame, send_frame, unpack
+from drivers.isolation.wire import NEWS, WORKING, Answer, Call, pack, receive_frame, send_frame, unpack
 from drivers.words import gettext_noop as _
 
 HOME = Path(__file__).resolve().parent.parent.parent
@@ -42,7 +43,9 @@ class Late(Exception):
 class Child:
     """One child process. Thread-safe. Never reused once it is poisoned or dead."""
 
-    def __init__(self, sessions_limit: int) -> None:
+    def __init__(self, sessions_limit: int, on_news: Callable[[Answer | None], None] | None = None) -> None:
+        """`on_news` hears, in the thread that reads answers, what nobody asked for, and None at the child's end."""
+        self._on_news = on_news
         self._write = threading.Lock()
         self._guard = threading.Lock()
         self._pending: dict[int, Future[msgspec.Raw]] = {}
@@ -116,6 +119,14 @@ class Child:
             self._forget(number)
         return unpack(raw, result)
 
+    def begin(self, op: str, key: str, args: tuple[object, ...], done: Callable[[DriverError | None], None]) -> None:
+        """Run one operation without waiting; `done` hears, in the thread that reads answers, how it went.
+
+        Raises: NotSent.
+        """
+        _number, future = self._send(op, key, args)
+        future.add_done_callback(lambda ended: done(_error_of(ended)))
+
     def post(self, op: str, key: str) -> None:
         """Send without waiting for the answer; harmless when the child is gone."""
         try:
@@ -172,6 +183,10 @@ class Child:
             self._started = True
             self._ready.set()
             return
+        if answer.id == NEWS:
+            if self._on_news is not None:
+                self._on_news(answer)
+            return
         with self._guard:
             future = self._pending.pop(answer.id, None)
         if future is None:  # its caller gave up
@@ -191,6 +206,8 @@ class Child:
         self.kill()
         with self._write:
             self._sock.close()
+        if self._on_news is not None:
+            self._on_news(None)
 
     def kill(self) -> None:
         """End the process now; its calls fail with Unreachable."""
@@ -209,6 +226,11 @@ class Child:
         """In a forked copy of the parent: let go of the socket, touch nothing else."""
         self.dead = True
         self._sock.close()
+
+
+def _error_of(ended: Future[msgspec.Raw]) -> DriverError | None:
+    error = ended.exception()
+    return error if isinstance(error, DriverError) else None
 
 
 def _broken() -> Unreachable:

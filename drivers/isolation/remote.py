@@ -63,6 +63,9 @@ class RemoteSession(RemoteOperations):
     def sight_guest(self, guest_uuid: str, *, deadline_s: float | None = None) -> GuestSighting | None:
         return self._call("sight_guest", (guest_uuid,), deadline_s)  # type: ignore[no-any-return]
 
+    def read_guests(self, guest_refs: tuple[str, ...], *, deadline_s: float | None = None) -> StateReading:
+        return self._call("read_guests", (guest_refs,), deadline_s)  # type: ignore[no-any-return]
+
     def is_alive(self, *, deadline_s: float | None = None) -> bool:
         return self._call("is_alive", (), deadline_s)  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from drivers.base import MigrationOps, PowerOps
+from drivers.base import MigrationOps, PowerOps, WatchOps
 from drivers.ops import ContentOps, DefineOps, DeviceOps, EditOps, NetworkOps, SnapshotOps, StorageOps, TaskOps
 from drivers.types import (
     Endpoint,
@@ -82,6 +82,7 @@ METHODS: dict[str, Method] = {
     "poll_migration": Method(tuple[str, str], MigrationProgress, MigrationOps),
     "cancel_migration": Method(tuple[str, str], None, MigrationOps),
     "clear_stamp": Method(tuple[str, str], None, MigrationOps),
+    "read_guests": Method(tuple[tuple[str, ...]], StateReading, WatchOps),
     **methods_of(TaskOps),
     **methods_of(SnapshotOps),
     **methods_of(EditOps),
@@ -94,7 +95,16 @@ METHODS: dict[str, Method] = {
 """Everything a child will do with a session. A name that is not here is refused."""
 
 OPEN, RELEASE, WORKING, READY = "open", "release", "working", "ready"
-CONTROL_ARGUMENTS: dict[str, Any] = {OPEN: tuple[Endpoint], RELEASE: tuple[()], WORKING: tuple[()]}
+WATCH, UNWATCH = "watch", "unwatch"
+CONTROL_ARGUMENTS: dict[str, Any] = {
+    OPEN: tuple[Endpoint],
+    RELEASE: tuple[()],
+    WORKING: tuple[()],
+    WATCH: tuple[Endpoint],
+    UNWATCH: tuple[()],
+}
+NEWS = -1
+"""The id of an answer nobody asked for: its body is (key, EventBatch); with a code, the key's stream has ended."""
 NOTHING = msgspec.Raw(msgspec.msgpack.encode(None))
 
 

@@ -27,6 +27,7 @@ from drivers.libvirt.tasks import known_uuid
 from drivers.libvirt.text import clean
 from drivers.libvirt.uploads import ContentCalls
 from drivers.libvirt.volumes import VolumeCalls
+from drivers.libvirt.watch import WatchCalls
 from drivers.types import (
     Capability,
     Endpoint,
@@ -49,6 +50,7 @@ COMMON = frozenset(
         Capability.DEFINE,
         Capability.STORAGE,
         Capability.NETWORKS,
+        Capability.EVENTS,
     }
 )
 
@@ -62,7 +64,7 @@ def open_session(endpoint: Endpoint) -> LibvirtSession:
     return kind(endpoint, Connection(endpoint))
 
 
-class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, NetworkCalls):
+class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, NetworkCalls, WatchCalls):
     """Reads, power and what needs no device of a guest: what every libvirt driver can do."""
 
     capabilities = COMMON
@@ -137,6 +139,7 @@ class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, Network
         return self._has_tasks()
 
     def close(self) -> None:
+        self._close_events()
         self._connection.close()
 
 

@@ -1,0 +1,1 @@
+"""Hearing from sources what changes, and writing it at once; `manage.py watch` runs it."""
