@@ -71,11 +71,13 @@ class Storage:
 
     def start(self, budget_s: float = BUDGET_S) -> None:
         """Begin to read. While an earlier read still hangs, none begins and nobody waits."""
-        self._started_at = self._until = self._now()
-        if self._thread is None or not self._thread.is_alive():
-            self._until += budget_s
-            self._thread = threading.Thread(target=self._read_all, args=(self._until,), daemon=True)
-            self._thread.start()
+        with self._guard:  # several reads may begin at once
+            self._started_at = self._until = self._now()
+            if self._thread is None or not self._thread.is_alive():
+                self._until += budget_s
+                thread = threading.Thread(target=self._read_all, args=(self._until,), daemon=True)
+                thread.start()
+                self._thread = thread  # only now: somebody may be waiting for it to end
 
     def found(self) -> tuple[tuple[RawPool, ...], bool]:
         """What is known by the end of the budget, or as soon as all was read; and whether no pool stayed unread."""

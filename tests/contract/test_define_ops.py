@@ -11,10 +11,11 @@ from drivers.errors import Busy, NotFound, Rejected
 from drivers.isolation import RemoteSession, SessionPool
 from drivers.requests import CloneRequest, DiskRequest, GuestRequest, NicRequest, VolumeRef, VolumeRequest
 from drivers.types import GuestFact, GuestState, PowerAction, Severity
+from tests.contract.guests import a_store, new_name
 from tests.contract.subjects import DEADLINE_S, Subject
 from tests.contract.test_reads import UNKNOWN
 from tests.contract.test_snapshot_ops import take
-from tests.contract.test_storage_ops import a_store, new_name, volumes_of
+from tests.contract.test_storage_ops import volumes_of
 
 MIB = 1 << 20
 

@@ -10,10 +10,11 @@ from drivers.errors import Busy, NotFound, NotSupported, Rejected
 from drivers.isolation import RemoteSession, SessionPool
 from drivers.requests import DiskRequest, Effect, GuestRequest, NicRequest, VolumeRef, VolumeRequest
 from drivers.types import Capability, DiskFact, GuestFact, GuestState, NicFact, PowerAction
+from tests.contract.guests import a_store
 from tests.contract.subjects import DEADLINE_S, Subject
 from tests.contract.test_define_ops import guest_of, new_mac, new_volume
 from tests.contract.test_reads import UNKNOWN
-from tests.contract.test_storage_ops import a_store, volumes_of
+from tests.contract.test_storage_ops import volumes_of
 
 MIB = 1 << 20
 NOW, LATER = Effect.NOW, Effect.AFTER_NEXT_START

@@ -9,6 +9,7 @@ from drivers.errors import Busy, NotFound, Rejected
 from drivers.isolation import RemoteSession, SessionPool
 from drivers.requests import Effect, SnapshotRef, SnapshotRequest
 from drivers.types import GuestFact, PowerAction
+from tests.contract.guests import free_guest
 from tests.contract.subjects import DEADLINE_S, Subject
 from tests.contract.test_reads import UNKNOWN
 from tests.contract.test_snapshot_ops import finish, new_stamp
@@ -27,14 +28,15 @@ def restart(session: RemoteSession, ref: str) -> None:
 
 
 @pytest.fixture
-def ref(operable: Subject) -> str:
-    return operable.power_guest
+def ref(operable: Subject, pool: SessionPool) -> Iterator[str]:
+    with free_guest(operable, pool) as ref:
+        yield ref
 
 
 @pytest.fixture
-def session(operable: Subject, pool: SessionPool) -> Iterator[RemoteSession]:
+def session(operable: Subject, pool: SessionPool, ref: str) -> Iterator[RemoteSession]:
     with pool.session(operable.endpoint, deadline_s=DEADLINE_S) as session:
-        before = guest_of(session, operable.power_guest)
+        before = guest_of(session, ref)
         hardware = before.hardware
         yield session
         session.set_notes(before.ref, before.title, before.notes)

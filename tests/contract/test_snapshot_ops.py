@@ -14,6 +14,7 @@ from drivers.isolation import RemoteSession, SessionPool
 from drivers.ops import error_in
 from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase, TaskProgress
 from drivers.types import Endpoint, GuestSnapshotFact, PowerAction, Severity, Transport
+from tests.contract.guests import free_guest
 from tests.contract.subjects import DEADLINE_S, Subject, wait_until
 from tests.contract.test_reads import UNKNOWN
 
@@ -56,16 +57,17 @@ def delete(session: RemoteSession, ref: str, name: str, *, children: bool = Fals
 
 
 @pytest.fixture
-def session(operable: Subject, pool: SessionPool) -> Iterator[RemoteSession]:
-    with pool.session(operable.endpoint, deadline_s=DEADLINE_S) as session:
-        yield session
-        for name in snapshots(session, operable.power_guest):
-            delete(session, operable.power_guest, name)
+def ref(operable: Subject, pool: SessionPool) -> Iterator[str]:
+    with free_guest(operable, pool) as ref:
+        yield ref
 
 
 @pytest.fixture
-def ref(operable: Subject) -> str:
-    return operable.power_guest
+def session(operable: Subject, pool: SessionPool, ref: str) -> Iterator[RemoteSession]:
+    with pool.session(operable.endpoint, deadline_s=DEADLINE_S) as session:
+        yield session
+        for name in snapshots(session, ref):
+            delete(session, ref, name)
 
 
 def test_taken_they_are_seen_as_a_tree(session: RemoteSession, ref: str) -> None:

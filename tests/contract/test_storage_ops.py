@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import uuid as uuids
 from collections.abc import Iterator
 
 import pytest
@@ -12,20 +11,12 @@ from drivers.isolation import RemoteSession, SessionPool
 from drivers.ops import LARGEST_PIECE
 from drivers.requests import VolumeRef, VolumeRequest
 from drivers.types import Capability, DatastoreFact, VolumeFact
+from tests.contract.guests import a_store, new_name
 from tests.contract.subjects import DEADLINE_S, Subject
 from tests.contract.test_reads import UNKNOWN
 from tests.contract.test_snapshot_ops import finish, new_stamp
 
 MIB = 1 << 20
-
-
-def new_name(end: str = ".qcow2") -> str:
-    return f"t-{uuids.uuid4().hex[:12]}{end}"
-
-
-def a_store(session: RemoteSession) -> DatastoreFact:
-    """One where files can be made."""
-    return next(store for store in session.snapshot().datastores if store.active and store.kind in {"dir", "fs"})
 
 
 def volumes_of(session: RemoteSession, store: DatastoreFact) -> dict[str, VolumeFact]:
