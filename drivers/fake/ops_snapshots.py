@@ -48,6 +48,7 @@ class SnapshotCalls(TaskCalls):
             task = begin(state, host, guest.uuid, stamp, guest.memory_bytes)
             if not task.error:
                 _take(guest, request, stamp)
+                guest.claim = ""
             return reading_of(task)
 
     def check_revert(self, guest_ref: str, snapshot: SnapshotRef) -> tuple[Finding, ...]:
@@ -130,6 +131,7 @@ def _as_it_was(guest: FakeGuest, snapshot: FakeSnapshot) -> FakeGuest:
         snapshots=guest.snapshots,
         snapshot_count=len(guest.snapshots),
         current_snapshot=snapshot.name,
+        claim="",
         started_at=time.time(),
     )
 

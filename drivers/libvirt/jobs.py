@@ -16,6 +16,7 @@ from drivers.libvirt.xml import BrokenXML, read_xml
 from drivers.words import gettext_noop as _
 
 NAMESPACE = "urn:guesthouse:migration-attempt"
+TURN = "urn:guesthouse:turn"  # never written
 OPERATION = "urn:guesthouse:operation"  # the name space of other operations' stamps
 PREFIX = "guesthouse"
 _STAMP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
@@ -89,6 +90,15 @@ def require_idle(connection: Connection, domain: Any) -> None:
     """Raises: Busy while something of this guest is under way."""
     if has_active_job(connection, domain):
         raise Busy(_("Another operation of this guest is under way; wait for its end."))
+
+
+def wait_for_end(connection: Connection, domain: Any) -> None:
+    """Return when libvirt does nothing else with the guest, of what it does not show for one that is off.
+
+    Removing what is not there changes nothing, but libvirt does it only in turn. Raises: Busy after its 30 seconds.
+    Source: qemuDomainSetMetadata, which takes a job of the kind VIR_JOB_MODIFY.
+    """
+    connection.call(domain.setMetadata, libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, None, TURN, 0)
 
 
 def read_stamp(connection: Connection, domain: Any, namespace: str = NAMESPACE) -> str:

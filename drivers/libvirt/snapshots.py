@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import libvirt
 from lxml import etree
 
-from drivers.errors import Busy, NotFound, Rejected
+from drivers.errors import Busy, DriverError, NotFound, Rejected
 from drivers.libvirt.connection import Connection
-from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, write_stamp
+from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.parse.common import try_xml
 from drivers.libvirt.refusals import asked
 from drivers.libvirt.states import state_of
@@ -173,6 +174,7 @@ class SnapshotCalls(Calls):
         def act(line: Connection, _task: Task) -> None:
             domain = _find(line, guest_ref)
             if _is_done(line, domain, request.name, stamp):
+                _forget_claim(line, domain, stamp)
                 return
             shape = _shape_of(line, domain)
             _refuse_errors(_check(line, domain, request))
@@ -182,6 +184,7 @@ class SnapshotCalls(Calls):
             write_stamp(line, domain, stamp, OPERATION)
             in_time(not_after)
             asked(line, domain.snapshotCreateXML, xml, plan.flags)
+            _forget_claim(line, domain)
 
         return self._start(known_uuid(guest_ref), stamp, act)
 
@@ -204,12 +207,15 @@ class SnapshotCalls(Calls):
     ) -> TaskProgress:
         def act(line: Connection, _task: Task) -> None:
             domain = _find(line, guest_ref)
+            require_idle(line, domain)
+            wait_for_end(line, domain)  # the call of a worker that is gone may still be at it
             if read_stamp(line, domain, OPERATION) != stamp:
                 raise Rejected(CLAIMED_NOT)
             _refuse_errors(_check_revert(line, domain, snapshot))
             found = _require_snapshot(line, domain, snapshot)
             in_time(not_after)
             asked(line, domain.revertToSnapshot, found, 0)
+            _forget_claim(line, domain)  # the one that the snapshot was taken with
 
         return self._start(known_uuid(guest_ref), stamp, act)
 
@@ -317,9 +323,16 @@ def _is_done(line: Connection, domain: Any, name: str, stamp: str) -> bool:
         return False
     if read_stamp(line, domain, OPERATION) == stamp:
         require_idle(line, domain)
-        # libvirt lets this wait for the end of whatever it does with the guest, or says that it has not ended.
-        write_stamp(line, domain, stamp, OPERATION)
+        wait_for_end(line, domain)
     return _has_stamp(line, domain, name, stamp)
+
+
+def _forget_claim(line: Connection, domain: Any, stamp: str = "") -> None:
+    """What it was for is done; one that stays does no harm. `stamp`: only this one."""
+    with suppress(DriverError):
+        found = read_stamp(line, domain, OPERATION)
+        if found and stamp in {"", found}:
+            write_stamp(line, domain, "", OPERATION)
 
 
 def _has_stamp(line: Connection, domain: Any, name: str, stamp: str) -> bool:

@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import libvirt
 import pytest
 
 from drivers.errors import Busy, Rejected
 from drivers.libvirt.connection import Connection
-from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, write_stamp
+from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.refusals import refusal_of
 from drivers.libvirt.session import open_session
 from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, plan_snapshot, revert_findings
@@ -123,12 +124,39 @@ def test_another_process_began_it_and_it_still_runs(monkeypatch: pytest.MonkeyPa
         with pytest.raises(Busy):
             session.create_snapshot(GUEST, request, "op-elsewhere")
     assert session.create_snapshot(GUEST, request, "op-elsewhere").phase is TaskPhase.ENDED
-    assert read_stamp(line, domain, OPERATION) == "op-elsewhere"
+    assert read_stamp(line, domain, OPERATION) == "", "what it was for is done"
     with pytest.raises(Rejected, match="name"):
         session.create_snapshot(GUEST, request, "op-other")
     assert domain.snapshotNum() == 1
     session.delete_snapshot(GUEST, SnapshotRef("elsewhere"), "op-delete")
     assert domain.snapshotNum() == 0
+
+
+def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes over waits for libvirt's turn, and finds the claim gone: nothing is reverted twice."""
+    line, session = Connection(ENDPOINT), open_session(ENDPOINT)
+    domain = line.raw.lookupByUUIDString(GUEST)
+    session.create_snapshot(GUEST, SnapshotRequest("before"), "op-take")
+    session.claim_guest(GUEST, "op-back")
+
+    def the_others_ends(*_args: object) -> None:
+        domain.revertToSnapshot(domain.snapshotLookupByName("before"), 0)
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, "written since", None, None, 0)
+
+    monkeypatch.setattr("drivers.libvirt.snapshots.wait_for_end", the_others_ends)
+    with pytest.raises(Rejected, match="before"):
+        session.revert_snapshot(GUEST, SnapshotRef("before"), "op-back")
+    assert "written since" in domain.XMLDesc(0)
+    session.delete_snapshot(GUEST, SnapshotRef("before"), "op-delete")
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None, None, None, 0)
+
+
+def test_waiting_for_the_turn_changes_nothing() -> None:
+    line = Connection(ENDPOINT)
+    domain = line.raw.lookupByUUIDString(GUEST)
+    before = domain.XMLDesc(0)
+    wait_for_end(line, domain)
+    assert domain.XMLDesc(0) == before
 
 
 def test_a_task_that_runs_is_not_begun_again() -> None:
