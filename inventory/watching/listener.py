@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
 from core.db import write_transaction
@@ -161,7 +161,7 @@ class Listening:
             if not shares.beat(self.watcher_id):
                 self.watcher_id = shares.register()
             self._take_share(shares.balance(self.watcher_id))
-        except (OperationalError, InterfaceError):
+        except (DatabaseError, InterfaceError):
             close_old_connections()
             log.exception("The database does not answer; what sources tell is piled up until it does.")
 
