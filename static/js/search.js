@@ -31,8 +31,8 @@
   // The first Escape closes the results, the next one leaves the field.
   function leave() {
     if (found().hidden) { field().blur(); return; }
+    field().focus(); // which opens them
     close();
-    field().focus();
   }
 
   function typing(target) { return target.closest("input, textarea, select, [contenteditable], dialog[open], .dropdown-menu"); }
