@@ -5,6 +5,7 @@ from django.urls import path
 from console import (
     access,
     audit,
+    batches,
     guests,
     home,
     hosts,
@@ -28,6 +29,7 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     *access.urlpatterns,
     *sources.urlpatterns,
+    *batches.urlpatterns,
     *audit.urlpatterns,
     *search.urlpatterns,
     *organization.urlpatterns,

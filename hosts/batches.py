@@ -55,6 +55,7 @@ def plan_import(*, title: str, lines: Sequence[Line], defaults: Defaults, by: An
 
 def check_lines(lines: Sequence[Line], defaults: Defaults) -> tuple[list[SourceDraft], list[dict[str, Any]]]:
     """Drafts that are not stored yet, and the refused lines as `SourceBatch.refused` has them. Raises: Invalid."""
+    _check_defaults(defaults)
     secrets = _secrets(defaults.password, defaults.private_key)
     known, drafts, refused = _Known(), [], []
     for line in lines:
@@ -66,6 +67,15 @@ def check_lines(lines: Sequence[Line], defaults: Defaults) -> tuple[list[SourceD
         else:
             drafts.append(draft)
     return drafts, refused
+
+
+def _check_defaults(defaults: Defaults) -> None:
+    """A mistake in what holds for all is told once, at its field. Raises: Invalid."""
+    services.page_transport(defaults.transport)
+    validation.checked_port(defaults.port)
+    validation.checked_username(defaults.user)
+    if defaults.datacenter:
+        validation.checked_name(defaults.datacenter, field="datacenter")
 
 
 def _secrets(password: str, private_key: str) -> tuple[str, str]:

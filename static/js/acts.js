@@ -28,6 +28,15 @@
     (box.querySelector("[role=alert] a, [data-first-focus]") || box.querySelector("[data-dismiss]"))?.focus();
   }
 
+  // A button that ticks every box of a part of the page, or none.
+  document.addEventListener("click", (event) => {
+    const part = event.target.closest("[data-tick]")?.dataset.tick;
+    if (!part) return;
+    const boxes = [...document.getElementById(part).querySelectorAll("input[type=checkbox]")];
+    const on = boxes.some((box) => !box.checked);
+    boxes.forEach((box) => { box.checked = on; });
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     const box = dialog();
     document.body.addEventListener("htmx:beforeRequest", (event) => {

@@ -18,7 +18,7 @@ from audit.models import AuditRow
 from console.context import TREES
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware, PowerAction
-from hosts.models import Datacenter, Source, SourceDraft
+from hosts.models import Datacenter, Outcome, Source, SourceBatch, SourceDraft
 from inventory.models import Guest, Placement
 from inventory.reindex import index_missing
 from networks.models import VirtualSwitch
@@ -113,6 +113,7 @@ class Everything:
             datacenter_name=text[:100],
             created_by=text[:150],
         )
+        self.batch = self._batch(text)
         self.task = make_job(
             self.guest, message=text, submitted_by_name=text[:150], parameters={"action": "start", "note": text}
         )
@@ -164,6 +165,8 @@ class Everything:
             self._test(tested, text)
         for job in (self.task, self.migration.job):
             add_steps(job, [JobState.RUNNING])
+        for outcome in Outcome:
+            self._batched(self.batch, text, outcome, 10 + self._count)
         user = make_user(Role.VIEWER, f"{name}user")
         for owner in (self.me, self.user, user):
             ApiToken.objects.create(user=owner, name=text[:100], digest=f"{owner.pk} {self._count}", prefix="gst_x")
@@ -210,6 +213,40 @@ class Everything:
         finding = {"check": "memory", "severity": "warning", "message": text, "fix": text}
         job = {"message": text, "submitted_by_name": text[:150]}
         return make_migration(guest, self.other_host, state, findings=[finding], job=job)
+
+    def _batch(self, text: str) -> SourceBatch:
+        """An import with a draft of each outcome and a refused line."""
+        refused = [{"line": 1, "text": text, "message": text}]
+        batch = SourceBatch.objects.create(kind="import", title=text[:200], refused=refused, created_by=text[:150])
+        for position, outcome in enumerate(Outcome):
+            self._batched(batch, text, outcome, position)
+        Job.objects.create(
+            kind="source_batch",
+            state=JobState.SUCCEEDED,
+            target_kind="source_batch",
+            target_id=str(batch.pk),
+            target_name=text[:255],
+            message=text,
+            submitted_by_name=text[:150],
+            submitted_at=timezone.now(),
+        )
+        return batch
+
+    def _batched(self, batch: SourceBatch, text: str, outcome: str, position: int) -> None:
+        SourceDraft.objects.create(
+            batch=batch,
+            position=position,
+            outcome=outcome,
+            message=text,
+            name=text[:100],
+            kind="libvirt",
+            transport="ssh",
+            address=text[:255],
+            username=text[:100],
+            datacenter_name=text[:100],
+            presented={"key": text, "fingerprint": text},
+            source=self.source if outcome == Outcome.DONE else None,
+        )
 
     def _test(self, tested: Source | SourceDraft, text: str) -> None:
         """The end of a source's test that asks about a host key."""

@@ -18,7 +18,7 @@ from django.utils import timezone
 from access.models import ApiToken, User
 from access.roles import Role
 from core.ids import new_id
-from hosts.models import SourceDraft
+from hosts.models import SourceBatch, SourceDraft
 from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
 from tests.factories import make_cluster, make_datastore, make_guest, make_host, make_source, make_switch, make_user
@@ -46,6 +46,7 @@ class World:
         self.datastore = make_datastore("fast", (self.host, self.other_host))
         self.switch = make_switch("default", self.host)
         self.draft = SourceDraft.objects.create(name="new", kind="libvirt", transport="tcp", address="10.0.0.9")
+        self.batch = SourceBatch.objects.create(kind="import", title="rack 4")
         self.task = self._job("power", JobState.RUNNING, {"action": "start"})
         self.migration = self._migration()
 

@@ -203,7 +203,7 @@ class TestImport:
     def test_a_worker_that_dies_leaves_the_rest_to_the_next_one(self, boss, network, monkeypatch):
         batch = plan(boss, read_range("10.0.0.1-10.0.0.4"), Defaults(transport="tcp"))
         worked(batches.test_batch(batch=batch, by=boss))
-        job, add, added = batches.add_batch(batch=batch, by=boss), batch_runner._add, []
+        job, add, added = batches.add_batch(batch=batch, by=boss), batch_runner._add, list[str]()
 
         def dies(draft: SourceDraft, *, by: Any) -> None:
             if len(added) == 2:
@@ -230,7 +230,7 @@ class TestImport:
         worked(batches.add_batch(batch=second, by=boss))
         assert Source.objects.count() == 2
         assert {draft.outcome for draft in second.drafts.all()} == {Outcome.FAILED}
-        assert "already" in second.drafts.first().message
+        assert "already" in second.drafts.get(position=1).message
 
     def test_another_key_than_the_one_seen_is_not_accepted(self, boss, network):
         batch = plan(boss, read_range("10.0.0.1"))
@@ -263,7 +263,7 @@ class TestImport:
 
     def test_cancelled_it_keeps_what_was_tried(self, boss, network, monkeypatch):
         batch = plan(boss, read_range("10.0.0.1-10.0.0.3"), Defaults(transport="tcp"))
-        keep, kept = batch_runner._keep, []
+        keep, kept = batch_runner._keep, list[SourceDraft]()
 
         def cancelled_after_one(draft: SourceDraft, tried: Any) -> None:
             if kept:
@@ -361,13 +361,14 @@ class TestCredentials:
 
     def test_what_cannot_be_replaced_is_refused_at_once(self, boss):
         plain = make_source("plain")
-        for values in (
+        wrong: list[dict[str, Any]] = [
             {"sources": []},
             {"sources": [plain.pk]},
             {"sources": [new_id()]},
             {"sources": [plain.pk], "password": ""},
             {"sources": [plain.pk], "username": "-x"},
-        ):
+        ]
+        for values in wrong:
             words: dict[str, Any] = {"username": "", "password": "x", "private_key": "", "by": boss, **values}
             with pytest.raises((Invalid, Conflict)):
                 batches.plan_credentials(**words)
