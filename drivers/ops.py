@@ -29,6 +29,7 @@ from drivers.requests import (
     GuestRequest,
     NetworkRequest,
     NicRequest,
+    RevertOutcome,
     SnapshotRef,
     SnapshotRequest,
     TaskProgress,
@@ -83,10 +84,15 @@ class SnapshotOps(TaskOps, Protocol):
     ) -> TaskProgress:
         """Bring the guest back, to the power state it had. Needs the guest to carry the stamp, which thereby goes.
 
-        So an attempt is one shot. Whoever takes over and knows that the guest was claimed reads `find_claim`: while
-        it is there nothing was reverted, and it may be asked for again; when it is gone, it was.
+        So an attempt is one shot. Whoever takes over and knows that the guest was claimed asks `find_revert`.
 
         Raises: Rejected when the guest does not carry the stamp.
+        """
+
+    def find_revert(self, guest_ref: str, snapshot: SnapshotRef, stamp: str) -> RevertOutcome:
+        """What became of an attempt for which the guest had been claimed. When not done, it may be asked for again.
+
+        May wait half a minute for the end of what runs: give it `deadline_s`. Raises: Busy while it still runs.
         """
 
     def find_claim(self, guest_ref: str) -> str:

@@ -65,6 +65,12 @@ class SnapshotRef:
     created_at: datetime | None = None
 
 
+class RevertOutcome(StrEnum):
+    NOT_DONE = "not_done"  # nothing was changed
+    DONE = "done"
+    UNCLEAR = "unclear"  # the guest was stopped for it, and is not what the snapshot says: a person looks at it
+
+
 # Guests
 
 

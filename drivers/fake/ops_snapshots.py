@@ -23,7 +23,7 @@ from drivers.fake.ops_tasks import (
     require_idle,
     running_reading,
 )
-from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
+from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
 from drivers.types import Finding, Severity
 from drivers.words import gettext_noop as _
 
@@ -81,6 +81,16 @@ class SnapshotCalls(TaskCalls):
             if not task.error:
                 host.guests[guest.uuid] = _as_it_was(guest, found)
             return reading_of(task)
+
+    def find_revert(self, guest_ref: str, snapshot: SnapshotRef, stamp: str) -> RevertOutcome:
+        with self.acting("find_revert") as (_state, host, _fault):
+            guest = find_guest(host, guest_ref)
+            require_idle(host, guest)
+            if guest.claim == stamp:
+                return RevertOutcome.NOT_DONE
+            found = _find(guest, snapshot)
+            is_there = found is not None and guest.current_snapshot == found.name and found.state == guest.state
+            return RevertOutcome.DONE if is_there else RevertOutcome.UNCLEAR
 
     def delete_snapshot(
         self,

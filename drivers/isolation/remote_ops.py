@@ -12,6 +12,7 @@ from drivers.requests import (
     GuestRequest,
     NetworkRequest,
     NicRequest,
+    RevertOutcome,
     SnapshotRef,
     SnapshotRequest,
     TaskProgress,
@@ -74,6 +75,11 @@ class RemoteOperations:
         deadline_s: float | None = None,
     ) -> TaskProgress:
         return self._call("revert_snapshot", (guest_ref, snapshot, stamp, not_after), deadline_s)  # type: ignore[no-any-return]
+
+    def find_revert(
+        self, guest_ref: str, snapshot: SnapshotRef, stamp: str, *, deadline_s: float | None = None
+    ) -> RevertOutcome:
+        return self._call("find_revert", (guest_ref, snapshot, stamp), deadline_s)  # type: ignore[no-any-return]
 
     def find_claim(self, guest_ref: str, *, deadline_s: float | None = None) -> str:
         return self._call("find_claim", (guest_ref,), deadline_s)  # type: ignore[no-any-return]

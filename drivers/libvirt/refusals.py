@@ -32,6 +32,10 @@ _CASES: tuple[tuple[str, str], ...] = (
         r"(?:revert to|deletion of|delet\w+ .*) external (?:disk )?snapshot.* not supported",
         _("This version of libvirt cannot do that with an external snapshot."),
     ),
+    (
+        r"existing managed saved state",
+        _("The guest's memory is saved on the host; start it and power it off, then go back."),
+    ),
     (r"revert requires force", _("The guest has changed too much since the snapshot to go back to it.")),
     (r"State blocked by non-migratable|non-migratable", _("A device of the guest does not let its memory be saved.")),
     (r"guest agent is not (?:connected|configured|available)", _("The agent in the guest does not answer.")),

@@ -25,7 +25,7 @@ from drivers.libvirt.tasks import Calls, Task, in_time, known_uuid
 from drivers.libvirt.text import whole
 from drivers.libvirt.write_xml import add, checked_file_name, element, notes_of, written
 from drivers.libvirt.xml import Node
-from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
+from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
 from drivers.types import Finding, GuestState, Severity
 from drivers.words import Parameters
 from drivers.words import gettext_noop as _
@@ -219,6 +219,14 @@ class SnapshotCalls(Calls):
 
         return self._start(known_uuid(guest_ref), stamp, act)
 
+    def find_revert(self, guest_ref: str, snapshot: SnapshotRef, stamp: str) -> RevertOutcome:
+        with self._guest(guest_ref) as (line, domain):
+            require_idle(line, domain)
+            wait_for_end(line, domain)
+            if read_stamp(line, domain, OPERATION) == stamp:
+                return RevertOutcome.NOT_DONE
+            return RevertOutcome.DONE if _is_at(line, domain, snapshot) else RevertOutcome.UNCLEAR
+
     def delete_snapshot(
         self,
         guest_ref: str,
@@ -308,6 +316,21 @@ def _find_snapshot(line: Connection, domain: Any, snapshot: SnapshotRef) -> Any 
         return None
     made_at = whole(node.text("creationTime", limit=20)) if node else 0
     return found if made_at == int(snapshot.created_at.timestamp()) else None
+
+
+def _is_at(line: Connection, domain: Any, snapshot: SnapshotRef) -> bool:
+    """Whether the guest went back to it: libvirt stops a guest, replaces its definition, starts it, and only then says
+    so. Source: qemuSnapshotRevertActive of libvirt 9."""
+    found = _find_snapshot(line, domain, snapshot)
+    try:
+        current = str(line.call(domain.snapshotCurrent, 0).getName())
+    except NotFound:
+        return False
+    if found is None or current != snapshot.name:
+        return False
+    node = try_xml(str(line.call(found.getXMLDesc, 0)))
+    was_up = node is not None and node.text("state", limit=32) in {"running", "paused", "blocked"}
+    return was_up == (state_of(line.call(domain.state)[0]) in _UP)
 
 
 def _require_snapshot(line: Connection, domain: Any, snapshot: SnapshotRef) -> Any:

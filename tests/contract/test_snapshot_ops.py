@@ -12,7 +12,7 @@ from drivers.errors import Busy, NotFound, NotSupported, Rejected
 from drivers.fake.world import FakeWorld
 from drivers.isolation import RemoteSession, SessionPool
 from drivers.ops import error_in
-from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase, TaskProgress
+from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase, TaskProgress
 from drivers.types import Endpoint, GuestSnapshotFact, PowerAction, Severity, Transport
 from tests.contract.guests import free_guest
 from tests.contract.subjects import DEADLINE_S, Subject, wait_until
@@ -133,7 +133,9 @@ def test_back_to_one_and_never_twice(session: RemoteSession, ref: str) -> None:
         session.revert_snapshot(ref, snapshot, stamp)
     session.claim_guest(ref, stamp)
     assert session.find_claim(ref) == stamp
+    assert session.find_revert(ref, snapshot, stamp) is RevertOutcome.NOT_DONE
     finish(session, ref, stamp, session.revert_snapshot(ref, snapshot, stamp))
+    assert session.find_revert(ref, snapshot, stamp) is RevertOutcome.DONE
     sighting = session.sight_guest(ref)
     assert sighting is not None
     assert (sighting.state, sighting.state_reason) == ("running", "from snapshot")
@@ -141,6 +143,9 @@ def test_back_to_one_and_never_twice(session: RemoteSession, ref: str) -> None:
     with pytest.raises(Rejected):
         session.revert_snapshot(ref, snapshot, stamp)
     assert snapshots(session, ref)["before"].current
+    session.power(ref, PowerAction.OFF)
+    assert session.find_revert(ref, snapshot, stamp) is RevertOutcome.UNCLEAR, "it ran when it was taken"
+    session.power(ref, PowerAction.START)
 
 
 def test_back_to_what_is_not_there(session: RemoteSession, ref: str) -> None:
@@ -200,6 +205,7 @@ def test_a_guest_that_is_not_there(operable: Subject, pool: SessionPool, ref: st
             lambda: session.check_revert(ref, snapshot),
             lambda: session.claim_guest(ref, "op-1"),
             lambda: session.find_claim(ref),
+            lambda: session.find_revert(ref, snapshot, "op-1"),
             lambda: session.revert_snapshot(ref, snapshot, "op-1"),
             lambda: session.delete_snapshot(ref, snapshot, "op-1"),
         ):
