@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
+from api.batches import Batch, BatchAccept, BatchAdd, BatchDiscard, BatchTest, SourceCredentials, SourceImport
 from api.organization import (
     ClusterAssign,
     ClusterDelete,
@@ -54,6 +55,13 @@ urlpatterns: list[URLPattern] = [
         for name, resource in RESOURCES.items()
     ),
     path("datastores/<uuid:id>/volumes/", DatastoreVolumes.as_view(), name="datastore-volumes"),
+    path("sources/import/", SourceImport.as_view(), name="source-import"),
+    path("sources/credentials/", SourceCredentials.as_view(), name="source-credentials"),
+    path("sources/batches/<uuid:id>/", Batch.as_view(), name="source-batch"),
+    path("sources/batches/<uuid:id>/test/", BatchTest.as_view(), name="source-batch-test"),
+    path("sources/batches/<uuid:id>/accept/", BatchAccept.as_view(), name="source-batch-accept"),
+    path("sources/batches/<uuid:id>/add/", BatchAdd.as_view(), name="source-batch-add"),
+    path("sources/batches/<uuid:id>/discard/", BatchDiscard.as_view(), name="source-batch-discard"),
     path("datacenters/<uuid:id>/rename/", DatacenterRename.as_view(), name="datacenter-rename"),
     path("datacenters/<uuid:id>/delete/", DatacenterDelete.as_view(), name="datacenter-delete"),
     path("clusters/<uuid:id>/rename/", ClusterRename.as_view(), name="cluster-rename"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -63,7 +63,8 @@ def check_lines(lines: Sequence[Line], defaults: Defaults) -> tuple[list[SourceD
             draft = _draft(line, defaults, secrets)
             known.add(draft)
         except Invalid as error:
-            refused.append({"line": line.number, "text": line.text, "message": error.message})
+            known_already = isinstance(error, AlreadyKnown)
+            refused.append({"line": line.number, "text": line.text, "message": error.message, "known": known_already})
         else:
             drafts.append(draft)
     return drafts, refused
@@ -107,6 +108,10 @@ def _draft(line: Line, defaults: Defaults, secrets: tuple[str, str]) -> SourceDr
     return draft
 
 
+class AlreadyKnown(Invalid):
+    """What the line names is a source already, or an earlier line's."""
+
+
 class _Known:
     """Names and places that are taken: by sources, and by the lines before."""
 
@@ -122,7 +127,9 @@ class _Known:
         """Raises: Invalid."""
         place = _place(draft.transport, draft.address, draft.port)
         if place in self._places:
-            raise Invalid(_("This address is already read by the source %(name)s.") % {"name": self._places[place]})
+            raise AlreadyKnown(
+                _("This address is already read by the source %(name)s.") % {"name": self._places[place]}
+            )
         if draft.name in self._names:
             raise Invalid(_("There is already a source named %(name)s.") % {"name": draft.name})
         self._places[place] = draft.name
@@ -196,6 +203,28 @@ def expire_batches(now: datetime | None = None) -> None:
     """Forget what was begun a day ago, with its secrets. A task that still runs on it ends."""
     before = (now or timezone.now()) - services.KEEP_DRAFTS
     SourceBatch.objects.filter(created_at__lt=before).delete()
+
+
+def add_lines(
+    *, lines: Sequence[Line], defaults: Defaults, host_keys: Mapping[str, str]
+) -> tuple[list[Source], list[dict[str, Any]]]:
+    """Add sources from the server's own command line: by the same rules, tried by nobody; the workers read them.
+
+    `host_keys`: what is accepted, by address. Returns the sources and the refused lines. Raises: Invalid.
+    """
+    drafts, refused = check_lines(lines, defaults)
+    added = []
+    for draft in drafts:
+        draft.host_key = host_keys.get(draft.address, "") if draft.transport == "ssh" else ""
+        source = services.source_of(draft, by=services.COMMAND_LINE)
+        try:
+            with write_transaction():
+                services.insert_source(source, draft.datacenter_name, by=services.COMMAND_LINE)
+        except Invalid as error:  # somebody was faster
+            refused.append({"line": draft.position, "text": draft.name, "message": error.message, "known": True})
+        else:
+            added.append(source)
+    return added, refused
 
 
 def test_batch(*, batch: SourceBatch, by: Any) -> Job:

@@ -18,6 +18,7 @@ LONGEST_SHOWN = 120
 COLUMNS = ("name", "address", "transport", "port", "user", "datacenter")
 # What people call them.
 _ALIASES = {"host": "address", "hostname": "address", "ip": "address", "username": "user", "login": "user"}
+_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 _SEPARATORS = ";\t,"
 _BOUNDS = 2  # first and last
 
@@ -143,6 +144,26 @@ def _bounded(text: str) -> Iterator[str]:
         raise ValueError
     _require_few(int(last) - int(first) + 1)
     return (str(type(first)(number)) for number in range(int(first), int(last) + 1))
+
+
+def read_known_hosts(text: str) -> dict[str, str]:
+    """Host keys as `type base64` by address, of OpenSSH's known_hosts; the best kind where there are several.
+
+    Names that are hashed, patterns and revoked keys are left out.
+    Source: https://man.openbsd.org/sshd.8#SSH_KNOWN_HOSTS_FILE_FORMAT
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        names, _space, key = line.strip().partition(" ")
+        kind = key.split(" ")[0]
+        if names.startswith(("#", "@", "|")) or kind not in _KEY_KINDS:
+            continue
+        for name in names.lower().split(","):
+            address = name.partition("]")[0].lstrip("[")
+            known = found.get(address, "").split(" ")[0]
+            if not known or _KEY_KINDS.index(kind) < _KEY_KINDS.index(known):
+                found[address] = " ".join(key.split()[:2])
+    return found
 
 
 def _require_few(number: int) -> None:

@@ -96,7 +96,8 @@ class BatchKind(models.TextChoices):
 class SourceBatch(Row):
     """Many sources at once: to be added, or to be signed in to in another way. Its drafts are tried by one task.
 
-    `refused`: the lines that no draft was made of, each with `line`, `text` and `message`, a sentence.
+    `refused`: the lines that no draft was made of, each with `line`, `text` and a sentence, `message`; `known` says
+    that what it names is there already.
     """
 
     kind = models.CharField(max_length=16, choices=BatchKind.choices)

@@ -34,7 +34,7 @@ def boss() -> Client:
 
 
 def imported(boss: Client, **values: Any) -> SourceBatch:
-    answer = boss.post(reverse("source_import"), {**FORM, **values})
+    answer: Any = boss.post(reverse("source_import"), {**FORM, **values})
     batch = SourceBatch.objects.get()
     assert answer.url == reverse("source_batch_page", args=[batch.pk]), answer.content
     return batch

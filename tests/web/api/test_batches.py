@@ -1,0 +1,100 @@
+"""Importing sources and replacing credentials with scripts. Who may: test_access_routes.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from access.roles import Role
+from hosts.models import Outcome, SourceBatch, SourceDraft
+from hosts.validation import fingerprint
+from operations.models import Job, JobState
+from tests.factories import make_source, make_user
+
+pytestmark = pytest.mark.django_db
+
+SECRET = "hunter2-hunter2"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+
+
+class Boss:
+    def __init__(self) -> None:
+        self.client = Client()
+        self.client.force_login(make_user(Role.ADMIN))
+
+    def get(self, path: str) -> Any:
+        return self.client.get(f"/api/v1/{path}").json()
+
+    def post(self, path: str, status: int = 202, **body: Any) -> Any:
+        answer = self.client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
+        assert answer.status_code == status, answer.content
+        assert SECRET not in answer.content.decode()
+        return json.loads(answer.content) if answer.content else None
+
+
+@pytest.fixture
+def boss() -> Boss:
+    return Boss()
+
+
+def end_task(outcome: str) -> None:
+    """What a worker leaves."""
+    Job.objects.update(state=JobState.SUCCEEDED)
+    SourceDraft.objects.update(outcome=outcome, presented={"key": KEY, "fingerprint": fingerprint(KEY)})
+
+
+def test_from_a_range_to_adding(boss: Boss) -> None:
+    told = boss.post("sources/import/", range="10.0.0.1-10.0.0.2", user="root", password=SECRET)
+    assert [one["address"] for one in told["sources"]] == ["10.0.0.1", "10.0.0.2"]
+    assert told["task"] == str(Job.objects.get().pk)
+    path = f"sources/batches/{told['id']}/"
+    assert boss.post(f"{path}test/", 409)["error"]["code"] == "already_open"
+    end_task(Outcome.KEY)
+    keys = [{"id": one["id"], "fingerprint": one["fingerprint"]} for one in boss.get(path)["sources"]]
+    boss.post(f"{path}accept/", 409, keys=[{**keys[0], "fingerprint": "SHA256:other"}])
+    assert boss.post(f"{path}accept/", keys=keys)["counts"]["new"] == 2
+    end_task(Outcome.READY)
+    boss.post(f"{path}add/")
+    boss.post(f"{path}discard/", 204)
+    assert not SourceBatch.objects.exists()
+
+
+def test_lines_that_cannot_be_taken_are_told(boss: Boss) -> None:
+    sources = [
+        {"address": "10.0.0.1"},
+        {"address": "127.0.0.1", "name": "loop"},
+        {"address": "10.0.0.3", "port": 70000},
+    ]
+    told = boss.post("sources/import/", transport="tcp", sources=[{"address": "10.0.0.1"}, *wrong])
+    assert [one["line"] for one in told["refused"]] == [2, 3]
+    nothing = boss.post("sources/import/", transport="tcp", sources=[{"address": "127.0.0.1"}])
+    assert nothing["task"] is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"range": "10.0.0.1", "sources": [{"address": "10.0.0.2"}]},
+        {"range": "10.0.0.0/8"},
+        {"range": "10.0.0.1", "uri": "test:///default"},
+        {"sources": [{"address": "10.0.0.1", "uri": "test:///default"}]},
+        {"range": "10.0.0.1", "transport": "unix"},
+    ],
+)
+def test_a_wrong_request_keeps_nothing(boss: Boss, body: dict[str, Any]) -> None:
+    boss.post("sources/import/", 400, password=SECRET, **body)
+    assert not SourceBatch.objects.exists()
+
+
+def test_credentials_of_some_or_of_one_user(boss: Boss) -> None:
+    first, second = (make_source(f"s{n}", transport="ssh", username="root", address=f"10.0.0.{n}") for n in (1, 2))
+    told = boss.post("sources/credentials/", sources=[str(first.pk)], password=SECRET, user="op")
+    assert [(one["name"], one["user"]) for one in told["sources"]] == [("s1", "op")]
+    told = boss.post("sources/credentials/", of_user="root", password=SECRET)
+    assert [one["source"] for one in told["sources"]] == [str(first.pk), str(second.pk)]
+    boss.post("sources/credentials/", 400, password=SECRET)
+    boss.post("sources/credentials/", 400, of_user="nobody", password=SECRET)
