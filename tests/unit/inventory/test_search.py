@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from access.models import RestrictedQuerySet, User
 from access.roles import Role
@@ -149,6 +149,22 @@ class TestWhatIsWritten:
         remove_source(source=source, confirmation=source.name, by=make_user(Role.ADMIN))
         assert not SearchRow.objects.exists()
         assert not _indexed("db-07")
+
+    def test_the_index_is_that_of_the_texts_whatever_happened_to_them(self, source: Source) -> None:
+        if connection.vendor != "sqlite":
+            pytest.skip("PostgreSQL keeps its index by itself")
+        for second in range(1, 12):
+            there = [replace(guest_fact(f"g{n}"), notes=f"seen {second // n}") for n in range(1, 9) if second % n]
+            apply_snapshot(source, full(second, *there), 0)
+        Guest.objects.first().delete()  # type: ignore[union-attr]
+        index_everything()
+        SearchRow.objects.filter(name_key="g2").delete()
+        with connection.cursor() as cursor:  # raises when the index and the texts are not the same
+            index = TEXTS.name
+            cursor.execute(f"INSERT INTO {index}({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
+            cursor.execute("UPDATE search_searchrow SET id = -id WHERE id IN (SELECT id FROM search_searchrow LIMIT 1)")
+            with pytest.raises(DatabaseError, match="malformed"):
+                cursor.execute(f"INSERT INTO {index}({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
 
 
 def _indexed(word: str) -> list[Any]:
