@@ -234,6 +234,10 @@ def worker_program(name: str) -> Program:
     return Program(name=name, command=command, grace_seconds=WORK_GRACE_SECONDS)
 
 
+def watcher_program() -> Program:
+    return Program(name="watcher", command=python("manage.py", "watch"), grace_seconds=WORK_GRACE_SECONDS)
+
+
 def lab_program() -> Program:
     return Program(
         name="lab",
@@ -311,6 +315,7 @@ class Supervisor:
         self.launch(beat_program())
         for name in WORKERS:
             self.launch(worker_program(name))
+        self.launch(watcher_program())
 
     def launch(self, program: Program) -> Child:
         child = processes.start(program, log_dir=self.instance.log_dir, cwd=HOME)

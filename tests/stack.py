@@ -6,6 +6,7 @@ Runs the very command lines the supervisor runs. The test process itself becomes
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from django.core.management import call_command
 
 from config import data
 from config.processes import Program, die_with_parent
-from config.supervisor import WORKERS, beat_program, web_program, worker_program
+from config.supervisor import WORKERS, beat_program, watcher_program, web_program, worker_program
 from lab.api import Lab, LabGuest
 from tests.servers import private_valkey
 
@@ -97,11 +98,23 @@ class Stack:
     def start_beat(self) -> None:
         self.launch(beat_program())
 
+    def start_watcher(self, name: str = "watcher") -> None:
+        """One of any number, for one test; returns when it is there."""
+        mark = len(self.log(name))
+        process = self.launch(dataclasses.replace(watcher_program(), name=name))
+        wait_until(lambda: "Watching" in self.log(name)[mark:] or process.poll() is not None, "the watcher started")
+        if process.poll() is not None:
+            raise StackError(self.log(name)[-2000:])
+
     def mend(self) -> None:
-        """Everything that once ran runs again."""
+        """Everything that once ran runs again, but for watchers."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
+        for name in [name for name in self.processes if name.startswith("watcher")]:
+            if self.processes[name].poll() is None:
+                self.stop(name)
+            del self.processes[name]
         ended = [name for name, process in self.processes.items() if process.poll() is not None]
         self.start_workers(*(name for name in ended if name in WORKERS))
         if "beat" in ended:
