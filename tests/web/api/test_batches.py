@@ -63,11 +63,7 @@ def test_from_a_range_to_adding(boss: Boss) -> None:
 
 
 def test_lines_that_cannot_be_taken_are_told(boss: Boss) -> None:
-    sources = [
-        {"address": "10.0.0.1"},
-        {"address": "127.0.0.1", "name": "loop"},
-        {"address": "10.0.0.3", "port": 70000},
-    ]
+    wrong = [{"address": "127.0.0.1", "name": "loop"}, {"address": "10.0.0.3", "port": 70000}]
     told = boss.post("sources/import/", transport="tcp", sources=[{"address": "10.0.0.1"}, *wrong])
     assert [one["line"] for one in told["refused"]] == [2, 3]
     nothing = boss.post("sources/import/", transport="tcp", sources=[{"address": "127.0.0.1"}])
