@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ def test_after_unwatch_nothing_is_told(pool: WatchPool, heard: Heard, world: Fak
     assert ("happened", alpha) not in {entry[:2] for entry in [*heard.kept, *heard.told.queue]}
 
 
+def _add(event: EventFact, pile: Pile) -> None:
+    pile.add(event)
+
+
 def test_a_parent_that_does_not_read_costs_no_memory() -> None:
     """While one message cannot be sent, the rest is piled up by object, and beyond a limit as a single mark."""
     sent: list[Answer] = []
@@ -235,15 +240,17 @@ def test_a_parent_that_does_not_read_costs_no_memory() -> None:
     outbox = Outbox(send)
     outbox.put("a", lambda pile: pile.add(EventFact(EventKind.GUEST, "first")))
     wait_until(lambda: not outbox._piles)
+    same = EventFact(EventKind.GUEST, "same", Extent.STATE)
     for number in range(10_000):
-        outbox.put("a", lambda pile, ref=f"guest {number % 1000}": pile.add(EventFact(EventKind.GUEST, ref)))
-        outbox.put("b", lambda pile: pile.add(EventFact(EventKind.GUEST, "same", Extent.STATE)))
+        event = EventFact(EventKind.GUEST, f"guest {number % 1000}")
+        outbox.put("a", partial(_add, event))
+        outbox.put("b", partial(_add, same))
     gate.set()
     wait_until(lambda: len(sent) == 3)
     batches = dict(unpack(answer.body, tuple[str, EventBatch]) for answer in sent[1:])
     assert batches["a"].everything
     assert len(batches["a"].events) <= Pile.MOST
-    assert batches["b"] == EventBatch((EventFact(EventKind.GUEST, "same", Extent.STATE),))
+    assert batches["b"] == EventBatch((same,))
 
 
 @pytest.mark.parametrize("order", [(Extent.STATE, Extent.WHOLE), (Extent.WHOLE, Extent.STATE)])
