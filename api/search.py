@@ -55,11 +55,17 @@ def _kinds(request: Request) -> tuple[Kind, ...]:
 
 def _json(kind: Kind, row: Any) -> Json:
     place = place_of(kind, row)
-    has_state = kind not in (Kind.DATASTORE, Kind.SWITCH)
     return {
         "kind": kind.label,
         "id": row.pk,
         "name": row.name,
-        "state": row.state if has_state else active_state(row.active, row.missing_since),
-        "where": {"kind": place.kind, "id": place.id, "name": place.name},
+        "state": _state(kind, row),
+        "where": {"kind": place.kind, "id": place.id, "name": place.name} if place else None,
     }
+
+
+def _state(kind: Kind, row: Any) -> str | None:
+    """As the object's own address tells it."""
+    if kind in (Kind.CLUSTER, Kind.DATACENTER):
+        return None
+    return active_state(row.active, row.missing_since) if kind in (Kind.DATASTORE, Kind.SWITCH) else str(row.state)

@@ -34,6 +34,8 @@ STATES: dict[Kind, Callable[[Any], SafeString | str]] = {
     Kind.DATASTORE: datastores.state_cell,
     Kind.SWITCH: switches.state_cell,
     Kind.SOURCE: sources.plain_state_cell,
+    Kind.CLUSTER: lambda _row: "",
+    Kind.DATACENTER: lambda _row: "",
 }
 ICONS = {
     Kind.GUEST: "device-desktop",
@@ -41,6 +43,8 @@ ICONS = {
     Kind.DATASTORE: "database",
     Kind.SWITCH: "network",
     Kind.SOURCE: "plug",
+    Kind.CLUSTER: "affiliate",
+    Kind.DATACENTER: "building",
 }
 LABELS: dict[Kind, Text] = {
     Kind.GUEST: gettext_lazy("Guests"),
@@ -48,6 +52,8 @@ LABELS: dict[Kind, Text] = {
     Kind.DATASTORE: gettext_lazy("Datastores"),
     Kind.SWITCH: gettext_lazy("Virtual switches"),
     Kind.SOURCE: gettext_lazy("Sources"),
+    Kind.CLUSTER: gettext_lazy("Clusters"),
+    Kind.DATACENTER: gettext_lazy("Datacenters"),
 }
 ONE: dict[Kind, Text] = {
     Kind.GUEST: gettext_lazy("Guest"),
@@ -55,6 +61,8 @@ ONE: dict[Kind, Text] = {
     Kind.DATASTORE: gettext_lazy("Datastore"),
     Kind.SWITCH: gettext_lazy("Virtual switch"),
     Kind.SOURCE: gettext_lazy("Source"),
+    Kind.CLUSTER: gettext_lazy("Cluster"),
+    Kind.DATACENTER: gettext_lazy("Datacenter"),
 }
 
 
@@ -150,8 +158,8 @@ def _result(found: Result) -> Shown:
         icon=ICONS[kind],
         kind=ONE[kind],
         state=STATES[kind](row),
-        where=str(place),
-        where_url=cells.page_url(place.kind, place.id),
+        where=place.name if place else "",
+        where_url=cells.page_url(place.kind, place.id) if place else "",
     )
 
 

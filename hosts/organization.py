@@ -17,7 +17,9 @@ from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.events import Change, publish
 from hosts.models import Cluster, Datacenter, Host, Source
+from hosts.search import index_places, kind_of_place
 from hosts.validation import checked_name
+from search.services import forget
 
 # One transaction, one audit row: more than a dialog offers at once.
 MOST_HOSTS = 1000
@@ -46,7 +48,7 @@ def rename_datacenter(*, datacenter: Datacenter, name: str, by: Any) -> Datacent
     require(by, Action.SOURCES)
     new = checked_name(name)
     with write_transaction():
-        row = _locked(datacenter)
+        row = lock_place(datacenter)
         before, row.name = row.name, new
         if before != new:
             _require_free_datacenter(row)
@@ -62,9 +64,10 @@ def delete_datacenter(*, datacenter: Datacenter, by: Any) -> None:
     """
     require(by, Action.SOURCES)
     with write_transaction():
-        row = _locked(datacenter, to_delete=True)
+        row = lock_place(datacenter, to_delete=True)
         _require_empty(row)
         _record("datacenter.deleted", row, by=by, what="removed")
+        forget(kind_of_place(row), [row.pk])
         row.delete()
 
 
@@ -76,7 +79,7 @@ def create_cluster(*, datacenter: Datacenter, name: str, by: Any) -> Cluster:
     require(by, Action.SOURCES)
     row = Cluster(name=checked_name(name))
     with write_transaction():
-        row.datacenter = _locked(datacenter)
+        row.datacenter = lock_place(datacenter)
         _save(row, _cluster_taken(row.name), force_insert=True)
         _record("cluster.created", row, by=by, what="added", datacenter=row.datacenter.name)
     return row
@@ -87,7 +90,7 @@ def rename_cluster(*, cluster: Cluster, name: str, by: Any) -> Cluster:
     require(by, Action.SOURCES)
     new = checked_name(name)
     with write_transaction():
-        row = _locked(cluster)
+        row = lock_place(cluster)
         before, row.name = row.name, new
         if before != new:
             _save(row, _cluster_taken(new), update_fields=["name"])
@@ -108,6 +111,7 @@ def delete_cluster(*, cluster: Cluster, by: Any) -> None:
         hosts = list(Host.objects.filter(cluster=row).order_by("name"))
         _record("cluster.deleted", row, by=by, what="removed", **_named(hosts))
         publish(*(Change("host", str(host.pk)) for host in hosts))
+        forget(kind_of_place(row), [row.pk])
         row.delete()
 
 
@@ -119,7 +123,7 @@ def assign_hosts(*, hosts: Iterable[UUID], cluster: Cluster, by: Any) -> list[Ho
     require(by, Action.SOURCES)
     wanted = _wanted(hosts)
     with write_transaction():
-        row = _locked(cluster)
+        row = lock_place(cluster)
         found = _locked_hosts(wanted, by=by)
         _require_same_datacenter(row, found)
         moved = [host for host in found if host.cluster_id != row.pk]
@@ -137,7 +141,7 @@ def release_hosts(*, hosts: Iterable[UUID], cluster: Cluster, by: Any) -> list[H
     require(by, Action.SOURCES)
     wanted = _wanted(hosts)
     with write_transaction():
-        row = _locked(cluster)
+        row = lock_place(cluster)
         moved = [host for host in _locked_hosts(wanted, by=by) if host.cluster_id == row.pk]
         _place(moved, None)
         if moved:
@@ -154,7 +158,7 @@ def _wanted(hosts: Iterable[UUID]) -> list[UUID]:
     return wanted
 
 
-def _locked(row: Place, *, to_delete: bool = False) -> Place:
+def lock_place(row: Place, *, to_delete: bool = False) -> Place:
     """The row as it is now; nobody deletes it before the transaction ends. Raises: Conflict."""
     rows = type(row)._default_manager.select_for_update(no_key=not to_delete)
     fresh = rows.filter(pk=row.pk).first()
@@ -228,6 +232,7 @@ def _save(row: Datacenter | Cluster, taken: Invalid, **how: Any) -> None:
         row.save(**how)
     except IntegrityError as error:
         raise taken from error
+    index_places([row])
 
 
 def _named(hosts: list[Host]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from drivers.registry import KINDS
 from drivers.types import Transport
 from hosts import validation
 from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
-from hosts.search import index_sources
+from hosts.search import index_places, index_sources
 from hosts.signals import source_removing
 from hosts.uri import SourceParts, parse_uri
 from operations.models import ENDED, Job, JobState
@@ -338,6 +338,7 @@ def insert_source(source: Source, datacenter: str, *, by: Any) -> None:
     except IntegrityError as error:
         raise Invalid(_("There is already a source of this name."), field="name") from error
     index_sources([source.pk])
+    index_places([source.datacenter])  # which may be new
     record_act(
         "source.added",
         source,

@@ -20,8 +20,8 @@ from access.roles import Action
 from core.lists import ListError
 from core.search import fold, has_word, indexable
 from hosts.diff import DatabaseId, database_id, id_column
-from hosts.models import Host, Source
-from hosts.selectors import host_list, source_list
+from hosts.models import Cluster, Datacenter, Host, Source
+from hosts.selectors import cluster_list, datacenter_list, host_list, source_list
 from inventory.models import Guest
 from inventory.selectors import guest_list
 from networks.models import VirtualSwitch
@@ -48,6 +48,8 @@ VISIBLE: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
     Kind.DATASTORE: lambda user: Datastore.objects.restrict(user, Action.VIEW),
     Kind.SWITCH: lambda user: VirtualSwitch.objects.restrict(user, Action.VIEW),
     Kind.SOURCE: lambda user: Source.objects.restrict(user, Action.VIEW),
+    Kind.CLUSTER: lambda user: Cluster.objects.restrict(user, Action.VIEW),
+    Kind.DATACENTER: lambda user: Datacenter.objects.restrict(user, Action.VIEW),
 }
 SHOWN: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
     Kind.GUEST: lambda user: guest_list(user=user),
@@ -55,6 +57,8 @@ SHOWN: dict[Kind, Callable[[Any], QuerySet[Any]]] = {
     Kind.DATASTORE: lambda user: datastore_list(user=user),
     Kind.SWITCH: lambda user: switch_list(user=user),
     Kind.SOURCE: lambda user: source_list(user=user),
+    Kind.CLUSTER: lambda user: cluster_list(user=user),
+    Kind.DATACENTER: lambda user: datacenter_list(user=user),
 }
 
 

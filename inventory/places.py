@@ -18,12 +18,11 @@ class Place:
     id: UUID
     name: str
 
-    def __str__(self) -> str:
-        return self.name
 
-
-def place_of(kind: Kind, row: Any) -> Place:
-    """Needs the row as its kind's selector gives it."""
+def place_of(kind: Kind, row: Any) -> Place | None:
+    """Nothing is around a datacenter. Needs the row as its kind's selector gives it."""
+    if kind is Kind.DATACENTER:
+        return None
     if kind in (Kind.GUEST, Kind.SWITCH):
         return _place("host", row.host)
     if kind is Kind.HOST:

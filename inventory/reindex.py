@@ -9,8 +9,8 @@ from uuid import UUID
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from core.db import write_transaction
-from hosts.models import Host, Source
-from hosts.search import host_entries, source_entries
+from hosts.models import Cluster, Datacenter, Host, Source
+from hosts.search import host_entries, place_entries, source_entries
 from inventory.models import Guest
 from inventory.search import guest_rows
 from networks.models import VirtualSwitch
@@ -41,6 +41,8 @@ KINDS: dict[Kind, tuple[type[Model], Callable[[QuerySet[Any]], Rows]]] = {
     Kind.DATASTORE: (Datastore, _rows_of(Kind.DATASTORE, datastore_entries)),
     Kind.SWITCH: (VirtualSwitch, _rows_of(Kind.SWITCH, switch_entries)),
     Kind.SOURCE: (Source, _rows_of(Kind.SOURCE, source_entries)),
+    Kind.CLUSTER: (Cluster, _rows_of(Kind.CLUSTER, place_entries)),
+    Kind.DATACENTER: (Datacenter, _rows_of(Kind.DATACENTER, place_entries)),
 }
 
 

@@ -14,6 +14,8 @@ class Kind(models.IntegerChoices):
     DATASTORE = 3, "datastore"
     SWITCH = 4, "switch"
     SOURCE = 5, "source"
+    CLUSTER = 6, "cluster"
+    DATACENTER = 7, "datacenter"
 
 
 class SearchRow(models.Model):

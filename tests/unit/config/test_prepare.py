@@ -113,7 +113,7 @@ def test_what_nobody_foresaw_is_a_traceback_in_the_log(run):
 def test_what_is_older_than_the_search_can_be_found_after_a_start(capsys):
     make_guest("web-01", make_host())
     prepare.fill_search()
-    assert "objects that can be found now, too: 3" in capsys.readouterr().out
+    assert "objects that can be found now, too: 4" in capsys.readouterr().out
     assert SearchRow.objects.filter(name_key="web-01").exists()
     prepare.fill_search()
     assert capsys.readouterr().out == ""

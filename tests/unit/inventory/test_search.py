@@ -15,6 +15,7 @@ from access.models import RestrictedQuerySet, User
 from access.roles import Role
 from core.lists import ListError
 from drivers.types import AgentFact, GuestState
+from hosts import organization
 from hosts.models import Host, Source
 from hosts.services import remove_source
 from inventory import find
@@ -145,9 +146,9 @@ class TestWhatIsWritten:
     def test_a_removed_source_takes_everything_along(self, source: Source) -> None:
         apply_snapshot(source, full(1, guest_fact()), 0)
         index_missing()
-        assert {row.kind for row in SearchRow.objects.all()} == set(Kind)
+        assert {row.kind for row in SearchRow.objects.all()} == set(Kind) - {Kind.CLUSTER}
         remove_source(source=source, confirmation=source.name, by=make_user(Role.ADMIN))
-        assert not SearchRow.objects.exists()
+        assert {row.kind for row in SearchRow.objects.all()} == {Kind.DATACENTER}
         assert not _indexed("db-07")
 
     def test_the_index_is_that_of_the_texts_whatever_happened_to_them(self, source: Source) -> None:
@@ -165,6 +166,21 @@ class TestWhatIsWritten:
             cursor.execute("UPDATE search_searchrow SET id = -id WHERE id IN (SELECT id FROM search_searchrow LIMIT 1)")
             with pytest.raises(DatabaseError, match="malformed"):
                 cursor.execute(f"INSERT INTO {index}({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
+
+
+class TestPlaces:
+    def test_clusters_and_datacenters_are_found_by_their_names_of_now(self) -> None:
+        admin = make_user(Role.ADMIN)
+        datacenter = organization.create_datacenter(name="Rheinstraße", by=admin)
+        cluster = organization.create_cluster(datacenter=datacenter, name="Blades", by=admin)
+        assert names("rheinstrasse", admin) == ["Rheinstraße"]
+        organization.rename_datacenter(datacenter=datacenter, name="Hafen", by=admin)
+        organization.rename_cluster(cluster=cluster, name="Towers", by=admin)
+        assert names("rheinstrasse", admin) == names("blades", admin) == []
+        assert (names("hafen", admin), names("tow", admin)) == (["Hafen"], ["Towers"])
+        organization.delete_cluster(cluster=cluster, by=admin)
+        organization.delete_datacenter(datacenter=datacenter, by=admin)
+        assert not SearchRow.objects.exists()
 
 
 def _indexed(word: str) -> list[Any]:
@@ -185,12 +201,16 @@ class TestReindex:
         assert before
         with search_writes():
             index_everything()
-        assert [row for row in sorted(SearchRow.objects.values_list(*columns)) if row[0] != Kind.SOURCE] == before
+        assert [
+            row
+            for row in sorted(SearchRow.objects.values_list(*columns))
+            if row[0] not in (Kind.SOURCE, Kind.DATACENTER)
+        ] == before
 
     def test_what_is_missing_is_filled_in(self, viewer: User) -> None:
         guest = make_guest("web-01", make_host())
         assert names("web-01", viewer) == []
-        assert index_missing() == 3  # with its host and source
+        assert index_missing() == 4  # with its host, source and datacenter
         assert names("web-01", viewer) == ["web-01"]
         assert index_missing() == 0
         Guest.objects.filter(pk=guest.pk).delete()
