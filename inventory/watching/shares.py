@@ -22,7 +22,7 @@ BEAT_S = 2.0
 # Three beats: others take over at their next one, so a dead watcher's sources are silent for 8 s at most.
 LEASE = timedelta(seconds=6)
 FORGET_AFTER = timedelta(hours=1)
-CLAIM_AT_ONCE = 500
+AT_ONCE = 500  # rows of one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,24 @@ def _wanted() -> QuerySet[Watch]:
 
 
 def _add_missing() -> None:
-    new = list(Source.objects.filter(watch=None).values_list("pk", flat=True)[:CLAIM_AT_ONCE])
-    if new:
+    while new := list(Source.objects.filter(watch=None).values_list("pk", flat=True)[:AT_ONCE]):
         with write_transaction():
             there = Source.objects.filter(pk__in=new).values_list("pk", flat=True)
             Watch.objects.bulk_create([Watch(source_id=pk) for pk in there], ignore_conflicts=True)
 
 
 def _give_back(watcher_id: UUID, sources: list[UUID]) -> None:
-    with write_transaction():
-        ours = Watch.objects.filter(watcher=watcher_id, pk__in=sources[:CLAIM_AT_ONCE])
-        ours.update(watcher=None, since=None)
+    for start in range(0, len(sources), AT_ONCE):
+        with write_transaction():
+            ours = Watch.objects.filter(watcher=watcher_id, pk__in=sources[start : start + AT_ONCE])
+            ours.update(watcher=None, since=None)
 
 
 def _claim(watcher_id: UUID, alive: set[UUID], number: int) -> None:
     """Whoever comes first has it: another's claim shows in the condition of ours."""
     free = Q(watcher=None) | ~Q(watcher__in=alive)
-    found = list(_wanted().filter(free).order_by("pk").values_list("pk", flat=True)[: min(number, CLAIM_AT_ONCE)])
-    if found:
+    found = list(_wanted().filter(free).order_by("pk").values_list("pk", flat=True)[:number])
+    for start in range(0, len(found), AT_ONCE):
         with write_transaction():
-            rows = Watch.objects.filter(free, pk__in=found)
+            rows = Watch.objects.filter(free, pk__in=found[start : start + AT_ONCE])
             rows.update(watcher=watcher_id, token=F("token") + 1, since=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from django.utils import timezone
 from drivers.errors import NotSupported, Unreachable
 from drivers.events import EventBatch, EventFact, EventKind, Extent
 from drivers.registry import load_opener
-from drivers.types import Endpoint, GuestState, StateReading
+from drivers.types import Endpoint, GuestState, MigrationPlan, StateReading
 from hosts.models import Source, SourceState
+from inventory import poll as polls
 from inventory.models import Guest, Placement, Watch, Watcher
 from inventory.watching import listener as listeners
 from inventory.watching.listener import Listening
 from tests.factories import make_job
 from tests.facts import uuid_of
-from tests.world import Fleet, make_fleet
+from tests.world import Fleet, make_fleet, open_here
 
 pytestmark = pytest.mark.django_db
 
@@ -249,6 +251,44 @@ def test_a_move_somebody_else_made_shows_when_both_hosts_told(scene: Scene) -> N
     scene.hears(scene.key_of("alpha"), told(guest))
     guest.refresh_from_db()
     assert (guest.state, guest.host_id) == ("running", beta.pk)
+
+
+def test_a_move_somebody_else_makes_is_followed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job of ours, and the target never heard of the guest: events, and the reads they ask for, in any order."""
+    guest, beta = scene.fleet.guest("alpha"), scene.fleet.hosts["beta"]
+    monkeypatch.setattr(polls, "open_session", without_deadlines)
+
+    def read(source_id: UUID, *, inventory: bool) -> None:
+        Source.objects.filter(pk=source_id).update(next_inventory_at=timezone.now(), next_states_at=timezone.now())
+        polls.poll(str(source_id))
+
+    monkeypatch.setattr(listeners, "read_now", read)
+    seen: list[tuple[str | None, str]] = []
+
+    def look() -> None:
+        guest.refresh_from_db()
+        seen.append((guest.host.source.name if guest.missing_since is None else None, guest.state))
+
+    source = scene.fleet.world.endpoint("alpha")
+    with closing(load_opener(source)(source)) as session:
+        session.start_migration(
+            MigrationPlan(guest.ref, guest.uuid, scene.fleet.world.endpoint("beta")), "theirs", float("inf")
+        )
+    for host in ("beta", "alpha", "beta", "alpha"):
+        scene.hears(scene.key_of(host), told(guest, Extent.WHOLE))
+        look()
+    assert seen[-1] == ("beta", "running")
+    assert None not in {where for where, _state in seen}
+    assert Placement.objects.filter(guest=guest).values_list("host_id", flat=True).get() == beta.pk
+
+
+def without_deadlines(source: Source, *, deadline_s: float) -> Any:
+    here = open_here(source)
+    session = here.__enter__()
+    read_states, snapshot = session.read_states, session.snapshot
+    session.read_states = lambda deadline_s: read_states()
+    session.snapshot = lambda deadline_s: snapshot()
+    return here
 
 
 def test_a_lost_stream_is_opened_again_later_and_then_all_is_read(scene: Scene) -> None:

@@ -126,10 +126,13 @@ def test_a_new_source_is_taken_and_a_removed_one_let_go(sources: list[Source]) -
     assert set(balance(watcher)) == {added.pk, *(source.pk for source in sources[1:])}
 
 
-def test_many_sources_are_claimed_in_several_steps(monkeypatch: pytest.MonkeyPatch, sources: list[Source]) -> None:
-    monkeypatch.setattr(shares, "CLAIM_AT_ONCE", 3)
-    watcher = register()
-    assert [len(balance(watcher)) for _ in range(3)] == [3, 6, 7]
+def test_many_are_claimed_in_several_transactions(monkeypatch: pytest.MonkeyPatch, sources: list[Source]) -> None:
+    monkeypatch.setattr(shares, "AT_ONCE", 3)
+    first, second = register(), register()
+    assert len(balance(first)) == 4
+    assert [len(held) for held in settle(first, second)] == [4, 3]
+    die(second)
+    assert len(balance(first)) == 7
 
 
 def test_a_forgotten_watcher_is_told_so() -> None:
