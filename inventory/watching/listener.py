@@ -25,7 +25,7 @@ from drivers.events import EventBatch, EventKind, Extent, Pile
 from drivers.isolation.watch import Listener, WatchPool
 from drivers.types import Endpoint, StateReading
 from hosts.lease import LeaseLost
-from hosts.models import Source, SourceState
+from hosts.models import Source
 from hosts.polling import back_off, read_now
 from hosts.validation import resolve_endpoint
 from inventory.models import Watch
@@ -76,6 +76,7 @@ class Watched:
     source_id: UUID
     token: int
     answering: bool = False  # says its last poll
+    reached: str = ""  # how, as a digest: new credentials are a new stream
     busy: bool = False  # one of the threads works for it
     key: str = ""
     opened_at: float | None = None
@@ -166,13 +167,16 @@ class Listening:
             log.exception("The database does not answer; what sources tell is piled up until it does.")
 
     def _take_share(self, tokens: dict[UUID, int]) -> None:
-        ours = Source.objects.filter(watch__watcher=self.watcher_id, state=SourceState.OK)
-        answering = set(ours.values_list("pk", flat=True))
+        reached = shares.answering(self.watcher_id)
         for watched in list(self._ours.values()):
-            if tokens.get(watched.source_id) != watched.token:
+            source_id = watched.source_id
+            changed = watched.reached and reached.get(source_id, watched.reached) != watched.reached
+            if tokens.get(source_id) != watched.token or changed:
                 self._forget(watched)
         for source_id, token in tokens.items():
-            self._ours.setdefault(source_id, Watched(source_id, token)).answering = source_id in answering
+            watched = self._ours.setdefault(source_id, Watched(source_id, token))
+            watched.answering = source_id in reached
+            watched.reached = reached.get(source_id, watched.reached)
 
     def _forget(self, watched: Watched) -> None:
         self._ours.pop(watched.source_id, None)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import F, Q, QuerySet, TextField, Value
+from django.db.models.functions import MD5, Cast, Coalesce, Concat, Now
 
 from core.db import write_transaction
 from core.ids import new_id
@@ -79,6 +79,18 @@ def balance(watcher_id: UUID) -> dict[UUID, int]:
     elif len(mine) < share:
         _claim(watcher_id, alive, share - len(mine))
     return dict(_wanted().filter(watcher=watcher_id).values_list("pk", "token"))
+
+
+def answering(watcher_id: UUID) -> dict[UUID, str]:
+    """The sources of this watcher that answered their last poll, each with a digest of how it is reached."""
+    ours = Source.objects.filter(watch__watcher=watcher_id, state=SourceState.OK)
+    return dict(ours.annotate(reached=MD5(Concat(*_REACHED, output_field=TextField()))).values_list("pk", "reached"))
+
+
+_REACHED = (
+    *("transport", Value(" "), "address", Value(" "), Cast(Coalesce("port", 0), TextField()), Value(" "), "uri"),
+    *("username", "password_encrypted", "private_key_encrypted", "host_key"),
+)
 
 
 def _wanted() -> QuerySet[Watch]:

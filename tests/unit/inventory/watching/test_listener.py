@@ -270,7 +270,8 @@ def test_a_move_somebody_else_makes_is_followed(scene: Scene, monkeypatch: pytes
         seen.append((guest.host.source.name if guest.missing_since is None else None, guest.state))
 
     source = scene.fleet.world.endpoint("alpha")
-    with closing(load_opener(source)(source)) as session:
+    opened: Any = load_opener(source)(source)
+    with closing(opened) as session:
         session.start_migration(
             MigrationPlan(guest.ref, guest.uuid, scene.fleet.world.endpoint("beta")), "theirs", float("inf")
         )
@@ -388,6 +389,15 @@ def test_a_source_that_does_not_answer_its_polls_is_not_opened(scene: Scene) -> 
     Source.objects.filter(pk=scene.source.pk).update(state=SourceState.OK)
     scene.turn(3)
     assert watched.key == "3"
+
+
+@pytest.mark.parametrize("what", [{"username": "other"}, {"host_key": "new"}, {"port": 2222}])
+def test_a_source_that_is_reached_otherwise_is_opened_anew(scene: Scene, what: dict[str, Any]) -> None:
+    key = scene.key_of("alpha")
+    Source.objects.filter(pk=scene.source.pk).update(**what)
+    scene.turn(3)
+    assert scene.pool.dropped == [key]
+    assert scene.listening._ours[scene.source.pk].key == "3"
 
 
 def test_a_guest_that_stopped_has_no_load_any_more(scene: Scene) -> None:
