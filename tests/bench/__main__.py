@@ -11,7 +11,12 @@ from importlib import import_module
 from tests.bench.results import Options, Result, as_json, as_table
 
 # Each module has `run(options)`, which gives Results, and a first docstring line that says what it measures.
-BENCHES = {"sync": "tests.bench.sync", "search": "tests.bench.search", "migrate": "tests.bench.migrate"}
+BENCHES = {
+    "sync": "tests.bench.sync",
+    "search": "tests.bench.search",
+    "migrate": "tests.bench.migrate",
+    "watch": "tests.bench.watch",
+}
 DEFAULT_GUESTS = 50_000
 
 
@@ -66,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--guests",
         type=int,
         default=DEFAULT_GUESTS,
-        help=f"size of sync and search ({DEFAULT_GUESTS}); migrate has no size",
+        help=f"size of sync, search and watch ({DEFAULT_GUESTS}); migrate has no size",
     )
     return parser
 
