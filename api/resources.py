@@ -20,7 +20,8 @@ from core.models import by_name
 from hosts.models import Cluster, Datacenter, Host, HostState, Source, SourceState
 from hosts.selectors import cluster_list, datacenter_list, host_list, source_list
 from hosts.selectors import details_of as host_details_of
-from inventory.models import Guest, GuestState
+from inventory.folders import folder_list
+from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of
 from inventory.usage import usage_of
 from metrics.models import GuestLoad, HostLoad
@@ -107,6 +108,16 @@ CLUSTERS: Resource[Cluster] = Resource(
     _each(out.cluster_json),
     _one(out.cluster_json),
 )
+FOLDERS: Resource[Folder] = Resource(
+    lambda user: folder_list(user=user),
+    Shape(
+        (NAME, DATACENTER, object_filter("parent", id_lookup="parent", name_lookup="parent__name")),
+        {"name": BY_NAME},
+        "name",
+    ),
+    _each(out.folder_json),
+    _one(out.folder_json),
+)
 SOURCES: Resource[Source] = Resource(
     lambda user: source_list(user=user),
     Shape(
@@ -141,6 +152,7 @@ GUESTS: Resource[Guest] = Resource(
             NAME,
             values_filter("state", "state", GuestState.values),
             HOST,
+            object_filter("folder", id_lookup="folder_entry__folder", name_lookup="folder_entry__folder__name"),
             object_filter("source", id_lookup="host__source", name_lookup="host__source__name"),
             words_filter("q", "name", "title", "addresses", "uuid"),
             conditions_filter("missing", {"true": Q(missing_since__isnull=False), "false": Q(missing_since=None)}),

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
-from inventory.models import Disk, Guest, GuestDetails, Nic
+from inventory.models import Disk, Folder, Guest, GuestDetails, Nic
 from inventory.usage import Usage
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
@@ -36,6 +36,15 @@ def datacenter_json(datacenter: Datacenter) -> Json:
 
 def cluster_json(cluster: Cluster) -> Json:
     return {"id": cluster.pk, "name": cluster.name, "datacenter": link(cluster.datacenter)}
+
+
+def folder_json(folder: Folder) -> Json:
+    return {
+        "id": folder.pk,
+        "name": folder.name,
+        "datacenter": link(folder.datacenter),
+        "parent": link(folder.parent),
+    }
 
 
 def source_json(source: Source) -> Json:

@@ -13,8 +13,24 @@ from api.organization import (
     DatacenterDelete,
     DatacenterRename,
     Datacenters,
+    FolderAssign,
+    FolderDelete,
+    FolderRelease,
+    FolderRename,
+    Folders,
 )
-from api.resources import CLUSTERS, DATACENTERS, DATASTORES, GUESTS, HOSTS, MIGRATIONS, SOURCES, SWITCHES, TASKS
+from api.resources import (
+    CLUSTERS,
+    DATACENTERS,
+    DATASTORES,
+    FOLDERS,
+    GUESTS,
+    HOSTS,
+    MIGRATIONS,
+    SOURCES,
+    SWITCHES,
+    TASKS,
+)
 from api.search import SearchEndpoint
 from api.views import (
     DatastoreVolumes,
@@ -41,9 +57,10 @@ RESOURCES = {
     "migrations": MIGRATIONS,
     "datacenters": DATACENTERS,
     "clusters": CLUSTERS,
+    "folders": FOLDERS,
 }
 # What can be added by a POST to its list.
-ADDED = {"migrations": Migrations, "datacenters": Datacenters, "clusters": Clusters}
+ADDED = {"migrations": Migrations, "datacenters": Datacenters, "clusters": Clusters, "folders": Folders}
 
 urlpatterns: list[URLPattern] = [
     *(
@@ -68,6 +85,10 @@ urlpatterns: list[URLPattern] = [
     path("clusters/<uuid:id>/delete/", ClusterDelete.as_view(), name="cluster-delete"),
     path("clusters/<uuid:id>/assign/", ClusterAssign.as_view(), name="cluster-assign"),
     path("clusters/<uuid:id>/release/", ClusterRelease.as_view(), name="cluster-release"),
+    path("folders/<uuid:id>/rename/", FolderRename.as_view(), name="folder-rename"),
+    path("folders/<uuid:id>/delete/", FolderDelete.as_view(), name="folder-delete"),
+    path("folders/<uuid:id>/assign/", FolderAssign.as_view(), name="folder-assign"),
+    path("folders/<uuid:id>/release/", FolderRelease.as_view(), name="folder-release"),
     path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),

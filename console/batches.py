@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -16,11 +16,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from access.models import require
 from access.roles import Action
+from console.choosing import OFFERED, ids, offered
 from console.forms import attempt, form_page, values_of
 from console.jobs import state_label, state_look
 from console.sources import TRANSPORTS
 from core.errors import Invalid, Refused
-from core.models import by_name
 from drivers.types import Transport
 from hosts import batches, importing
 from hosts.models import BatchKind, Datacenter, Outcome, Source, SourceBatch
@@ -29,7 +29,6 @@ from hosts.services import DEFAULT_DATACENTER
 ASKED = ["GET", "HEAD", "POST"]
 # Of each outcome at once: what a person can read through.
 SHOWN = 200
-OFFERED = 200
 IMPORT_FORM = ("lines", "range", "transport", "port", "username", "password", "private_key", "datacenter")
 SIGN_IN = ("who", "username", "password", "private_key")
 # Of all that match, in the form's choice of sources.
@@ -95,8 +94,9 @@ def source_rotate(request: HttpRequest) -> HttpResponseBase:
     """Ask for a sign-in and for which sources; by POST, have it tried on each."""
     require(request.user, Action.SOURCES)
     asked = request.POST if request.method == "POST" else request.GET
-    chosen, q = _ids(asked.getlist("sources")), str(asked.get("q", ""))[:100]
-    context = {"url": reverse("source_rotate"), "users": _users(request), **_offered(request, chosen, q)}
+    chosen, q = ids(asked.getlist("sources")), str(asked.get("q", ""))[:100]
+    found = offered(_signing_in(request), chosen, q, ("name", "address", "username"))
+    context = {"url": reverse("source_rotate"), "users": _users(request), **found}
     if request.method != "POST":
         return form_page(request, "sources/source_rotate.html", {"who": TICKED, "q": q}, **context)
     values = values_of(request, *SIGN_IN)
@@ -127,30 +127,6 @@ def _meant(request: HttpRequest, who: str, chosen: list[UUID]) -> list[UUID]:
         return chosen
     rows = _signing_in(request).filter(username=who.removeprefix(OF_USER).replace("\0", ""))
     return list(rows.values_list("pk", flat=True)[: batches.MOST_AT_ONCE + 1])
-
-
-def _offered(request: HttpRequest, chosen: list[UUID], q: str) -> dict[str, Any]:
-    """What is chosen stays in sight, whatever is typed."""
-    ordered = _signing_in(request).order_by(by_name(), "pk")
-    words = Q()
-    for word in q.replace("\0", "").split():
-        words &= Q(name__icontains=word) | Q(address__icontains=word) | Q(username__icontains=word)
-    matching = ordered.filter(words).exclude(pk__in=chosen)
-    shown = list(matching[:OFFERED])
-    more = matching.count() - len(shown) if len(shown) == OFFERED else 0
-    kept = list(ordered.filter(pk__in=chosen)) if chosen else []
-    return {"chosen": kept, "offered": shown, "more": more}
-
-
-def _ids(texts: list[str]) -> list[UUID]:
-    """The ids among what was sent; what is none names no source."""
-    found = []
-    for text in texts[: batches.MOST_AT_ONCE + 1]:
-        try:
-            found.append(UUID(text))
-        except ValueError:
-            continue
-    return found
 
 
 # -- the page of both
@@ -223,7 +199,7 @@ def source_batch_keys(request: HttpRequest, batch_id: UUID) -> HttpResponseBase:
     batch, keys = _batch(request, batch_id), {}
     for text in request.POST.getlist("key")[: batches.MOST_AT_ONCE]:
         identifier, _space, seen = text.partition(" ")
-        keys.update(dict.fromkeys(_ids([identifier]), seen))
+        keys.update(dict.fromkeys(ids([identifier]), seen))
     attempt(
         request,
         lambda: batches.accept_host_keys(batch=batch, keys=keys, by=request.user),

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path, reverse
@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from access.models import require
 from access.roles import Action
+from console.choosing import OFFERED, Choice, choose_page, ids
 from console.forms import form_page, values_of
 from core.errors import Invalid, Refused
 from core.models import by_name
@@ -24,11 +25,9 @@ from hosts import organization
 from hosts.models import Cluster, Datacenter, Host
 
 ASKED = ["GET", "HEAD", "POST"]
-# A dialog with more boxes than this is a wall: one types a part of the name.
-OFFERED = 200
 
 
-def _datacenter(request: HttpRequest, pk: UUID) -> Datacenter:
+def managed_datacenter(request: HttpRequest, pk: UUID) -> Datacenter:
     """Raises: Forbidden, Http404."""
     require(request.user, Action.SOURCES)
     return get_object_or_404(Datacenter.objects.restrict(request.user, Action.SOURCES), pk=pk)
@@ -44,7 +43,7 @@ def _cluster(request: HttpRequest, pk: UUID) -> Cluster:
 # -- names
 
 
-def _name_page(
+def name_page(
     request: HttpRequest, act: Callable[[str], Any], done: str, kind: str, name: str = "", **context: Any
 ) -> HttpResponseBase:
     """Ask for a name; by POST, act with it and show what came of it."""
@@ -62,7 +61,7 @@ def _name_page(
 @require_http_methods(ASKED)
 def datacenter_add(request: HttpRequest) -> HttpResponseBase:
     require(request.user, Action.SOURCES)
-    return _name_page(
+    return name_page(
         request,
         lambda name: organization.create_datacenter(name=name, by=request.user),
         _("%(name)s is there; sources are added to it when they are added."),
@@ -76,8 +75,8 @@ def datacenter_add(request: HttpRequest) -> HttpResponseBase:
 
 @require_http_methods(ASKED)
 def datacenter_rename(request: HttpRequest, datacenter_id: UUID) -> HttpResponseBase:
-    row = _datacenter(request, datacenter_id)
-    return _name_page(
+    row = managed_datacenter(request, datacenter_id)
+    return name_page(
         request,
         lambda name: organization.rename_datacenter(datacenter=row, name=name, by=request.user),
         _("It is named %(name)s now."),
@@ -91,8 +90,8 @@ def datacenter_rename(request: HttpRequest, datacenter_id: UUID) -> HttpResponse
 
 @require_http_methods(ASKED)
 def cluster_add(request: HttpRequest, datacenter_id: UUID) -> HttpResponseBase:
-    datacenter = _datacenter(request, datacenter_id)
-    return _name_page(
+    datacenter = managed_datacenter(request, datacenter_id)
+    return name_page(
         request,
         lambda name: organization.create_cluster(datacenter=datacenter, name=name, by=request.user),
         _("%(name)s is there; add hosts to it."),
@@ -108,7 +107,7 @@ def cluster_add(request: HttpRequest, datacenter_id: UUID) -> HttpResponseBase:
 @require_http_methods(ASKED)
 def cluster_rename(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
     row = _cluster(request, cluster_id)
-    return _name_page(
+    return name_page(
         request,
         lambda name: organization.rename_cluster(cluster=row, name=name, by=request.user),
         _("It is named %(name)s now."),
@@ -123,7 +122,7 @@ def cluster_rename(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
 # -- deleting
 
 
-def _delete_page(request: HttpRequest, act: Callable[[], None], to: str, **context: Any) -> HttpResponseBase:
+def delete_page(request: HttpRequest, act: Callable[[], None], to: str, **context: Any) -> HttpResponseBase:
     """Say what it means; by POST, do it and go to where it was."""
     if request.method != "POST":
         return form_page(request, "places/place_delete.html", {}, **context)
@@ -137,13 +136,13 @@ def _delete_page(request: HttpRequest, act: Callable[[], None], to: str, **conte
 
 @require_http_methods(ASKED)
 def datacenter_delete(request: HttpRequest, datacenter_id: UUID) -> HttpResponseBase:
-    row = _datacenter(request, datacenter_id)
-    return _delete_page(
+    row = managed_datacenter(request, datacenter_id)
+    return delete_page(
         request,
         lambda: organization.delete_datacenter(datacenter=row, by=request.user),
         reverse("datacenter_list"),
         place=row,
-        consequence=_("Only an empty datacenter can be deleted: without sources and clusters."),
+        consequence=_("Only an empty datacenter can be deleted: without sources, clusters and folders."),
         back=reverse("datacenter_page", args=[row.pk]),
     )
 
@@ -157,7 +156,7 @@ def cluster_delete(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
         "Its %(n)d hosts stay in the datacenter; nothing changes on the hosts themselves.",
         hosts,
     )
-    return _delete_page(
+    return delete_page(
         request,
         lambda: organization.delete_cluster(cluster=row, by=request.user),
         reverse("datacenter_page", args=[row.datacenter_id]),
@@ -174,81 +173,54 @@ def cluster_delete(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
 def cluster_assign(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
     """Choose among the hosts of the datacenter; by POST, put them into the cluster."""
     cluster = _cluster(request, cluster_id)
-    rows = _hosts(request).filter(datacenter=cluster.datacenter_id).exclude(cluster=cluster)
-    words = {"title": _("Add hosts to %(name)s"), "button": _("Add")}
 
     def done(n: int) -> str:
-        return ngettext("%(n)d host was added to %(name)s.", "%(n)d hosts were added to %(name)s.", n)
+        text = ngettext("%(n)d host was added to %(name)s.", "%(n)d hosts were added to %(name)s.", n)
+        return text % {"n": n, "name": cluster.name}
 
-    return _choose_hosts(request, cluster, rows, organization.assign_hosts, words, done)
+    return _choose_hosts(
+        request,
+        cluster,
+        title=_("Add hosts to %(name)s") % {"name": cluster.name},
+        button=_("Add"),
+        rows=_hosts(request).filter(datacenter=cluster.datacenter_id).exclude(cluster=cluster),
+        act=lambda chosen: organization.assign_hosts(hosts=chosen, cluster=cluster, by=request.user),
+        done=done,
+    )
 
 
 @require_http_methods(ASKED)
 def cluster_release(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
     """Choose among the hosts of the cluster; by POST, take them out."""
     cluster = _cluster(request, cluster_id)
-    rows = _hosts(request).filter(cluster=cluster)
-    words = {"title": _("Take hosts out of %(name)s"), "button": _("Take out")}
 
     def done(n: int) -> str:
-        return ngettext("%(n)d host was taken out of %(name)s.", "%(n)d hosts were taken out of %(name)s.", n)
+        text = ngettext("%(n)d host was taken out of %(name)s.", "%(n)d hosts were taken out of %(name)s.", n)
+        return text % {"n": n, "name": cluster.name}
 
-    return _choose_hosts(request, cluster, rows, organization.release_hosts, words, done)
+    return _choose_hosts(
+        request,
+        cluster,
+        title=_("Take hosts out of %(name)s") % {"name": cluster.name},
+        button=_("Take out"),
+        rows=_hosts(request).filter(cluster=cluster),
+        act=lambda chosen: organization.release_hosts(hosts=chosen, cluster=cluster, by=request.user),
+        done=done,
+    )
+
+
+def _choose_hosts(request: HttpRequest, cluster: Cluster, **choice: Any) -> HttpResponseBase:
+    crumbs = [
+        (cluster.datacenter.name, reverse("datacenter_page", args=[cluster.datacenter_id])),
+        (cluster.name, reverse("cluster_page", args=[cluster.pk])),
+    ]
+    return choose_page(
+        request, Choice(field="hosts", crumbs=crumbs, hint=lambda host: str(host.cluster or ""), **choice)
+    )
 
 
 def _hosts(request: HttpRequest) -> QuerySet[Host]:
     return Host.objects.restrict(request.user, Action.SOURCES).select_related("cluster")
-
-
-def _choose_hosts(
-    request: HttpRequest,
-    cluster: Cluster,
-    rows: QuerySet[Host],
-    act: Callable[..., list[Host]],
-    words: dict[str, str],
-    done: Callable[[int], str],
-) -> HttpResponseBase:
-    back = reverse("cluster_page", args=[cluster.pk])
-    asked = request.POST if request.method == "POST" else request.GET
-    chosen = _ids(asked.getlist("hosts"))
-    error: Refused | None = None
-    if request.method == "POST":
-        try:
-            moved = act(hosts=chosen, cluster=cluster, by=request.user)
-        except Refused as refused:
-            error = refused
-        else:
-            messages.success(request, done(len(moved)) % {"name": cluster.name, "n": len(moved)})
-            return redirect(back)
-    values = {"q": str(asked.get("q", ""))[:100]}
-    words = {**words, "title": words["title"] % {"name": cluster.name}}
-    context: dict[str, Any] = {"cluster": cluster, "back": back, "url": request.path}
-    context |= {**words, **_offered(rows, chosen, values["q"])}
-    return form_page(request, "places/cluster_hosts.html", values, error, **context)
-
-
-def _ids(texts: list[str]) -> list[UUID]:
-    """The ids among what was sent; what is none names no host."""
-    found = []
-    for text in texts[: organization.MOST_HOSTS + 1]:
-        try:
-            found.append(UUID(text))
-        except ValueError:
-            continue
-    return found
-
-
-def _offered(rows: QuerySet[Host], chosen: list[UUID], q: str) -> dict[str, Any]:
-    """What is chosen stays in sight, whatever part of a name is typed."""
-    ordered = rows.order_by(by_name(), "pk")
-    kept = list(ordered.filter(pk__in=chosen)[: organization.MOST_HOSTS])
-    words = Q()
-    for word in q.replace("\0", "").split():
-        words &= Q(name__icontains=word)
-    matching = ordered.filter(words).exclude(pk__in=chosen)
-    shown = list(matching[:OFFERED])
-    more = matching.count() - len(shown) if len(shown) == OFFERED else 0
-    return {"chosen": kept, "offered": shown, "more": more}
 
 
 @require_http_methods(ASKED)
@@ -275,7 +247,7 @@ def _put(request: HttpRequest, host: Host, clusters: QuerySet[Cluster], wanted: 
             organization.release_hosts(hosts=[host.pk], cluster=host.cluster, by=request.user)
         messages.success(request, _("%(host)s is in no cluster.") % {"host": host.name})
         return
-    found = clusters.filter(pk__in=_ids([wanted])).first()
+    found = clusters.filter(pk__in=ids([wanted])).first()
     if found is None:
         raise Invalid(_("Choose a cluster of this datacenter."), field="cluster")
     organization.assign_hosts(hosts=[host.pk], cluster=found, by=request.user)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count, F, Model, QuerySet, Window
+from django.db.models import Count, F, Model, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -29,6 +29,7 @@ from core.lists import Sort, Term, keyset_page
 from core.models import by_name, count_of
 from hosts.models import Cluster, Host
 from hosts.selectors import cluster_list, datacenter_list, host_list
+from inventory.folders import folder_list
 from inventory.models import Guest, GuestState
 from inventory.selectors import guest_list
 from networks.selectors import switch_list
@@ -38,6 +39,7 @@ from storage.models import Datastore
 MOST_CHILDREN = 200
 MOST_OPEN = 100
 MOST_DATACENTERS = 10
+MOST_FOLDERS = 500
 BY_NAME = Sort("name", (by_name(),))
 _NAMED = (by_name(), "id")
 
@@ -227,13 +229,53 @@ def _fill_datacenter(root: Node, clusters: list[Node], hosts: list[Node]) -> Non
 
 
 def _guest_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:
+    """Datacenter, folders in folders, guest; guests in no folder stand directly in their datacenter."""
     guests = guest_list(user=user)
     roots, branches = _datacenters(user, asked, guests)
-    below: dict[str, list[Node]] = defaultdict(list)
-    for guest in _below(guests, branches.ids("datacenter")):
-        below[f"datacenter:{guest.datacenter_id}"].append(_guest_node(guest))
-    _fill(roots, below, reverse("guest_list"), "datacenter")
+    folders = _folders(user, branches)
+    _fill_folders(folders, guests)
+    alone: dict[str, list[Node]] = defaultdict(list)
+    for guest in _below(guests.filter(folder_entry=None), branches.ids("datacenter")):
+        alone[f"datacenter:{guest.datacenter_id}"].append(_guest_node(guest))
+    for root in roots:
+        if root.open:
+            shown = alone.get(root.key, [])
+            root.children = [*folders.get(root.key, []), *shown]
+            if len(shown) >= MOST_CHILDREN:
+                _offer_more(root, guests.filter(datacenter__name=root.name, folder_entry=None).count() - len(shown))
     return roots, _("Guests")
+
+
+def _offer_more(root: Node, hidden: int) -> None:
+    if hidden > 0:
+        root.more, root.more_url = hidden, f"{reverse('guest_list')}?{_query(datacenter=root.name, folder='')}"
+
+
+def _folders(user: Any, branches: Branches) -> dict[str, list[Node]]:
+    """The folders of the open datacenters whose own folder is open, by what they are in."""
+    opened = branches.ids("folder")
+    in_open = Q(parent=None, datacenter__in=branches.ids("datacenter")[:MOST_DATACENTERS]) | Q(parent__in=opened)
+    found: dict[str, list[Node]] = defaultdict(list)
+    for row in folder_list(user=user).filter(in_open).order_by(*_NAMED)[:MOST_FOLDERS]:
+        above = f"folder:{row.parent_id}" if row.parent_id else f"datacenter:{row.datacenter_id}"
+        url, count = page_url("folder", row.pk), counted(row, "guest_count")
+        node = Node(f"folder:{row.pk}", row.name, url, "folder", count=count, open=row.pk in opened, children=[])
+        found[above].append(node)
+    return found
+
+
+def _fill_folders(folders: dict[str, list[Node]], guests: QuerySet[Any]) -> None:
+    opened = [node for nodes in folders.values() for node in nodes if node.open]
+    ids = Branches([node.key for node in opened]).ids("folder")
+    below: dict[str, list[Node]] = {node.key: list(folders.get(node.key, [])) for node in opened}
+    rows = guests.filter(folder_entry__folder__in=ids).select_related("folder_entry") if ids else []
+    for guest in _capped(rows, "folder_entry__folder_id", _NAMED) if ids else []:
+        below[f"folder:{guest.folder_entry.folder_id}"].append(_guest_node(guest))
+    for node in opened:
+        node.children = below[node.key]
+        hidden = (node.count or 0) - (len(node.children) - len(folders.get(node.key, [])))
+        if hidden > 0:
+            node.more, node.more_url = hidden, node.url
 
 
 def _storage_tree(user: Any, asked: list[str]) -> tuple[list[Node], str]:

@@ -232,6 +232,11 @@ def exact_filter(name: str, label: Text, lookup: str) -> Filter:
     return Filter(name, label, lambda value: Q(**{f"{lookup}__iexact": value}))
 
 
+def none_filter(name: str, label: Text, lookup: str, link: str) -> Filter:
+    """As exact_filter; with an empty value, written `name:""`, rows that have no such `link`."""
+    return Filter(name, label, lambda value: Q(**{f"{lookup}__iexact": value} if value else {link: None}))
+
+
 def choice_filter(name: str, label: Text, lookup: str, choices: Sequence[tuple[str, Text]]) -> Filter:
     """Rows whose field is one of a fixed set of values."""
     return mapped_filter(name, label, {value: (text, Q(**{lookup: value})) for value, text in choices})

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError
+from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -68,7 +69,11 @@ def delete_datacenter(*, datacenter: Datacenter, by: Any) -> None:
         _require_empty(row)
         _record("datacenter.deleted", row, by=by, what="removed")
         forget(kind_of_place(row), [row.pk])
-        row.delete()
+        try:
+            row.delete()
+        except ProtectedError as error:  # what the apps above keep in it
+            inside = min(map(str, error.protected_objects))
+            raise _not_empty(row, inside) from error
 
 
 def create_cluster(*, datacenter: Datacenter, name: str, by: Any) -> Cluster:
@@ -212,10 +217,13 @@ def _require_empty(row: Datacenter) -> None:
         )
     cluster = clusters.first()
     if cluster is not None:
-        raise Conflict(
-            _("%(name)s is not empty: it has the cluster %(cluster)s. Delete that first.")
-            % {"name": row.name, "cluster": cluster.name}
-        )
+        raise _not_empty(row, cluster.name)
+
+
+def _not_empty(row: Datacenter, inside: str) -> Conflict:
+    return Conflict(
+        _("%(name)s is not empty: %(inside)s is in it. Delete that first.") % {"name": row.name, "inside": inside}
+    )
 
 
 def _datacenter_taken(name: str) -> Invalid:

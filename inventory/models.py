@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
 from access.models import RestrictedQuerySet
@@ -96,6 +97,42 @@ class GuestDetails(models.Model):
     guest = models.OneToOneField(Guest, on_delete=models.CASCADE, primary_key=True, related_name="details")
     facts = models.JSONField(default=dict)
     agent = models.JSONField(null=True, blank=True)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.guest_id)
+
+
+class Folder(Row):
+    """Where people put guests of one datacenter; folders may hold folders. The hypervisor knows nothing of them."""
+
+    datacenter = models.ForeignKey(Datacenter, on_delete=models.PROTECT, related_name="folders", db_index=False)
+    parent = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+    name = NameField(max_length=100)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [
+            models.UniqueConstraint("parent", Lower("name"), name="inventory_one_folder_per_name"),
+            models.UniqueConstraint(
+                "datacenter", Lower("name"), condition=models.Q(parent=None), name="inventory_one_top_folder_per_name"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FolderEntry(models.Model):
+    """A guest in a folder. Apart from the guest's row: a poll pays for no index of what only people change."""
+
+    guest = models.OneToOneField(Guest, on_delete=models.CASCADE, primary_key=True, related_name="folder_entry")
+    folder = models.ForeignKey(Folder, on_delete=models.PROTECT, related_name="entries")
 
     objects = RestrictedQuerySet.as_manager()
 

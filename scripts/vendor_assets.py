@@ -30,7 +30,7 @@ SPRITE = "icons.svg"
 ICON_NAMES = """
 activity affiliate alert-triangle arrow-right arrows-right-left ban bolt building check chevron-down chevron-left
 chevron-right chevron-up chevrons-left chevrons-right circle circle-check circle-x clock copy cpu database
-database-off device-desktop device-sd-card dots download edit eye file-spreadsheet file-text file-type-csv filter
+database-off device-desktop device-sd-card dots download edit eye file-spreadsheet file-text file-type-csv filter folder
 help history home hourglass info-circle key keyboard layout-bottombar layout-sidebar list-check loader-2 lock logout
 menu-2 moon network player-pause player-play player-stop plug plug-connected plug-connected-x plus point power
 refresh rotate search search-off server-2 server-off settings shield skull snowflake sun switch-horizontal tool transfer

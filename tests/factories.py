@@ -16,7 +16,7 @@ from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware
 from hosts.details import facts_json, pci_json
 from hosts.models import Cluster, Datacenter, Host, HostDetails, HostState, Source, SourceState
-from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic, Placement
+from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic, Placement
 from metrics.models import GuestLoad, HostLoad
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job, JobState
@@ -43,6 +43,12 @@ def make_user(role: str = Role.VIEWER, username: str = "", **values: Any) -> Use
 def make_cluster(name: str = "compute", datacenter: Datacenter | None = None) -> Cluster:
     datacenter = datacenter or Datacenter.objects.get_or_create(name="Berlin")[0]
     return Cluster.objects.create(name=name, datacenter=datacenter)
+
+
+def make_folder(name: str = "web", parent: Folder | None = None, datacenter: Datacenter | None = None) -> Folder:
+    if datacenter is None:
+        datacenter = parent.datacenter if parent else Datacenter.objects.get_or_create(name="Berlin")[0]
+    return Folder.objects.create(name=name, parent=parent, datacenter=datacenter)
 
 
 def make_source(name: str = "rack-1", **values: Any) -> Source:

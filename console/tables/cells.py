@@ -17,7 +17,7 @@ from core.units import format_age, format_bytes, format_percent, share
 
 Text = str | Promise
 
-KINDS = frozenset({"guest", "host", "datastore", "switch", "source", "cluster", "datacenter"})
+KINDS = frozenset({"guest", "host", "datastore", "switch", "source", "cluster", "datacenter", "folder"})
 
 
 def page_url(kind: str, pk: object) -> str:

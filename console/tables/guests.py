@@ -11,7 +11,17 @@ from django.utils.translation import gettext_lazy as _
 
 from console.ages import guest_silence, host_is_seen, state_keys
 from console.tables import cells
-from core.lists import Column, ListSpec, Text, exact_filter, export_column, mapped_filter, number_filter, text_filter
+from core.lists import (
+    Column,
+    ListSpec,
+    Text,
+    exact_filter,
+    export_column,
+    mapped_filter,
+    none_filter,
+    number_filter,
+    text_filter,
+)
 from core.models import by_name
 from inventory import selectors
 from inventory.models import Guest, GuestState
@@ -123,6 +133,7 @@ GUESTS: ListSpec[Guest] = ListSpec(
         exact_filter("host", _("Host"), "host__name"),
         exact_filter("source", _("Source"), "host__source__name"),
         exact_filter("datacenter", _("Datacenter"), "datacenter__name"),
+        none_filter("folder", _("Folder"), "folder_entry__folder__name", "folder_entry"),
         text_filter("address", _("Address"), "addresses"),
         exact_filter("uuid", _("UUID"), "uuid"),
         number_filter("vcpus", _("vCPU"), "vcpus"),

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from console.ages import host_seen_at, host_shown_state, host_silence, host_state_keys
 from console.tables import cells
 from console.templatetags.guesthouse import state
-from core.lists import Column, Filter, ListSpec, exact_filter, export_column, mapped_filter, text_filter
+from core.lists import Column, ListSpec, exact_filter, export_column, mapped_filter, none_filter, text_filter
 from core.models import by_name
 from hosts.models import Host, HostState, SourceState
 from inventory import selectors
@@ -63,13 +63,6 @@ def brand(host: Host) -> str:
 
 def hypervisor(host: Host) -> str:
     return f"{host.hypervisor} {host.hypervisor_version}".strip()
-
-
-def cluster_filter(lookup: str = "cluster") -> Filter:
-    """Hosts of a cluster; `cluster:""` are those in none."""
-    return Filter(
-        "cluster", _("Cluster"), lambda value: Q(**{f"{lookup}__name__iexact": value} if value else {lookup: None})
-    )
 
 
 _SILENT = Q(source__state__in=[SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING])
@@ -154,7 +147,7 @@ HOSTS: ListSpec[Host] = ListSpec(
         text_filter("name", _("Name"), "name"),
         exact_filter("source", _("Source"), "source__name"),
         exact_filter("datacenter", _("Datacenter"), "datacenter__name"),
-        cluster_filter(),
+        none_filter("cluster", _("Cluster"), "cluster__name", "cluster"),
         text_filter("model", _("Model"), "vendor", "model"),
         text_filter("serial", _("Serial number"), "serial"),
         text_filter("cpu", _("CPU model"), "cpu_model"),

@@ -119,7 +119,7 @@
 
   let later = 0;
   function changed(event) {
-    if (!event.detail.some(([kind]) => ["guest", "host", "cluster", "datacenter", "datastore", "switch", "source", "*"].includes(kind)) || later) return;
+    if (!event.detail.some(([kind]) => ["guest", "host", "cluster", "datacenter", "folder", "datastore", "switch", "source", "*"].includes(kind)) || later) return;
     later = setTimeout(() => { later = 0; if (!document.hidden) load({ live: true }); }, REFRESH_MS);
   }
 

@@ -19,7 +19,7 @@ from console.context import TREES
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, Outcome, Source, SourceBatch, SourceDraft
-from inventory.models import Guest, Placement
+from inventory.models import Folder, FolderEntry, Guest, Placement
 from inventory.reindex import index_missing
 from networks.models import VirtualSwitch
 from operations.models import Job, JobState
@@ -34,6 +34,7 @@ from tests.factories import (
     add_volume,
     make_cluster,
     make_datastore,
+    make_folder,
     make_guest,
     make_host,
     make_job,
@@ -104,6 +105,7 @@ class Everything:
         self._add_parts(text)
         self.guest = self._guest(text)
         add_details(self.guest, text)
+        self.folder = self._folder(text, None)
         self.draft = SourceDraft.objects.create(
             name=text[:100],
             kind="libvirt",
@@ -145,6 +147,9 @@ class Everything:
     def _add(self, name: str, text: str) -> None:
         Datacenter.objects.create(name=name)
         make_cluster(name[:100], self.datacenter)
+        self._folder(f"{name}top", None)
+        self._folder(name, self.folder)
+        FolderEntry.objects.create(guest=self._guest(f"{name}inside too"), folder=self.folder)
         source, host = self._source(name), self._host(name, self.source)
         self._host(f"{name}alone", self.source, cluster=None)
         make_switch(name, self.host, bridge=text[:64], uplinks=[text])
@@ -214,6 +219,12 @@ class Everything:
         job = {"message": text, "submitted_by_name": text[:150]}
         return make_migration(guest, self.other_host, state, findings=[finding], job=job)
 
+    def _folder(self, name: str, parent: Folder | None) -> Folder:
+        """A folder with a guest."""
+        folder = make_folder(name[:100], parent, self.datacenter)
+        FolderEntry.objects.create(guest=self._guest(f"{name[:95]}inside"), folder=folder)
+        return folder
+
     def _batch(self, text: str) -> SourceBatch:
         """An import with a draft of each outcome and a refused line."""
         refused = [{"line": 1, "text": text, "message": text}]
@@ -279,7 +290,7 @@ class Everything:
     def _place(self, name: str, kwargs: dict[str, str], words: dict[str, str], need: Need) -> Place:
         path = reverse(name, kwargs={key: words.get(key) or self._key(kind) for key, kind in kwargs.items()})
         if name == "tree":
-            path += f"?open=first&open=cluster:{self.cluster.pk}&open=host:{self.host.pk}"
+            path += f"?open=first&open=cluster:{self.cluster.pk}&open=folder:{self.folder.pk}&open=host:{self.host.pk}"
         if name.startswith("search"):
             path += f"?{urlencode({'q': self.guest.name[:20]})}"
         return Place(" ".join([name, *words.values()]), path, need)

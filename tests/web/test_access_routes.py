@@ -21,7 +21,16 @@ from core.ids import new_id
 from hosts.models import SourceBatch, SourceDraft
 from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
-from tests.factories import make_cluster, make_datastore, make_guest, make_host, make_source, make_switch, make_user
+from tests.factories import (
+    make_cluster,
+    make_datastore,
+    make_folder,
+    make_guest,
+    make_host,
+    make_source,
+    make_switch,
+    make_user,
+)
 from tests.web.routes import BY_NAME, EVERYBODY, ROUTES, Route, allowed, url_names
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +52,7 @@ class World:
         self.host = make_host("kvm-01", self.source, cluster=self.cluster)
         self.other_host = make_host("kvm-02", self.source)
         self.guest = make_guest("db-07", self.host)
+        self.folder = make_folder("web", None, self.datacenter)
         self.datastore = make_datastore("fast", (self.host, self.other_host))
         self.switch = make_switch("default", self.host)
         self.draft = SourceDraft.objects.create(name="new", kind="libvirt", transport="tcp", address="10.0.0.9")

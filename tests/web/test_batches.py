@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from access.roles import Role
 from audit.models import AuditRow
-from console import batches as pages
+from console import choosing
 from core.crypto import decrypt
 from hosts.models import Outcome, SourceBatch, SourceDraft
 from hosts.validation import fingerprint
@@ -185,5 +185,5 @@ class TestCredentials:
         assert f'value="{sources[0].pk}" checked' in page
         assert str(sources[2].pk) in page
         assert str(sources[1].pk) not in page
-        monkeypatch.setattr(pages, "OFFERED", 1)
+        monkeypatch.setattr(choosing, "OFFERED", 1)
         assert "2 more" in boss.get(reverse("source_rotate")).content.decode()

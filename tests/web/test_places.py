@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from access.roles import Role
-from console import organization, tree
+from console import choosing, tree
 from hosts.models import Cluster, Datacenter, Host
 from tests.factories import Inventory, make_cluster, make_guest, make_host, make_source
 from tests.web.conftest import ClientAs
@@ -141,9 +141,9 @@ class TestActs:
         assert f'value="{second.pk}" checked' in shown
         assert f'value="{third.pk}"' in shown
         assert str(inventory.hosts[0].pk) not in shown
-        monkeypatch.setattr(organization, "OFFERED", 1)
+        monkeypatch.setattr(choosing, "OFFERED", 1)
         assert "1 more: type a part of its name." in text(boss.get(url))
-        assert "No host has this in its name." in text(boss.get(url, {"q": "%"}))
+        assert "Nothing has this in its name." in text(boss.get(url, {"q": "%"}))
 
     def test_one_host_is_put_into_a_cluster_and_out(self, boss, inventory, cluster):
         host = inventory.hosts[1]

@@ -91,7 +91,7 @@ class TestDatacenters:
             organization.delete_datacenter(datacenter=berlin, by=boss)
         Source.objects.all().delete()
         make_cluster("compute", berlin)
-        with pytest.raises(Conflict, match="the cluster compute"):
+        with pytest.raises(Conflict, match="compute is in it"):
             organization.delete_datacenter(datacenter=berlin, by=boss)
         assert acts() == []
 
@@ -133,7 +133,7 @@ class TestClusters:
         assert len(organization.release_hosts(hosts=ids, cluster=cluster, by=boss)) == 2
         assert [host.cluster_id for host in Host.objects.order_by("name")] == [other.pk, None, None]
         assert acts() == ["cluster.hosts_assigned", "cluster.hosts_assigned", "cluster.hosts_released"]
-        assert AuditRow.objects.get(action="cluster.hosts_released").detail["hosts"] == ["kvm-1", "kvm-2"]
+        assert sorted(AuditRow.objects.get(action="cluster.hosts_released").detail["hosts"]) == ["kvm-1", "kvm-2"]
 
     def test_a_host_of_another_datacenter_is_refused_by_name_and_none_moves(self, boss, berlin):
         cluster, near = make_cluster("a", berlin), make_host("near", make_source("s1", datacenter=berlin))

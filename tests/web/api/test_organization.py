@@ -10,7 +10,7 @@ from django.test import Client
 
 from access.roles import Role
 from hosts.models import Cluster, Datacenter, Host
-from tests.factories import make_cluster, make_host, make_source, make_user
+from tests.factories import make_cluster, make_guest, make_host, make_source, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -74,3 +74,22 @@ def test_clusters_are_listed_by_name_and_datacenter(boss: Boss) -> None:
     make_cluster("a", far)
     assert [one["name"] for one in boss.get("clusters/")["results"]] == ["a", "b"]
     assert [one["name"] for one in boss.get("clusters/?datacenter=hamburg")["results"]] == ["a"]
+
+
+def test_folders_in_folders_with_guests(boss: Boss) -> None:
+    guest = make_guest("g", make_host("kvm-1", make_source("s")))
+    here = str(guest.datacenter_id)
+    web = boss.post("folders/", 201, name="web", datacenter=here)
+    shop = boss.post("folders/", 201, name="shop", parent=web["id"])
+    assert shop["parent"] == {"id": web["id"], "name": "web"}
+    assert [one["name"] for one in boss.get("folders/?parent=web")["results"]] == ["shop"]
+    moved = boss.post(f"folders/{shop['id']}/assign/", guests=[str(guest.pk)])
+    assert [one["name"] for one in moved["results"]] == ["g"]
+    assert [one["name"] for one in boss.get("guests/?folder=shop")["results"]] == ["g"]
+    assert boss.get("guests/?folder=web")["results"] == []
+    assert boss.post(f"folders/{web['id']}/delete/", 409)["error"]["code"] == "conflict"
+    assert boss.post(f"folders/{shop['id']}/rename/", name="store")["name"] == "store"
+    assert boss.post(f"folders/{shop['id']}/release/", guests=[str(guest.pk)])["results"]
+    boss.post(f"folders/{shop['id']}/delete/", 204)
+    for body in ({"name": "x"}, {"name": "x", "datacenter": here, "parent": web["id"]}):
+        boss.post("folders/", 400, **body)
