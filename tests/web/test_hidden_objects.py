@@ -12,8 +12,8 @@ from django.test import Client
 from access.models import RestrictedQuerySet
 from access.roles import Role
 from console import home
-from hosts.models import Host, HostDetails, HostState
-from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
+from hosts.models import Cluster, Host, HostDetails, HostState
+from inventory.models import Disk, Folder, FolderEntry, Guest, GuestDetails, Nic, Placement
 from inventory.reindex import index_missing
 from migrations.models import GuestMigration
 from networks.models import PortGroup, VirtualSwitch
@@ -25,7 +25,9 @@ from tests.factories import (
     add_host_details,
     add_nic,
     add_volume,
+    make_cluster,
     make_datastore,
+    make_folder,
     make_guest,
     make_host,
     make_job,
@@ -35,7 +37,16 @@ from tests.factories import (
 )
 from tests.web.conftest import ClientAs
 
-HIDDEN = ("hidden-host", "hidden-guest", "guest-elsewhere", "hidden-store", "hidden-switch", "hidden-net")
+HIDDEN = (
+    "hidden-cluster",
+    "hidden-folder",
+    "hidden-host",
+    "hidden-guest",
+    "guest-elsewhere",
+    "hidden-store",
+    "hidden-switch",
+    "hidden-net",
+)
 
 
 class Estate:
@@ -49,6 +60,12 @@ class Estate:
         self.switch, self.hidden_switch = make_switch("prod", self.host), make_switch("hidden-switch", self.host)
         make_switch("hidden-net", self.hidden_host)
         self.guest, self.hidden_guest = make_guest("db-01", self.host), make_guest("hidden-guest", self.host)
+        self.datacenter = source.datacenter
+        self.cluster, self.hidden_cluster = make_cluster("compute"), make_cluster("hidden-cluster")
+        Host.objects.update(cluster=self.cluster)
+        self.folder, self.hidden_folder = make_folder("web"), make_folder("hidden-folder")
+        for guest in (self.guest, self.hidden_guest):
+            FolderEntry.objects.create(guest=guest, folder=self.folder)
         add_volume(self.store, "disk")
         add_volume(self.hidden_store, "hidden-volume")
         for guest in (self.guest, self.hidden_guest, make_guest("guest-elsewhere", self.hidden_host)):
@@ -78,6 +95,8 @@ class Estate:
         below = Q(guest=guest) | Q(guest__host=host)
         gone = Guest.objects.filter(Q(pk=guest.pk) | Q(host=host)).values_list("pk", flat=True)
         return {
+            Cluster: Q(pk=self.hidden_cluster.pk),
+            Folder: Q(pk=self.hidden_folder.pk),
             Host: Q(pk=host.pk),
             HostDetails: Q(host=host),
             Guest: Q(pk=guest.pk) | Q(host=host),
@@ -126,6 +145,17 @@ PATHS = [
     "/datastores/",
     "/switches/",
     "/sources/{source}/",
+    "/clusters/",
+    *(f"/clusters/{{cluster}}/{tab}" for tab in ("", "hosts/", "guests/", "datastores/", "switches/")),
+    *(
+        f"/datacenters/{{datacenter}}/{tab}"
+        for tab in ("", "clusters/", "hosts/", "guests/", "datastores/", "switches/")
+    ),
+    "/folders/{folder}/",
+    "/api/v1/clusters/",
+    "/api/v1/folders/",
+    "/tree/hosts/?open=first&open=cluster:{cluster}&open=host:{host}&open=host:{hidden_host}",
+    "/tree/guests/?open=first&open=folder:{folder}",
     *(f"/{page}/?q={word}" for page in ("search", "search/suggestions") for word in ("hidden", "hi", "elsewhere")),
     "/search/?q=hidden&kind=guest",
     "/api/v1/search/?q=hidden",
@@ -171,6 +201,11 @@ def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, mo
 @pytest.mark.parametrize(
     "path",
     [
+        "/clusters/{hidden_cluster}/",
+        "/clusters/{hidden_cluster}/hosts/",
+        "/folders/{hidden_folder}/",
+        "/api/v1/clusters/{hidden_cluster}/",
+        "/api/v1/folders/{hidden_folder}/",
         "/hosts/{hidden_host}/",
         "/hosts/{hidden_host}/hardware/",
         "/guests/{hidden_guest}/",
