@@ -30,6 +30,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_args: listening.stop())
         self.stdout.write(_("Watching."))
+        self.stdout.flush()
         listening.run()
 
 
