@@ -41,8 +41,8 @@ USER_MENU = (
     Item("audit_list", _("Audit log"), "history", Action.AUDIT),
 )
 TREES = (
-    Item("tree", _("Hosts"), "server-2", hint=_("Hosts and their guests"), key="hosts"),
-    Item("tree", _("Guests"), "device-desktop", hint=_("Guests by datacenter"), key="guests"),
+    Item("tree", _("Hosts"), "server-2", hint=_("Clusters, hosts and their guests"), key="hosts"),
+    Item("tree", _("Guests"), "device-desktop", hint=_("Guests by datacenter and folder"), key="guests"),
     Item("tree", _("Storage"), "database", hint=_("Datastores by datacenter"), key="storage"),
     Item("tree", _("Net"), "network", hint=_("Hosts and their virtual switches"), key="networks"),
 )
