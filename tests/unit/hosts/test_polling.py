@@ -212,3 +212,44 @@ def test_of_many_workers_one_gets_the_source(tmp_path: Path) -> None:
         outcomes = together(12, lambda _number: lease.claim(source.pk))
         assert [one for one in outcomes if isinstance(one, Exception)] == []
         assert [one for one in outcomes if one] == [Lease(source.pk, 1)]
+
+
+@pytest.mark.parametrize("inventory", [True, False])
+def test_a_source_that_told_of_a_change_is_read_without_waiting_for_beat(
+    sent: list[tuple[str, str]],
+    django_capture_on_commit_callbacks: Callable[..., Any],
+    dispatch: Callable[[], int],
+    inventory: bool,
+) -> None:
+    source = make_source()
+    later(source)
+    with django_capture_on_commit_callbacks(execute=True):
+        polling.read_now(source.pk, inventory=inventory)
+    assert sent == [(str(source.pk), "polls")]
+    assert dispatch() == 0  # its message is under way
+    source.refresh_from_db()
+    assert (source.next_inventory_at <= timezone.now()) is inventory
+    assert lease.claim(source.pk) is not None
+
+
+def test_neither_a_paused_nor_a_removed_source_is_read_now(
+    sent: list[tuple[str, str]], django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    source, removed = make_source(state=SourceState.PAUSED), make_source(name="removed")
+    removed_id = removed.pk
+    removed.delete()
+    with django_capture_on_commit_callbacks(execute=True):
+        polling.read_now(source.pk, inventory=True)
+        polling.read_now(removed_id, inventory=True)
+    assert sent == []
+
+
+def test_what_is_asked_for_while_it_is_read_is_read_after(dispatch: Callable[[], int], sent: list[Any]) -> None:
+    source = make_source()
+    held = lease.claim(source.pk)
+    assert held is not None
+    source.refresh_from_db()
+    polling.read_now(source.pk, inventory=True)
+    assert lease.claim(source.pk) is None  # the message finds it taken
+    polling.record_success(source, held, inventory=True)
+    assert dispatch() == 1
