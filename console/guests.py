@@ -20,6 +20,7 @@ from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, 
 from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
+from inventory.folders import folder_of
 from inventory.models import Guest, Placement
 from inventory.selectors import details_of, disks_of, nics_of
 from migrations.selectors import migration_list
@@ -90,6 +91,7 @@ def _summary(user: Any, guest: Guest) -> dict[str, Any]:
     placements = Placement.objects.restrict(user, Action.VIEW).filter(guest=guest)
     return {
         "load": load,
+        "folder": folder_of(guest, user=user),
         "gauges": [
             gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),
             gauge(_("Memory"), memory, guest.memory_bytes, _("%(part)s of %(whole)s") % words if memory else ""),

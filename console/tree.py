@@ -268,9 +268,9 @@ def _fill_folders(folders: dict[str, list[Node]], guests: QuerySet[Any]) -> None
     opened = [node for nodes in folders.values() for node in nodes if node.open]
     ids = Branches([node.key for node in opened]).ids("folder")
     below: dict[str, list[Node]] = {node.key: list(folders.get(node.key, [])) for node in opened}
-    rows = guests.filter(folder_entry__folder__in=ids).select_related("folder_entry") if ids else []
-    for guest in _capped(rows, "folder_entry__folder_id", _NAMED) if ids else []:
-        below[f"folder:{guest.folder_entry.folder_id}"].append(_guest_node(guest))
+    rows = guests.filter(folder_entry__folder__in=ids).annotate(folder_id=F("folder_entry__folder_id"))
+    for guest in _capped(rows, "folder_id", _NAMED) if ids else []:
+        below[f"folder:{guest.folder_id}"].append(_guest_node(guest))
     for node in opened:
         node.children = below[node.key]
         hidden = (node.count or 0) - (len(node.children) - len(folders.get(node.key, [])))

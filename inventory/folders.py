@@ -35,6 +35,10 @@ def folder_list(*, user: Any) -> QuerySet[Folder]:
     return rows.annotate(guest_count=count_of(guests, "folder_entry__folder"))
 
 
+def folder_of(guest: Guest, *, user: Any) -> Folder | None:
+    return Folder.objects.restrict(user, Action.VIEW).filter(entries__guest=guest).first()
+
+
 def create_folder(*, datacenter: Datacenter, parent: Folder | None, name: str, by: Any) -> Folder:
     """A folder without guests, directly in the datacenter or in another folder of it.
 

@@ -80,6 +80,7 @@ def test_from_a_new_folder_to_guests_and_back(boss, inventory):
     assert "shop" in page
     offered = text(boss.get(reverse("folder_assign", args=[folder.pk])))
     assert guests[0] not in offered
+    assert reverse("folder_page", args=[folder.pk]) in text(boss.get(reverse("guest_page", args=[guests[0]])))
     boss.post(reverse("folder_release", args=[folder.pk]), {"guests": guests[:1]})
     assert FolderEntry.objects.count() == 1
     boss.post(reverse("folder_rename", args=[folder.pk]), {"name": "front"})
