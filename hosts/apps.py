@@ -13,9 +13,8 @@ def test_title(_parameters: Mapping[str, Any]) -> str:
 
 def batch_title(parameters: Mapping[str, Any]) -> str:
     """What a list of tasks shows."""
-    if parameters.get("batch") == "credentials":
-        return _("New credentials")
-    return _("Add sources") if parameters.get("act") == "add" else _("Test sources to import")
+    titles = {"add": _("Add sources"), "replace": _("New credentials")}
+    return titles.get(str(parameters.get("action")), _("Test sources to import"))
 
 
 def check_source_networks(**kwargs: Any) -> list[checks.CheckMessage]:

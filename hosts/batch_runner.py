@@ -55,8 +55,11 @@ def run(handle: JobHandle) -> None:
         ended, message = _outcome(handle)
     except CancelRequested:
         ended, message = JobState.CANCELLED, stopped
+    shown = handle.job.progress
+    if ended is JobState.SUCCEEDED and shown:  # the last step may have come too soon after the one before
+        shown = {**shown, "percent": 100.0, "done": shown["total"]}
     try:
-        handle.switch(ended, message)
+        handle.switch(ended, message, progress=shown)
     except CancelRequested:  # asked in the last moment: all is done
         handle.switch(JobState.CANCELLED, stopped)
 
@@ -71,7 +74,7 @@ def _outcome(handle: JobHandle) -> tuple[JobState, str]:
         require(user, Action.SOURCES)  # who asked may have lost the right since
     except Refused as error:
         return JobState.FAILED, error.message
-    if handle.parameters.get("act") == ADD:
+    if handle.parameters.get("action") == ADD:
         _add_all(handle, batch, user)
     elif batch.kind == BatchKind.CREDENTIALS:
         _try_all(handle, batch, lambda draft, tried: _replace(draft, tried, by=user))

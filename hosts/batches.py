@@ -24,7 +24,7 @@ from operations.models import Job
 from operations.services import submit_job
 
 KIND = "source_batch"
-TEST, ADD = "test", "add"
+TEST, ADD, REPLACE = "test", "add", "replace"
 MOST_AT_ONCE = 1024
 MOST_NAMED = 100
 
@@ -160,7 +160,7 @@ def plan_credentials(
     batch = SourceBatch(kind=BatchKind.CREDENTIALS, title=title, created_by=by.username)
     with write_transaction():
         _save(batch, drafts, by=by, action="source_credentials.planned", username=name)
-        job = _submit(batch, TEST, by=by)
+        job = _submit(batch, REPLACE, by=by)
     return batch, job
 
 
@@ -238,7 +238,7 @@ def test_batch(*, batch: SourceBatch, by: Any) -> Job:
         drafts.filter(outcome=Outcome.FAILED).update(outcome=Outcome.NEW, message="")
         if not drafts.filter(outcome=Outcome.NEW).exists():
             raise Conflict(_("There is nothing left to test here."))
-        return _submit(batch, TEST, by=by)
+        return _submit(batch, REPLACE if batch.kind == BatchKind.CREDENTIALS else TEST, by=by)
 
 
 def accept_host_keys(*, batch: SourceBatch, keys: dict[UUID, str], by: Any) -> Job:
@@ -311,7 +311,7 @@ def _submit(batch: SourceBatch, act: str, *, by: Any) -> Job:
         target_kind=KIND,
         target_id=batch.pk,
         target_name=batch.title,
-        parameters={"act": act, "batch": batch.kind},
+        parameters={"action": act},
         exclusive=f"{KIND}:{batch.pk}",
         by=by,
     )

@@ -82,7 +82,12 @@ STATES = {
     "open": (_("open"), ~Q(state__in=ENDED)),
     **{one.value: (one.label, Q(state=one.value)) for one in JobState},
 }
-KIND_LABELS: dict[str, Text] = {"power": _("power"), MIGRATION: _("migration"), "source_test": _("test of a source")}
+KIND_LABELS: dict[str, Text] = {
+    "power": _("power"),
+    MIGRATION: _("migration"),
+    "source_test": _("test of a source"),
+    "source_batch": _("many sources"),
+}
 KINDS = {kind: (label, Q(kind=kind)) for kind, label in KIND_LABELS.items()}
 
 TASKS: ListSpec[Job] = ListSpec(

@@ -124,7 +124,7 @@ def test_from_test_to_keys_to_adding(boss: Client) -> None:
     batch.drafts.update(outcome=Outcome.READY)
     assert "Add 2 sources" in shown(boss, batch)
     act(boss, batch, "add")
-    assert Job.objects.filter(parameters__act="add").exists()
+    assert Job.objects.filter(parameters__action="add").exists()
     act(boss, batch, "discard")
     assert not SourceDraft.objects.exists()
 

@@ -161,6 +161,7 @@ class TestImport:
         job = worked(batches.test_batch(batch=batch, by=boss))
         assert job.state == JobState.SUCCEEDED
         assert job.message == "host key to accept: 2, failed: 1."
+        assert job.progress["percent"] == 100.0
         assert network.sessions == [], "nothing is sent before the host key is accepted"
 
         worked(batches.accept_host_keys(batch=batch, keys=sent_keys(batch), by=boss))
