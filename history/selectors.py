@@ -17,12 +17,12 @@ R = TypeVar("R", GuestRevision, GuestStay)
 
 def guests_as_of(at: datetime, *, user: Any) -> QuerySet[GuestRevision]:
     """What each guest there was at that moment was made of."""
-    return _as_of(GuestRevision.objects.restrict(user, Action.VIEW), at).filter(gone=False)
+    return _as_of(GuestRevision.objects.restrict(user, Action.VIEW), at, user).filter(gone=False)
 
 
 def stays_as_of(at: datetime, *, user: Any) -> QuerySet[GuestStay]:
     """State and host of every guest at that moment; also of those that were gone then."""
-    return _as_of(GuestStay.objects.restrict(user, Action.VIEW), at)
+    return _as_of(GuestStay.objects.restrict(user, Action.VIEW), at, user)
 
 
 def revisions_of(guest_id: UUID, *, user: Any) -> QuerySet[GuestRevision]:
@@ -30,8 +30,12 @@ def revisions_of(guest_id: UUID, *, user: Any) -> QuerySet[GuestRevision]:
     return GuestRevision.objects.restrict(user, Action.VIEW).filter(object_id=guest_id).order_by("-valid_from")
 
 
-def _as_of(rows: QuerySet[R], at: datetime) -> QuerySet[R]:
+def _as_of(rows: QuerySet[R], at: datetime, user: Any) -> QuerySet[R]:
     """For each object the row that held then: one look into the index for each object there ever was."""
     then = rows.filter(object_id=OuterRef("object_id"), valid_from__lte=at).order_by("-valid_from")
-    known = RecordedObject.objects.filter(kind=GUEST).annotate(row=Subquery(then.values("pk")[:1]))
+    known = (
+        RecordedObject.objects.restrict(user, Action.VIEW)
+        .filter(kind=GUEST)
+        .annotate(row=Subquery(then.values("pk")[:1]))
+    )
     return rows.filter(pk__in=known.values("row"))
