@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.isolation.wire import pack, unpack
-from drivers.libvirt import parse
 from drivers.libvirt.parse import nodedevs
+from drivers.libvirt.parse.host import host_fact, initiators
 from drivers.libvirt.parse.sysinfo import PLACEHOLDERS, iso_date, named
 from drivers.libvirt.raw import RawHost, RawPool
 from drivers.types import HostBusAdapterFact, HostFact, HostHardware, HostNicFact, HugepagesFact, NumaCellFact, PciFact
@@ -23,7 +23,7 @@ def read(name: str) -> str:
 
 
 def hardware(**fields: object) -> HostHardware:
-    return parse.host_fact(replace(BARE, **fields)).hardware  # type: ignore[arg-type]
+    return host_fact(replace(BARE, **fields)).hardware  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def server() -> HostFact:
         devices=pieces("nodedevs/server.xml"),
         interfaces=pieces("nodedevs/server-interfaces.xml"),
     )
-    return parse.host_fact(raw, frozenset({"db-tap", "br-prod"}), ("iqn.2004-10.org.example:kvm-01",))
+    return host_fact(raw, frozenset({"db-tap", "br-prod"}), ("iqn.2004-10.org.example:kvm-01",))
 
 
 def test_a_host() -> None:
@@ -50,7 +50,7 @@ def test_a_host() -> None:
         sysinfo_xml=read("hosts/sysinfo.xml"),
         memory_kib={"total": 268_000_000, "free": 1000, "buffers": 10, "cached": 20},
     )
-    fact = parse.host_fact(raw)
+    fact = host_fact(raw)
     assert fact.ref == fact.uuid == "4c4c4544-0047-5310-8051-c7c04f483533"
     assert (fact.hypervisor_version, fact.manager_version) == ("7.2.22", "9.0.0")
     assert (fact.vendor, fact.model) == ("Dell Inc.", "PowerEdge R7525")
@@ -60,7 +60,7 @@ def test_a_host() -> None:
 
 
 def test_a_host_without_a_board_says_its_cpu_by_libvirts_name() -> None:
-    fact = parse.host_fact(replace(BARE, capabilities_xml=read("hosts/capabilities.xml"), hypervisor_version=0))
+    fact = host_fact(replace(BARE, capabilities_xml=read("hosts/capabilities.xml"), hypervisor_version=0))
     assert (fact.vendor, fact.model, fact.cpu_model, fact.hypervisor_version) == ("", "", "EPYC-Milan", "")
     assert fact.memory_bytes == 1 << 30
     assert fact.hardware.white_box is None, "nobody asked the firmware"
@@ -76,7 +76,7 @@ def test_a_named_server_is_no_white_box(server: HostFact) -> None:
 
 
 def test_a_white_box_is_known_by_its_board() -> None:
-    fact = parse.host_fact(replace(BARE, sysinfo_xml=read("hosts/sysinfo-white-box.xml")))
+    fact = host_fact(replace(BARE, sysinfo_xml=read("hosts/sysinfo-white-box.xml")))
     assert (fact.vendor, fact.model) == ("ASUSTeK COMPUTER INC.", "PRIME X570-PRO")
     assert (fact.hardware.white_box, fact.hardware.serial) == (True, "190857390001122")
     assert (fact.hardware.bios_date, fact.hardware.cpu_vendor) == ("2021-07-30", "Intel")
@@ -85,7 +85,7 @@ def test_a_white_box_is_known_by_its_board() -> None:
 
 def test_a_white_box_whose_board_says_nothing_has_no_name() -> None:
     entries = "".join(f"<entry name='{name}'>Default string</entry>" for name in ("manufacturer", "product", "serial"))
-    fact = parse.host_fact(
+    fact = host_fact(
         replace(BARE, sysinfo_xml=f"<sysinfo><system>{entries}</system><baseBoard>{entries}</baseBoard></sysinfo>")
     )
     assert (fact.vendor, fact.model, fact.hardware.serial, fact.hardware.board) == ("", "", "", "")
@@ -133,7 +133,7 @@ def test_bios_dates(text: str, date: str) -> None:
 def test_a_made_up_processor_is_called_as_libvirt_calls_it(maker: str, version: str) -> None:
     entries = f"<entry name='manufacturer'>{maker}</entry><entry name='version'>{version}</entry>"
     xml = f"<sysinfo><processor>{entries}</processor></sysinfo>"
-    fact = parse.host_fact(replace(BARE, sysinfo_xml=xml, capabilities_xml=read("hosts/hybrid.xml")))
+    fact = host_fact(replace(BARE, sysinfo_xml=xml, capabilities_xml=read("hosts/hybrid.xml")))
     assert (fact.cpu_model, fact.hardware.cpu_vendor) == ("Broadwell", "Intel")
 
 
@@ -145,7 +145,7 @@ def test_sockets_are_counted_once_and_offline_cpus_not_at_all(server: HostFact) 
 
 
 def test_cores_of_two_kinds() -> None:
-    fact = parse.host_fact(
+    fact = host_fact(
         replace(BARE, node=("x86_64", 1024, 6, 800, 1, 1, 6, 1), capabilities_xml=read("hosts/hybrid.xml"))
     )
     assert (fact.cpu_sockets, fact.cpu_cores, fact.cpu_threads) == (1, 5, 6)
@@ -155,7 +155,7 @@ def test_numa_cells_of_one_package_are_one_socket() -> None:
     cell = "<cell id='{0}'><cpus><cpu id='{0}' socket_id='0' die_id='0' core_id='{0}' siblings='{0}'/></cpus></cell>"
     cells = "".join(cell.format(number) for number in range(4))
     xml = f"<capabilities><host><topology><cells>{cells}</cells></topology></host></capabilities>"
-    fact = parse.host_fact(replace(BARE, node=("x86_64", 1, 4, 1, 4, 1, 1, 1), capabilities_xml=xml))
+    fact = host_fact(replace(BARE, node=("x86_64", 1, 4, 1, 4, 1, 1, 1), capabilities_xml=xml))
     assert (fact.cpu_sockets, fact.cpu_cores, fact.cpu_threads) == (1, 4, 4)
 
 
@@ -163,7 +163,7 @@ def test_cores_are_told_apart_by_number_where_siblings_are_not_listed() -> None:
     cpus = "".join(f"<cpu id='{n}' socket_id='{n // 4}' core_id='{n // 2 % 2}'/>" for n in range(8))
     cells = f"<cells><cell><cpus>{cpus}</cpus></cell></cells>"
     xml = f"<capabilities><host><topology>{cells}</topology></host></capabilities>"
-    fact = parse.host_fact(replace(BARE, capabilities_xml=xml))
+    fact = host_fact(replace(BARE, capabilities_xml=xml))
     assert (fact.cpu_sockets, fact.cpu_cores, fact.cpu_threads) == (2, 4, 8)
 
 
@@ -242,8 +242,8 @@ def test_numa(server: HostFact) -> None:
 
 def test_a_cell_that_is_alone_has_the_hosts_memory() -> None:
     raw = replace(BARE, capabilities_xml=read("hosts/hybrid.xml"))
-    assert [cell.memory_bytes for cell in parse.host_fact(raw).hardware.numa] == [1 << 30]
-    told = parse.host_fact(replace(raw, memory_kib={"total": 3 << 20}))
+    assert [cell.memory_bytes for cell in host_fact(raw).hardware.numa] == [1 << 30]
+    told = host_fact(replace(raw, memory_kib={"total": 3 << 20}))
     assert [cell.memory_bytes for cell in told.hardware.numa] == [told.memory_bytes] == [3 << 30]
 
 
@@ -352,7 +352,7 @@ def test_the_order_in_which_devices_come_does_not_matter(server: HostFact) -> No
         devices=tuple(reversed(pieces("nodedevs/server.xml"))),
         interfaces=tuple(reversed(pieces("nodedevs/server-interfaces.xml"))),
     )
-    found = parse.host_fact(raw, frozenset({"db-tap", "br-prod"})).hardware
+    found = host_fact(raw, frozenset({"db-tap", "br-prod"})).hardware
     assert (found.pci, found.nics, found.adapters) == (
         server.hardware.pci,
         server.hardware.nics,
@@ -364,7 +364,7 @@ def test_names_under_which_a_host_signs_in_come_from_its_pools() -> None:
     pool = "<pool type='iscsi'><source><initiator><iqn name='iqn.2004-10.org.example:{}'/></initiator></source></pool>"
     pools = [RawPool(pool.format(name), active=True, autostart=True) for name in ("b", "a", "a")]
     pools.append(RawPool("<initiator", active=True, autostart=True))
-    assert parse.initiators(pools) == ("iqn.2004-10.org.example:a", "iqn.2004-10.org.example:b")
+    assert initiators(pools) == ("iqn.2004-10.org.example:a", "iqn.2004-10.org.example:b")
 
 
 # A hostile host
@@ -373,7 +373,7 @@ def test_names_under_which_a_host_signs_in_come_from_its_pools() -> None:
 @pytest.mark.parametrize("xml", ["", "no xml", "<device>", "<device/>", "<a>" * 5000 + "</a>" * 5000, "<device>\ud800"])
 def test_broken_descriptions_leave_a_host_with_what_is_known(xml: str) -> None:
     raw = replace(BARE, capabilities_xml=xml, sysinfo_xml=xml, cpu_xml=xml, devices=(xml,), interfaces=(xml,))
-    fact = parse.host_fact(raw)
+    fact = host_fact(raw)
     assert (fact.name, fact.cpu_sockets, fact.cpu_threads) == ("kvm-01", 2, 8)
     assert fact.hardware == HostHardware()
 
@@ -426,5 +426,5 @@ def test_whatever_a_host_says_can_be_sent_on(text: str, number: int | str) -> No
     product = f"<entry name='product'>{text}</entry>"
     sysinfo = f"<sysinfo><bios><entry name='date'>{text}</entry></bios><system>{product}</system></sysinfo>"
     raw = replace(BARE, capabilities_xml=capabilities, sysinfo_xml=sysinfo, cpu_xml=capabilities)
-    fact = parse.host_fact(replace(raw, devices=(pci, host, net), interfaces=(interface,)))
+    fact = host_fact(replace(raw, devices=(pci, host, net), interfaces=(interface,)))
     assert unpack(pack(fact), HostFact) == fact
