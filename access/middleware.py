@@ -87,7 +87,7 @@ class SessionMiddleware(MiddlewareMixin):
             return
         if is_expired(request.session):
             logout(request)
-        elif _by_a_person(request) and time.time() - request.session.get(SEEN, 0) > WRITE_EVERY_SECONDS:
+        elif not asks_by_itself(request) and time.time() - request.session.get(SEEN, 0) > WRITE_EVERY_SECONDS:
             request.session[SEEN] = int(time.time())
 
     def process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
@@ -98,9 +98,9 @@ class SessionMiddleware(MiddlewareMixin):
         return None if name in ALWAYS_OPEN else _change_password_first(request)
 
 
-def _by_a_person(request: HttpRequest) -> bool:
-    """A page left open asks for fresh parts by itself; nobody needs to sit there."""
-    return request.headers.get("X-Live") != "true" and request.path != reverse("events")
+def asks_by_itself(request: HttpRequest) -> bool:
+    """Whether a page left open asks for fresh parts; nobody needs to sit there."""
+    return request.headers.get("X-Live") == "true" or request.path == reverse("events")
 
 
 def _change_password_first(request: HttpRequest) -> HttpResponseBase:

@@ -88,7 +88,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
+                "console.context.notices",
                 "console.context.shell",
             ],
             "builtins": [
