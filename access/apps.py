@@ -6,8 +6,9 @@ class AccessConfig(AppConfig):
     label = "access"
 
     def ready(self) -> None:
-        from django.contrib.auth.signals import user_logged_in
+        from django.contrib.auth.signals import user_logged_in, user_logged_out
 
-        from access.middleware import start_clock
+        from access.middleware import note_sign_out, start_clock
 
         user_logged_in.connect(start_clock)
+        user_logged_out.connect(note_sign_out)

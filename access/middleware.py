@@ -4,9 +4,11 @@ import time
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.sessions import middleware as sessions
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, resolve_url
@@ -23,6 +25,7 @@ WRITE_EVERY_SECONDS = 300  # a page view seldom writes
 
 STARTED = "started_at"
 SEEN = "seen_at"
+_SIGNED_OUT = "signed_out"
 # What a user with a password somebody else chose can do: change it, or leave.
 ALWAYS_OPEN = frozenset({"account_password", "logout", "healthz"})
 
@@ -36,6 +39,26 @@ def is_expired(session: SessionBase) -> bool:
 def start_clock(request: HttpRequest, **kwargs: Any) -> None:
     """Remember when this session began; called at each sign-in."""
     request.session[STARTED] = request.session[SEEN] = int(time.time())
+
+
+def note_sign_out(request: HttpRequest, **kwargs: Any) -> None:
+    """Remember that this request ends its session."""
+    setattr(request, _SIGNED_OUT, True)
+
+
+class SessionCookieMiddleware(sessions.SessionMiddleware):
+    """Takes the cookie away only where a session is ended on purpose.
+
+    Django does so wherever a cookie names no session of use. After a changed password a tab's late question, asked with
+    the old cookie, would take the new one away, and with it the user's sign-in.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        answer = super().process_response(request, response)
+        cookie = answer.cookies.get(settings.SESSION_COOKIE_NAME)
+        if cookie is not None and not cookie.value and not getattr(request, _SIGNED_OUT, False):
+            del answer.cookies[settings.SESSION_COOKIE_NAME]
+        return answer
 
 
 class SignInRequiredMiddleware(LoginRequiredMiddleware):
@@ -64,7 +87,7 @@ class SessionMiddleware(MiddlewareMixin):
             return
         if is_expired(request.session):
             logout(request)
-        elif _by_a_person(request) and time.time() - request.session.get(SEEN, 0) > WRITE_EVERY_SECONDS:
+        elif not asks_by_itself(request) and time.time() - request.session.get(SEEN, 0) > WRITE_EVERY_SECONDS:
             request.session[SEEN] = int(time.time())
 
     def process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
@@ -75,9 +98,9 @@ class SessionMiddleware(MiddlewareMixin):
         return None if name in ALWAYS_OPEN else _change_password_first(request)
 
 
-def _by_a_person(request: HttpRequest) -> bool:
-    """A page left open asks for fresh parts by itself; nobody needs to sit there."""
-    return request.headers.get("X-Live") != "true" and request.path != reverse("events")
+def asks_by_itself(request: HttpRequest) -> bool:
+    """Whether a page left open asks for fresh parts; nobody needs to sit there."""
+    return request.headers.get("X-Live") == "true" or request.path == reverse("events")
 
 
 def _change_password_first(request: HttpRequest) -> HttpResponseBase:

@@ -4,11 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.messages import get_messages
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from access.middleware import asks_by_itself
 from access.models import may
 from access.roles import Action
 
@@ -46,6 +48,11 @@ TREES = (
     Item("tree", _("Storage"), "database", hint=_("Datastores by datacenter"), key="storage"),
     Item("tree", _("Net"), "network", hint=_("Hosts and their virtual switches"), key="networks"),
 )
+
+
+def notices(request: HttpRequest) -> dict[str, Any]:
+    """What an act has to say, once: on the page that follows it, not to a tab that asks for fresh parts by itself."""
+    return {"messages": () if asks_by_itself(request) else get_messages(request)}
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

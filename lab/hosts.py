@@ -14,7 +14,6 @@ from pathlib import Path
 from lab import network, storage
 from lab.processes import (
     LabError,
-    ProcessRef,
     children,
     command_line,
     kill,
@@ -194,9 +193,11 @@ def kill_libvirtd(place: Place, host: str) -> None:
     pid = libvirtd_pid(place, host)
     if pid is None:
         raise LabError(f"Host {host} has no libvirtd running.")
-    ref = ProcessRef.of(pid)
     kill(pid, signal.SIGKILL)
-    wait_for(lambda: not ref.alive(), 10)
+    # Until it is reaped: while one of its threads still ends, the host's first process takes it for running, and would
+    # not start it again.
+    if not wait_for(lambda: not Path("/proc", str(pid)).exists(), 20):
+        raise LabError(f"The libvirtd of host {host} did not go.")
 
 
 def start_libvirtd(place: Place, host: Host) -> None:

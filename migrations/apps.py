@@ -20,14 +20,13 @@ class MigrationsConfig(AppConfig):
         from migrations.removal import on_source_removing
         from operations.kinds import JobKind, register
 
-        path = "migrations.runner"
         register(
             JobKind(
                 name="migration",
                 title=title,
-                runner=f"{path}:run",
+                runner="migrations.runner:run",
                 machine=MIGRATION,
-                on_unclear=f"{path}:leave_unclear",
+                on_unclear="migrations.runner:leave_unclear",
             )
         )
         source_removing.connect(on_source_removing)

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from operations.handle import JobHandle
 
 Runner = Callable[["JobHandle"], None]
-# With a job's handle, in the transaction that ends it.
-Hook = Callable[["JobHandle"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class JobKind:
 
     A runner leaves the job in an end state. It may be called again for a job that another worker began: it then goes
     on from what the hypervisor says. `on_unclear`, a path as well, is called when the engine gives a job up because its
-    runner fails again and again: it writes down what nobody knows now.
+    runner fails again and again: it writes down what nobody knows now, in the transaction that ends the job.
     """
 
     name: str
@@ -46,13 +44,13 @@ def kind_of(name: str) -> JobKind:
 
 
 def load_runner(kind: JobKind) -> Runner:
-    return cast("Runner", _load(kind.runner))
+    return _load(kind.runner)
 
 
-def load_unclear_hook(kind: JobKind) -> Hook | None:
-    return cast("Hook", _load(kind.on_unclear)) if kind.on_unclear else None
+def load_unclear_hook(kind: JobKind) -> Runner | None:
+    return _load(kind.on_unclear) if kind.on_unclear else None
 
 
-def _load(path: str) -> Any:
+def _load(path: str) -> Runner:
     module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return cast("Runner", getattr(import_module(module), name))

@@ -95,7 +95,7 @@
   // What the stream says
   function receive(message) {
     if (message.type === "state") showState(message.state);
-    else if (message.type === "resync") { parts().forEach((part) => plan(part, SOON_MS)); document.dispatchEvent(new CustomEvent("guesthouse:changes", { detail: [["*", "*", "changed"]] })); }
+    else if (message.type === "resync") readAnew();
     else if (message.type === "end") stayOrLeave();
     else if (message.type === "changes") {
       const all = parts();
@@ -106,8 +106,14 @@
     }
   }
 
+  function readAnew() {
+    parts().forEach((part) => plan(part, SOON_MS));
+    document.dispatchEvent(new CustomEvent("guesthouse:changes", { detail: [["*", "*", "changed"]] }));
+  }
+
   // The session this page was made in ended. Where the same user has a new one, as after a changed password, the forms
-  // get its token and what was typed stays; for anybody else the page is not.
+  // get its token, what was typed stays, and what was asked for in between is asked for again; for anybody else the page
+  // is not.
   let asking = false;
   async function stayOrLeave() {
     if (asking) return;
@@ -117,6 +123,7 @@
     if (!fresh) { location.reload(); return; }
     const tokens = (page) => [...page.getElementsByName("csrfmiddlewaretoken")], [{ value }] = tokens(fresh);
     tokens(document).forEach((field) => { field.value = value; });
+    readAnew();
   }
 
   const after = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });

@@ -31,8 +31,12 @@ def _change_password(page: Page) -> None:
 
 
 def _send_to_sign_in(route: Route) -> None:
-    assert route.request.headers["x-live"] == "true"
     route.fulfill(status=302, headers={"Location": "/login/?next=/users/add/"})
+
+
+def _send_late_to_sign_in(route: Route) -> None:
+    assert route.request.headers["x-live"] == "true"
+    _send_to_sign_in(route)
 
 
 def _sign_out(page: Page, username: str) -> None:
@@ -81,7 +85,7 @@ def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageA
     token = other.locator("main [name=csrfmiddlewaretoken]")
     before = token.input_value()
     if asked == "before the new session came":
-        other.route("**/users/add/", _send_to_sign_in, times=1)
+        other.route("**/users/add/", _send_late_to_sign_in, times=1)
     _change_password(page)
     expect(page.get_by_text("Your password is changed.")).to_be_visible()
     expect(token).not_to_have_value(before)
@@ -89,6 +93,13 @@ def test_what_is_typed_in_another_tab_outlives_a_changed_password(page_as: PageA
     other.get_by_role("button", name="Add user").click()
     expect(other.locator("#one-time-password")).to_be_visible()
     expect(other.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_what_was_asked_for_while_the_session_changed_is_asked_for_again(page_as: PageAs, inventory: Inventory) -> None:
+    page = page_as(Role.ADMIN)
+    page.route("**/tree/hosts/**", _send_to_sign_in, times=1)
+    page.goto("/account/tokens/")
+    expect(page.get_by_role("treeitem", name="Berlin")).to_be_visible()
 
 
 def test_a_page_does_not_stay_when_somebody_else_signs_in(page_as: PageAs, site: str, complaints: Complaints) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
@@ -130,6 +131,34 @@ class TestSignOut:
         client = signed_in()
         assert client.get(reverse("logout")).status_code == 405
         assert client.get(reverse("host_list")).status_code == 200
+
+
+class TestSessionCookie:
+    """A changed password ends the old session; another tab's question may still come with its cookie."""
+
+    def late(self, key: str) -> Client:
+        client = Client()
+        client.cookies["guesthouse_session"] = key
+        return client
+
+    def test_of_a_session_that_is_gone_is_not_taken_away(self):
+        client = signed_in()
+        key = client.session.session_key or ""
+        Session.objects.all().delete()
+        answer = self.late(key).get(reverse("host_list"), headers={"X-Live": "true"})
+        assert (answer.status_code, "guesthouse_session" in answer.cookies) == (302, False)
+
+    def test_of_a_session_before_the_new_password_is_not_taken_away(self):
+        client = signed_in()
+        user = User.objects.get()
+        user.set_password(NEW)
+        user.save()
+        answer = self.late(client.session.session_key or "").get(reverse("host_list"))
+        assert (answer.status_code, "guesthouse_session" in answer.cookies) == (302, False)
+
+    def test_is_taken_away_by_a_sign_out(self):
+        answer = signed_in().post(reverse("logout"))
+        assert answer.cookies["guesthouse_session"].value == ""
 
 
 class TestSessionAge:

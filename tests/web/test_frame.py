@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import path
 
+from access.models import ApiToken
 from access.roles import Role
 from config.urls import handler400, handler403, handler404, handler500  # noqa: F401 - Django finds them in a URLconf
 from config.urls import urlpatterns as all_patterns
@@ -166,3 +167,15 @@ class TestVendored:
             assert not re.search(r'(?:src|href|action)="(?:https?:)?//', text), file
             assert not re.search(r"url\(\s*[\"']?(?:https?:)?//", text), file
             assert "@import" not in text, file
+
+
+@pytest.mark.parametrize("headers", [{"X-Live": "true"}, {"X-Live": "true", "HX-Request": "true"}])
+def test_what_an_act_says_waits_for_the_page_that_follows_it(client_as: ClientAs, headers: dict[str, str]) -> None:
+    """Another tab may ask for fresh parts in between."""
+    client = client_as(Role.ADMIN)
+    client.post("/account/tokens/", {"name": "script"})
+    token = ApiToken.objects.get()
+    client.post(f"/account/tokens/{token.pk}/revoke/")
+    assert "is revoked" not in client.get("/hosts/", headers=headers).content.decode()
+    assert "is revoked" in client.get("/account/tokens/").content.decode()
+    assert "is revoked" not in client.get("/account/tokens/").content.decode()
