@@ -9,6 +9,8 @@ class Action(models.TextChoices):
     EXPORT = "export", _("export lists")
     CONSOLE = "console", _("open consoles")
     POWER = "power", _("change power")
+    CONFIGURE = "configure", _("change guests")
+    PROVISION = "provision", _("create and delete guests, volumes and networks")
     MIGRATE = "migrate", _("migrate guests")
     CANCEL = "cancel", _("cancel tasks")
     MAINTENANCE = "maintenance", _("set maintenance")
@@ -30,7 +32,7 @@ _OPERATOR = frozenset({Action.VIEW, Action.EXPORT, Action.CONSOLE, Action.POWER}
 ROLE_ACTIONS: dict[str, frozenset[Action]] = {
     Role.VIEWER: frozenset({Action.VIEW}),
     Role.OPERATOR: _OPERATOR,
-    Role.MIGRATION_ADMIN: _OPERATOR | {Action.MIGRATE, Action.CANCEL, Action.MAINTENANCE},
+    Role.MIGRATION_ADMIN: _OPERATOR | {Action.CONFIGURE, Action.MIGRATE, Action.CANCEL, Action.MAINTENANCE},
     Role.AUDITOR: frozenset({Action.VIEW, Action.EXPORT, Action.AUDIT}),
     Role.ADMIN: frozenset(Action),
 }

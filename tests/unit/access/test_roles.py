@@ -11,9 +11,9 @@ from hosts.models import Host
 ALLOWED = {
     "viewer": "view",
     "operator": "view export console power",
-    "migration_admin": "view export console power migrate cancel maintenance",
+    "migration_admin": "view export console power configure migrate cancel maintenance",
     "auditor": "view export audit",
-    "admin": "view export console power migrate cancel maintenance audit sources users",
+    "admin": "view export console power configure provision migrate cancel maintenance audit sources users",
 }
 
 
