@@ -47,7 +47,7 @@ class DatastoreMount(Row):
     name = models.CharField(max_length=255)
     path = models.CharField(max_length=1000, blank=True)
     active = models.BooleanField()
-    details = models.JSONField(default=dict)  # autostart, adapter and initiator, without what is empty
+    details = models.JSONField(default=dict)  # autostart, adapter, initiator and uuid, without what is empty
     fact_hash = models.CharField(max_length=32, blank=True)
     # Of the volumes that were last compared with our rows: when, their digest, and how much they took in all.
     volumes_at = models.DateTimeField(null=True, blank=True)
@@ -64,6 +64,11 @@ class DatastoreMount(Row):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host_id}"
+
+    @property
+    def uuid(self) -> str:
+        """How the host's driver names it in operations. A row from before it was kept has it at its reference's end."""
+        return str(self.details.get("uuid") or self.ref.rpartition("/")[2])
 
 
 class Volume(Row):

@@ -47,7 +47,7 @@ STORE = (
     "evidence_at",
 )
 OF_STORE = ("format", "servers", "devices")  # Datastore.details
-OF_MOUNT = ("autostart", "adapter", "initiator")  # DatastoreMount.details
+OF_MOUNT = ("autostart", "adapter", "initiator", "uuid")  # DatastoreMount.details
 LONGEST_DETAIL = 1000
 MOST_DETAILS = 64
 

@@ -21,7 +21,7 @@ from hosts.services import remove_source
 from inventory.sync import apply_snapshot
 from storage.models import Datastore, DatastoreMount, Volume
 from tests.factories import make_user
-from tests.facts import GIB, datastore_fact, make_source, snapshot, volume_fact
+from tests.facts import GIB, datastore_fact, make_source, snapshot, uuid_of, volume_fact
 
 pytestmark = pytest.mark.django_db
 
@@ -349,7 +349,9 @@ def test_long_keys_stay_apart(alpha: Source) -> None:
 def test_what_a_datastore_is_made_of_is_kept(alpha: Source) -> None:
     read(alpha, 1, kind="netfs", format="nfs", servers=("filer",), autostart=True, initiator="iqn.2026-01.x:a")
     assert Datastore.objects.values_list("kind", "details").get() == ("netfs", {"format": "nfs", "servers": ["filer"]})
-    assert DatastoreMount.objects.get().details == {"autostart": True, "initiator": "iqn.2026-01.x:a"}
+    uuid = uuid_of("pool shared")
+    told = {"autostart": True, "initiator": "iqn.2026-01.x:a", "uuid": uuid}
+    assert DatastoreMount.objects.get().details == told
     read(alpha, 2, kind="netfs", format="nfs", servers=("other",))
     assert Datastore.objects.get().details == {"format": "nfs", "servers": ["other"]}
-    assert DatastoreMount.objects.get().details == {}
+    assert DatastoreMount.objects.get().details == {"uuid": uuid}
