@@ -18,7 +18,10 @@ LONGEST_URI = 500
 _SOCKET = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){1,20}")
 _FAKE_NAME = re.compile(r"/[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 _FAKE_VALUE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
-_FAKE_OPTIONS = {"fleet": frozenset({"guests", "seed", "hang", "slow"}), "world": frozenset({"file"})}
+_FAKE_OPTIONS = {
+    "fleet": frozenset({"guests", "seed", "hang", "slow", "flap", "events", "cluster"}),
+    "world": frozenset({"file"}),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 
 from drivers.fake.hardware import make_hardware
@@ -38,6 +39,14 @@ def _build(host: FakeHost, seed: int) -> None:
     host.hardware = make_hardware(dice, memory_bytes=host.memory_bytes, cpu_threads=host.cpu_threads)
     if host.hardware.white_box:
         host.vendor, host.model = "Example Boards", "B2"
+
+
+def start_counters(host: FakeHost) -> None:
+    """They begin a while ago."""
+    now = time.time()
+    host.booted_at = now - 3600
+    for guest in host.guests.values():
+        guest.started_at = now - 600
 
 
 def make_guest(name: str, *, dice: random.Random, seed: int = 0) -> FakeGuest:

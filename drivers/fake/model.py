@@ -155,6 +155,7 @@ class FakeHost(msgspec.Struct, kw_only=True):
     hardware: HostHardware = HostHardware()
     booted_at: float = 0.0
     down_until: float = 0.0
+    flapping_s: float = 0.0  # it answers for so long, and then does not for as long
     guests: dict[str, FakeGuest] = {}  # by uuid
     datastores: list[FakeDatastore] = []
     switches: list[FakeSwitch] = []

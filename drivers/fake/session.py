@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from drivers.errors import Busy, NotFound, NotSupported, Rejected, Unreachable
 from drivers.fake import faults
 from drivers.fake.facts import reading_of, snapshot_of
+from drivers.fake.fleet import Fleet, is_flapping_down
 from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
 from drivers.fake.moves import active_move, arrival_of, cancel_move, last_move, progress_of, start_move
 from drivers.fake.ops_define import DefineCalls
@@ -19,7 +20,7 @@ from drivers.fake.ops_edit import EditCalls, apply_waiting
 from drivers.fake.ops_networks import NetworkCalls
 from drivers.fake.ops_snapshots import SnapshotCalls
 from drivers.fake.ops_storage import ContentCalls, StorageCalls
-from drivers.fake.watch import WatchCalls
+from drivers.fake.watch import FleetWatchCalls, WatchCalls
 from drivers.fake.world import FakeWorld, World, find_world
 from drivers.types import (
     Capability,
@@ -55,10 +56,14 @@ def open_session(endpoint: Endpoint) -> FakeFleetSession:
     if endpoint.transport is not Transport.FAKE:
         raise Rejected(_("A simulated host is reached by its own address only."))
     world, name = find_world(endpoint.uri)
-    session = FakeSession(world, name) if isinstance(world, FakeWorld) else FakeFleetSession(world, name)
+    session = FakeSession(world, name) if isinstance(world, FakeWorld) else _fleet_session(world, name)
     with session.acting("open"):
         pass
     return session
+
+
+def _fleet_session(fleet: Fleet, name: str) -> FakeFleetSession:
+    return FakeTellingSession(fleet, name) if fleet.events else FakeFleetSession(fleet, name)
 
 
 class FakeFleetSession:
@@ -82,7 +87,7 @@ class FakeFleetSession:
     def _strike(self, at: str) -> FakeFault | None:
         with self._world.open() as state:
             host = self._host(state)
-            if host.down_until > time.time():
+            if _is_down(host, time.time()):
                 raise Unreachable(_("The host does not answer. Check that it is up and the network reaches it."))
             fault = faults.take_fault(host, at)
         if fault is not None:
@@ -148,6 +153,12 @@ class FakeFleetSession:
                 guest.started_at = time.time()
 
 
+class FakeTellingSession(FakeFleetSession, FleetWatchCalls):
+    """A generated host that tells its events."""
+
+    capabilities = frozenset({Capability.POWER, Capability.EVENTS})
+
+
 class FakeSession(
     FakeFleetSession,
     SnapshotCalls,
@@ -209,6 +220,10 @@ class FakeSession(
             guest = host.guests.get(guest_uuid)
             if guest is not None and guest.stamp == stamp:
                 guest.stamp = ""
+
+
+def _is_down(host: FakeHost, now: float) -> bool:
+    return host.down_until > now or is_flapping_down(host, now)
 
 
 def _suffer(fault: FakeFault) -> None:

@@ -13,6 +13,7 @@ from drivers.errors import NotFound, Unreachable
 from drivers.events import EventFact, EventKind, EventSink, Extent
 from drivers.fake import faults
 from drivers.fake.facts import reading_of
+from drivers.fake.fleet import Fleet
 from drivers.fake.model import FakeGuest, FakeHost
 from drivers.fake.world import FakeWorld, World
 from drivers.types import StateReading
@@ -25,17 +26,12 @@ _SILENT = ("stamp", "claim", "started_at")  # no hypervisor tells of these
 _BROKEN = Unreachable(_("The connection to the host was lost; it is opened again."))
 
 
-class WatchCalls:
-    """WatchOps of a host of a world in a file."""
+class LookCalls:
+    """The second half of WatchOps: what the states are of what was told about."""
 
     _world: World
     _name: str
     _closed: bool
-
-    def watch(self, sink: EventSink) -> None:
-        with self._world.open() as state:
-            before = _picture(state.hosts[self._name])
-        threading.Thread(target=self._tell, args=(sink, before), daemon=True, name="fake-events").start()
 
     def read_guests(self, guest_refs: tuple[str, ...]) -> StateReading:
         started_at = datetime.now(UTC)
@@ -44,6 +40,35 @@ class WatchCalls:
             facts = reading_of(host, wanted, time.time()).guests
         guests = tuple(replace(fact, load=None) for fact in facts)
         return StateReading(started_at, complete=False, guests=guests, hosts=())
+
+
+class FleetWatchCalls(LookCalls):
+    """WatchOps of a generated host: it sleeps until its next change is due, and without any it takes no thread."""
+
+    def watch(self, sink: EventSink) -> None:
+        assert isinstance(self._world, Fleet)  # noqa: S101 (only those have this class)
+        if self._world.steps():
+            threading.Thread(target=self._tell, args=(sink, self._world), daemon=True, name="fleet-events").start()
+
+    def _tell(self, sink: EventSink, fleet: Fleet) -> None:
+        turn = fleet.turn(time.time())
+        while not self._closed:
+            time.sleep(fleet.next_turn_s(time.time()) + 0.001)
+            if fleet.is_down(time.time()):
+                sink.lost(_BROKEN.copy())
+                return
+            before, turn = turn, fleet.turn(time.time())
+            if turn != before and (ref := fleet.toggled(turn)):
+                sink.happened(EventFact(EventKind.GUEST, ref, Extent.STATE))
+
+
+class WatchCalls(LookCalls):
+    """WatchOps of a host of a world in a file."""
+
+    def watch(self, sink: EventSink) -> None:
+        with self._world.open() as state:
+            before = _picture(state.hosts[self._name])
+        threading.Thread(target=self._tell, args=(sink, before), daemon=True, name="fake-events").start()
 
     def _tell(self, sink: EventSink, before: dict[str, FakeGuest]) -> None:
         assert isinstance(self._world, FakeWorld)  # noqa: S101 (only those declare events)

@@ -15,13 +15,12 @@ import msgspec
 
 from drivers.errors import NotFound, Rejected
 from drivers.fake import faults
-from drivers.fake.build import make_guest, make_host
-from drivers.fake.model import FakeFault, FakeGuest, FakeHost, FakeState
+from drivers.fake.build import make_guest, make_host, start_counters
+from drivers.fake.fleet import Fleet, find_fleet, make_fleet_host
+from drivers.fake.model import FakeFault, FakeGuest, FakeState
 from drivers.fake.moves import settle
 from drivers.types import Endpoint, Transport
 from drivers.words import gettext_noop as _
-
-MAX_FLEET_GUESTS = 10_000
 
 
 class FakeWorld:
@@ -41,7 +40,7 @@ class FakeWorld:
         world = cls(path)
         state = FakeState(hosts={name: make_host(name, guests=guests, seed=seed) for name in hosts})
         for host in state.hosts.values():
-            _start(host)
+            start_counters(host)
         world.path.write_bytes(msgspec.json.encode(state))
         return world
 
@@ -110,31 +109,16 @@ class FakeWorld:
             )
 
 
-class _Fleet:
-    """A generated host, kept in this process only."""
-
-    def __init__(self, host: FakeHost) -> None:
-        self._lock = threading.Lock()
-        self._state = FakeState(hosts={host.name: host})
-
-    @contextmanager
-    def open(self) -> Iterator[FakeState]:
-        with self._lock:
-            yield self._state
-
-
-_fleet: dict[str, _Fleet] = {}
-_fleet_guard = threading.Lock()
-
-
-World = FakeWorld | _Fleet
+World = FakeWorld | Fleet
 
 
 def find_world(uri: str) -> tuple[World, str]:
     """The world and the host name a URI means.
 
     `fake://world/NAME?file=PATH` is a host of a world in a file;
-    `fake://fleet/17?guests=20&seed=3&hang=1&slow=0.5` is generated (`hang=1` hangs when it is opened).
+    `fake://fleet/17?guests=20&seed=3` is generated. Its options: `hang=1` hangs when it is opened, `slow=0.5` takes so
+    many seconds for each answer, `flap=30` answers for 30 s and then does not for as long, `events=60` tells what
+    changes, and pauses or resumes one guest every 60 s (`events=0` none), `cluster=4` shares storage with others of 4.
 
     Raises: Rejected when it means nothing; NotFound when the file is not there.
     """
@@ -144,7 +128,7 @@ def find_world(uri: str) -> tuple[World, str]:
     if parts.scheme != "fake" or not name:
         raise Rejected(_("This is not the address of a simulated host."))
     if parts.netloc == "fleet":
-        return _find_fleet(uri, name, options)
+        return find_fleet(uri, name, options)
     if parts.netloc == "world" and options.get("file"):
         return _find_file(options["file"], name)
     raise Rejected(_("This is not the address of a simulated host."))
@@ -155,37 +139,6 @@ def _find_file(path: str, name: str) -> tuple[FakeWorld, str]:
     if not world.path.is_file():
         raise NotFound(_("The file of this simulated world is not there."))
     return world, name
-
-
-def _find_fleet(uri: str, name: str, options: dict[str, str]) -> tuple[_Fleet, str]:
-    with _fleet_guard:
-        if uri not in _fleet:
-            _fleet[uri] = _Fleet(make_fleet_host(name, options))
-        return _fleet[uri], f"host-{name}"
-
-
-def _start(host: FakeHost) -> None:
-    """Its counters begin a while ago."""
-    now = time.time()
-    host.booted_at = now - 3600
-    for guest in host.guests.values():
-        guest.started_at = now - 600
-
-
-def make_fleet_host(name: str, options: dict[str, str]) -> FakeHost:
-    """The generated host NAME with its scripted faults. Raises: Rejected for options that are not numbers."""
-    try:
-        guests = min(int(options.get("guests", "20")), MAX_FLEET_GUESTS)
-        host = make_host(f"host-{name}", guests=guests, seed=int(options.get("seed", "0")))
-        slow = float(options.get("slow", "0"))
-    except ValueError:
-        raise Rejected(_("This is not the address of a simulated host.")) from None
-    _start(host)
-    if options.get("hang") == "1":
-        host.faults.append(FakeFault(at="open", do=faults.HANG, times=-1))
-    if slow > 0:
-        host.faults += [FakeFault(at=at, do=faults.SLOW, times=-1, seconds=slow) for at in ("snapshot", "read_states")]
-    return host
 
 
 __all__ = ["FakeWorld", "find_world", "make_fleet_host", "make_guest"]
