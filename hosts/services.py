@@ -330,7 +330,7 @@ def _from_parts(parts: SourceParts, source: Source) -> Source:
 
 
 def insert_source(source: Source, datacenter: str, *, by: Any) -> None:
-    source.datacenter = _locked_datacenter(datacenter)
+    source.datacenter = locked_datacenter(datacenter)
     # Each looks once more: since the draft was checked another may have come to its place.
     require_new_place(source)
     try:
@@ -352,7 +352,7 @@ def insert_source(source: Source, datacenter: str, *, by: Any) -> None:
     )
 
 
-def _locked_datacenter(name: str) -> Datacenter:
+def locked_datacenter(name: str) -> Datacenter:
     """The datacenter of this name, in whatever letters; a new one if there is none.
 
     All of them are locked: sources are added one at a time, and nobody deletes this one meanwhile.
@@ -360,7 +360,7 @@ def _locked_datacenter(name: str) -> Datacenter:
     named = Datacenter.objects.filter(name=name).first() or Datacenter.objects.filter(name__iexact=name).first()
     row = named or Datacenter.objects.get_or_create(name=name)[0]
     locked = Datacenter.objects.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)
-    return row if row.pk in list(locked) else _locked_datacenter(name)
+    return row if row.pk in list(locked) else locked_datacenter(name)
 
 
 def _free_name(text: str) -> str:

@@ -58,6 +58,7 @@ ACTS: dict[str, Text] = {
     "source.added": _("source added"),
     "source.credentials_changed": _("credentials changed"),
     "source.credentials_encrypted_anew": _("credentials encrypted anew"),
+    "source.fleet_made": _("simulated hosts added"),
     "source.host_key_accepted": _("host key accepted"),
     "source.paused": _("source paused"),
     "source.read_asked": _("read asked for"),
