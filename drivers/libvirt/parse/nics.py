@@ -24,13 +24,15 @@ Known = dict[str, tuple[str, tuple[str, ...]]]
 def nic_fact(nic: Node, known: Known) -> NicFact:
     mac = clean_mac(nic.get("address", path="mac", limit=17))
     kind = nic.get("type", limit=16)
+    network = nic.get("network", path="source")
     device = nic.get("dev", path="source", limit=64)
     addresses_from, addresses = known.get(mac, ("", ()))
     return NicFact(
         mac=mac,
         model=nic.get("type", path="model", limit=32),
-        kind=kind,
-        network=nic.get("network", path="source") if kind == "network" else "",
+        # While the guest runs, libvirt says how its network plugs it in, "bridge" or "direct"; the network still has it.
+        kind="network" if network else kind,
+        network=network,
         bridge=nic.get("bridge", path="source", limit=64) or (device if kind == "direct" else ""),
         link_up=nic.get("state", path="link") != "down",
         addresses=addresses,

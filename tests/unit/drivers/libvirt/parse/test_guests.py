@@ -103,6 +103,16 @@ def test_a_guests_nics(rich: GuestFact) -> None:
     assert (user.kind, user.mac) == ("user", "")
 
 
+def test_a_network_that_plugs_in_by_a_bridge_is_told_as_when_the_guest_is_off() -> None:
+    off = "<interface type='network'><source network='guests'/></interface>"
+    runs = "<interface type='bridge'><source network='guests' portid='x' bridge='br0'/></interface>"
+    facts = [guest(f"<domain><devices>{nic}</devices></domain>").nics[0] for nic in (off, runs)]
+    assert [(fact.kind, fact.network, fact.bridge) for fact in facts] == [
+        ("network", "guests", ""),
+        ("network", "guests", "br0"),
+    ]
+
+
 def test_a_guest_without_ceremony() -> None:
     fact = guest(read("guests/direct-kernel.xml"), stats={"state.state": 5, "state.reason": 3})
     assert (fact.firmware, fact.cpu_mode, fact.memory_bytes) == ("direct kernel", "host-passthrough", 96 << 20)
