@@ -15,6 +15,7 @@ from core.lists import ListError
 from migrations.planner import as_data
 from migrations.services import NotPossible
 from operations.errors import AlreadyOpen
+from storage.staging import StorageFull, WrongOffset
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ REFUSED_STATUS: dict[type[Refused], int] = {
     Forbidden: status.HTTP_403_FORBIDDEN,
     Invalid: status.HTTP_400_BAD_REQUEST,
     Conflict: status.HTTP_409_CONFLICT,
+    StorageFull: status.HTTP_507_INSUFFICIENT_STORAGE,
 }
 CODES = {
     status.HTTP_400_BAD_REQUEST: "invalid",
@@ -67,6 +69,8 @@ def _refused(error: Refused) -> Response:
         details["field"] = error.field
     if isinstance(error, NotPossible):
         details["findings"] = as_data(error.findings)
+    if isinstance(error, WrongOffset):
+        details["offset"] = error.offset
     if isinstance(error, AlreadyOpen) and error.job is not None:
         details["task"] = str(error.job.pk)
     return response

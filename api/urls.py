@@ -32,6 +32,7 @@ from api.resources import (
     TASKS,
 )
 from api.search import SearchEndpoint
+from api.uploads import UploadDetail, UploadDiscard, UploadPiece, Uploads
 from api.views import (
     DatastoreVolumes,
     DetailEndpoint,
@@ -89,6 +90,10 @@ urlpatterns: list[URLPattern] = [
     path("folders/<uuid:id>/delete/", FolderDelete.as_view(), name="folder-delete"),
     path("folders/<uuid:id>/assign/", FolderAssign.as_view(), name="folder-assign"),
     path("folders/<uuid:id>/release/", FolderRelease.as_view(), name="folder-release"),
+    path("uploads/", Uploads.as_view(), name="uploads"),
+    path("uploads/<uuid:id>/", UploadDetail.as_view(), name="upload"),
+    path("uploads/<uuid:id>/pieces/", UploadPiece.as_view(), name="upload-pieces"),
+    path("uploads/<uuid:id>/discard/", UploadDiscard.as_view(), name="upload-discard"),
     path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),

@@ -38,5 +38,6 @@ timezone = "UTC"
 beat_schedule = {
     "dispatch due sources": {"task": "hosts.dispatch_due", "schedule": 1.0, "options": {"expires": 5}},
     "expire drafts": {"task": "hosts.expire_drafts", "schedule": 600.0, "options": {"expires": 300}},
+    "expire uploads": {"task": "storage.expire_uploads", "schedule": 1800.0, "options": {"expires": 600}},
     "reconcile jobs": {"task": "operations.reconcile", "schedule": 2.0, "options": {"expires": 10}},
 }

@@ -127,6 +127,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": os.environ.get("GUESTHOUSE_TEST_SQLITE") or None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Files on their way from a browser to a datastore. Web processes and workers on several machines must share it.
+UPLOAD_DIR = Path(os.environ.get("GUESTHOUSE_UPLOADS") or DATA_DIR / "uploads")
+UPLOAD_LARGEST_BYTES = int(os.environ.get("GUESTHOUSE_UPLOAD_LIMIT_GIB") or 64) << 30
+
 REDIS_URL = os.environ.get("REDIS_URL") or f"unix://{_instance.valkey_socket}"
 
 AUTH_USER_MODEL = "access.User"

@@ -104,3 +104,23 @@ class Volume(Row):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Upload(Row):
+    """A file that somebody sends, on its way to a datastore. How much of it is here, its staged file says."""
+
+    name = models.CharField(max_length=255)  # where it comes from; for people
+    size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64, blank=True)  # as the sender told; empty when not
+    created_at = models.DateTimeField()
+    created_by_id = models.CharField(max_length=64)
+    created_by_name = models.CharField(max_length=150)
+    job_id = models.UUIDField(null=True, blank=True)  # what last read it; no foreign key: it may be forgotten
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -20,7 +20,7 @@ from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic,
 from metrics.models import GuestLoad, HostLoad
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job, JobState
-from storage.models import Datastore, DatastoreMount, Volume
+from storage.models import Datastore, DatastoreMount, Upload, Volume
 
 GIB = 1024**3
 PASSWORD = "correct horse battery staple"
@@ -143,6 +143,16 @@ def add_volume(datastore: Datastore, name: str = "db-07-0.qcow2", **values: Any)
         "told_by": mount.pk if mount else new_id(),
     }
     return Volume.objects.create(datastore=datastore, name=name, **(defaults | values))
+
+
+def make_upload(user: User, name: str = "debian.iso", size_bytes: int = 10, **values: Any) -> Upload:
+    """One that this user began and of which nothing is here yet."""
+    usual: dict[str, Any] = {
+        "created_at": timezone.now(),
+        "created_by_id": str(user.pk),
+        "created_by_name": user.username,
+    }
+    return Upload.objects.create(name=name, size_bytes=size_bytes, **(usual | values))
 
 
 def add_port_group(switch: VirtualSwitch, name: str = "office", **values: Any) -> PortGroup:

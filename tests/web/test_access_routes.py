@@ -29,6 +29,7 @@ from tests.factories import (
     make_host,
     make_source,
     make_switch,
+    make_upload,
     make_user,
 )
 from tests.web.routes import BY_NAME, EVERYBODY, ROUTES, Route, allowed, url_names
@@ -59,6 +60,7 @@ class World:
         self.batch = SourceBatch.objects.create(kind="import", title="rack 4")
         self.task = self._job("power", JobState.RUNNING, {"action": "start"})
         self.migration = self._migration()
+        self.upload = make_upload(self.users[Role.ADMIN])
 
     def _job(self, kind: str, state: str, parameters: dict[str, Any]) -> Job:
         return Job.objects.create(
