@@ -30,7 +30,7 @@ def nic_fact(nic: Node, known: Known) -> NicFact:
     return NicFact(
         mac=mac,
         model=nic.get("type", path="model", limit=32),
-        # While the guest runs, libvirt says how its network plugs it in, "bridge" or "direct"; the network still has it.
+        # Of a guest that runs, libvirt says how its network plugs it in: "bridge" or "direct".
         kind="network" if network else kind,
         network=network,
         bridge=nic.get("bridge", path="source", limit=64) or (device if kind == "direct" else ""),
