@@ -29,7 +29,8 @@ What goes wrong ends the job by itself, so catch only what you can undo, and rai
 - Impossible, raised by you: what we know speaks against it. Fails the job with your sentence.
 - CancelRequested comes before a step that was never asked for, from `require_wanted`. Whatever was asked for is
   followed to its end, since hypervisors have no way back in the middle of it.
-- Unclear: it was asked for, and then the host fell silent for good. Ends in `needs_attention`.
+- Unclear: it was asked for, and then the host fell silent for good. Ends in `needs_attention`. So does whatever else
+  ends the job while a step is `in_doubt`.
 - Stop (LeaseLost, HandOver) is nobody's to catch.
 
 At the end the sources that were asked are read in full at once, so that pages show what came of it.
@@ -118,6 +119,7 @@ class HostAct:
         self.handle = handle
         self.sessions = sessions
         self._not_after = 0.0  # of the last call
+        self._refused: set[str] = set()  # steps to which a host said no
 
     def perform(self) -> str:
         """Do it, and say in one sentence how it ended.
@@ -135,13 +137,20 @@ class HostAct:
         except CancelRequested:
             self.end(JobState.CANCELLED, self.sentence_cancelled())
         except Impossible as error:
-            self.end(JobState.FAILED, str(error))
+            self.end_refused(str(error))
         except Unclear as error:
             self.end(JobState.NEEDS_ATTENTION, str(error))
         except DriverError as error:
-            self.end(JobState.FAILED, sentence(error))
+            self.end_refused(sentence(error))
         else:
             self.end(JobState.SUCCEEDED, message)
+
+    def end_refused(self, reason: str) -> None:
+        """It cannot go on. That is a failure, unless a step was asked for of which nobody knows the end."""
+        if self.in_doubt:
+            self.end(JobState.NEEDS_ATTENTION, _sentence_doubt(reason))
+        else:
+            self.end(JobState.FAILED, reason)
 
     def end(self, to: JobState, message: str) -> None:
         """End the job, and have what it touched read again."""
@@ -171,6 +180,11 @@ class HostAct:
     def is_done(self, step: str) -> bool:
         return step in (self.handle.checkpoint.get("done") or {})
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a step was asked for, by this worker or one before, and nobody knows how it ended."""
+        return any(not self.is_done(step) and step not in self._refused for step in self.asked)
+
     def note_done(self, step: str, answer: Any = None) -> None:
         """Write down that a step has ended, with an answer made of lists, dicts, texts and numbers."""
         self.handle.note(done={**(self.handle.checkpoint.get("done") or {}), step: answer})
@@ -178,9 +192,19 @@ class HostAct:
     # -- asking
 
     def look(self, host: Host, call: Callable[[RemoteSession], T], *, seconds: float = ASK_SECONDS) -> T:
-        """Ask a question, as often as you like. Raises: DriverError."""
-        with self.sessions(host.source, deadline_s=seconds) as session:
-            return call(session)
+        """Ask a question, as often as you like. While a step is in doubt, a silent host is asked again for a while.
+
+        Raises: DriverError.
+        """
+        patience = Patience()
+        while True:
+            try:
+                with self.sessions(host.source, deadline_s=seconds) as session:
+                    return call(session)
+            except (Unreachable, AuthFailed):
+                if not self.in_doubt or patience.is_spent("silent", SILENCE_SECONDS):
+                    raise
+            self.wait(RETRY_SECONDS)
 
     def ask(self, step: str, at: At, call: Call[T], answer: type[T]) -> T:
         """Have a step done and return what the driver answered, now or to the worker before.
@@ -285,8 +309,9 @@ class HostAct:
             if patience.is_spent("silent", SILENCE_SECONDS):
                 raise Unclear(_sentence_silent(at))
         elif isinstance(error, NotFound) and again:
-            raise Unclear(_sentence_gone(error))
+            raise Unclear(_sentence_doubt(sentence(error)))
         else:
+            self._refused.add(step)
             raise error
 
     def _weigh_busy(self, step: str, at: At, error: Busy, patience: Patience, *, again: bool) -> None:
@@ -342,8 +367,8 @@ def _sentence_silent(at: At) -> str:
     ) % {"host": at.host.name}
 
 
-def _sentence_gone(error: NotFound) -> str:
+def _sentence_doubt(reason: str) -> str:
     return _(
-        "It was asked for, and before its end was known something went: %(reason)s Whether it was done before is not "
-        "known."
-    ) % {"reason": sentence(error)}
+        "It was asked for, and before its end was known something went wrong: %(reason)s Whether it was done is not "
+        "known; what the next read of the host shows is how it is."
+    ) % {"reason": reason}

@@ -170,6 +170,39 @@ def test_a_guest_that_is_gone_when_a_step_is_taken_over_needs_a_person(
     assert job.state == "needs_attention"
 
 
+def test_a_host_that_is_gone_when_a_step_is_taken_over_needs_a_person(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "SILENCE_SECONDS", 0.05)
+    fate = strike_with(monkeypatch, Fate([(4, False)]))
+    fleet.world.add_fault("alpha", at="set_memory", do="slow")
+    job = submit(fleet)
+
+    def cut(number: int, _name: str) -> None:
+        if number == 4:
+            fleet.world.add_fault("alpha", at="open", do="unreachable", times=-1)
+
+    fate.before_call = cut
+    ended = live(job)
+    assert ended.state == "needs_attention"
+    assert in_world(fleet).memory_bytes == 1 << 30
+
+
+@pytest.mark.parametrize(("asked", "state"), [(False, "failed"), (True, "needs_attention")])
+def test_what_speaks_against_it_when_a_step_is_in_doubt(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, asked: bool, state: str
+) -> None:
+    strike_with(monkeypatch)
+    job = submit(fleet, speaks_against=True)
+    if asked:
+        Job.objects.filter(pk=job.pk).update(
+            checkpoint={"asked": {"notes": {"stamp": "s", "source": str(Source.objects.get().pk)}}}
+        )
+    ended = live(job)
+    assert ended.state == state
+    assert "That makes no sense." in ended.message
+
+
 def test_what_somebody_else_holds_fails_at_once_and_was_not_asked(fleet: Fleet, fate: Fate) -> None:
     fleet.world.add_fault("alpha", at="set_notes", do="busy")
     job = live(submit(fleet))
