@@ -227,6 +227,22 @@ class Host(Row):
         return self.name
 
 
+class HostSighting(Row):
+    """A source that shows a host which another one reads. It stands by: when the owner goes, it takes the host over."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="sightings")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="sightings", db_index=False)
+    ref = models.CharField(max_length=255)  # as this source names the host
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "ref"], name="hosts_one_sighting_per_ref")]
+
+    def __str__(self) -> str:
+        return f"{self.host_id} by {self.source_id}"
+
+
 class HostDetails(models.Model):
     """What a host is built from beside the columns of its own row, for whoever looks at one host.
 

@@ -19,6 +19,7 @@ from drivers.registry import KINDS
 from drivers.types import Transport
 from hosts import validation
 from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
+from hosts.owners import hand_over_hosts
 from hosts.search import index_places, index_sources
 from hosts.signals import source_removing
 from hosts.uri import SourceParts, parse_uri
@@ -242,7 +243,7 @@ def pause_source(*, source: Source, by: Any) -> None:
             )
         )
         if paused:
-            record_act("source.paused", source, by=by)
+            record_act("source.paused", source, by=by, **_handed_over(source))
 
 
 def resume_source(*, source: Source, by: Any) -> None:
@@ -284,11 +285,12 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
     with write_transaction():
         Source.objects.select_for_update().get(pk=source.pk)
         _require_idle(source)
+        handed = _handed_over(source)
         source_removing.send(Source, source=source)
         forget(Kind.HOST, source.hosts.values("pk"))
         forget(Kind.SOURCE, [source.pk])
         hosts = source.hosts.count()
-        record_act("source.removed", source, by=by, what="removed", hosts=hosts)
+        record_act("source.removed", source, by=by, what="removed", hosts=hosts, **handed)
         Source.objects.filter(pk=source.pk).delete()
         publish(*(Change(kind, "*") for kind in ("host", "guest", "datastore", "switch") if hosts))
 
@@ -404,6 +406,12 @@ def set_credentials(source: Connection, *, username: str, password: str, private
     if password or private_key:
         source.password_encrypted = encrypt(password)
         source.private_key_encrypted = encrypt(private_key)
+
+
+def _handed_over(source: Source) -> dict[str, Any]:
+    """For the audit log: who reads its hosts from now on."""
+    handed = hand_over_hosts(source)
+    return {"handed_over": handed} if handed else {}
 
 
 def make_due(source: Source) -> None:

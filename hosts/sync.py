@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
-
-from django.utils.translation import gettext as _
 
 from core import bulk
 from core.db import write_transaction
@@ -20,7 +19,8 @@ from hosts.details import Details, compare_details, write_details
 from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_hosts
 from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity, key_text, number, text
 from hosts.lease import Lease, renew
-from hosts.models import Host, HostState, Source, SourceState
+from hosts.models import Host, HostState, Source
+from hosts.owners import Overtaken, own_hosts, require_unowned
 from hosts.search import index_hosts
 
 COLUMNS = (
@@ -41,6 +41,7 @@ COLUMNS = (
     "cpu_mhz",
     "memory_bytes",
 )
+ATTEMPTS = 2  # when another source brings the same host at the same moment
 STATUS = ("state", "fact_hash", "evidence_at", "missing_since")
 
 _OF_HARDWARE = ("serial", "white_box")
@@ -62,7 +63,14 @@ def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Find
     Raises: LeaseLost.
     Transaction: its own, and only when something changed.
     """
-    own = _own(source, snapshot.hosts, findings)
+    for _attempt in range(ATTEMPTS):
+        with suppress(Overtaken):
+            return _apply(source, snapshot, lease, findings)
+    return _apply(source, snapshot, lease, findings)
+
+
+def _apply(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings) -> HostRows:
+    own = own_hosts(source, snapshot.hosts, lease, findings, complete=snapshot.complete)
     facts = {key_text(fact.ref, 255): (fact, digest(_said(fact))) for fact in own}
     known = load_known_hosts(source, Host, snapshot.read_started_at)
     diff = compare(known, facts, complete=snapshot.complete)
@@ -94,6 +102,8 @@ def _write(
     gone = [(row_id, HostState.MISSING.value, read_at, read_at) for row_id, _ref in diff.gone]
     with write_transaction():
         renew(lease)
+        if diff.new:
+            require_unowned(source, [fact for _ref, fact, _hash in diff.new])
         bulk.insert(Host, ("id", "source", "datacenter", "ref", "maintenance", "links_hash", *COLUMNS, *STATUS), new)
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
         bulk.update(Host, ("id", "state", "missing_since", "evidence_at"), gone)
@@ -132,38 +142,6 @@ def _row(source: Source, fact: HostFact, findings: Findings) -> tuple[Any, ...]:
     if row[1:] != _said(fact)[1:]:
         findings.add(about, cut_finding(row[1]))
     return row
-
-
-def _own(source: Source, facts: Iterable[HostFact], findings: Findings) -> list[HostFact]:
-    """Each host once, and none that another source already reads: it would show every guest running twice."""
-    once = {fact.ref: fact for fact in facts}
-    owners = _owners_elsewhere(source, once.values())
-    kept = []
-    for fact in once.values():
-        about = f"host-owner:{digest(fact.ref)}"
-        findings.look_at(about)
-        owner = owners.get((identity(fact.uuid, source.pk, fact.ref), text(fact.name, 255)))
-        if owner is None:
-            kept.append(fact)
-            continue
-        message = _("The host %(host)s is left out: the source %(source)s already reads it.")
-        findings.add(about, message % {"host": text(fact.name, 255), "source": owner})
-    return kept
-
-
-def _owners_elsewhere(source: Source, facts: Iterable[HostFact]) -> dict[tuple[str, str], str]:
-    """Source names by (UUID, name) of hosts that a source added earlier reads in this trust domain.
-
-    The name counts as well: cheap boards come with the same UUID by the thousand.
-    """
-    uuids = [identity(fact.uuid, source.pk, fact.ref) for fact in facts]
-    rows = (
-        Host.objects.filter(datacenter=source.datacenter_id, uuid__in=uuids, missing_since=None)
-        .exclude(source=source)
-        .exclude(source__state=SourceState.PAUSED)
-        .filter(source__created_at__lt=source.created_at)
-    )
-    return {(uuid, name): owner for uuid, name, owner in rows.values_list("uuid", "name", "source__name")}
 
 
 def unlink(diff: Diff[tuple[DatabaseId, str], Any]) -> None:

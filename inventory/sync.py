@@ -23,6 +23,7 @@ from hosts.diff import DatabaseId, database_id, id_column
 from hosts.facts import Findings, digest, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, Source
+from hosts.owners import without_seen
 from hosts.sync import HostRows, apply_hosts
 from inventory.clock import repair_clock
 from inventory.links import Links
@@ -85,6 +86,7 @@ def apply_states(source: Source, states: StateReading, token: int) -> Outcome:
     """
     source.refresh_from_db(fields=KNOWN_OF_READS)
     repair_clock(source)
+    states = without_seen(source, states)
     read_at = states.read_started_at.astimezone(UTC)
     lease = Lease(source.pk, token)
     hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
@@ -111,6 +113,7 @@ def apply_look(source: Source, states: StateReading, guest_refs: Collection[str]
     read_at = states.read_started_at.astimezone(UTC)
     if _is_stale(source, read_at):
         return Outcome()
+    states = without_seen(source, states)
     hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
     known = _load_state_words(source, [_ref(ref) for ref in guest_refs])
     reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source))
