@@ -165,8 +165,8 @@ def _datastore(host: FakeHost, store: FakeDatastore, guests: Iterable[FakeGuest]
         kind=store.kind,
         format=store.format,
         servers=tuple(store.servers),
-        volumes=_volumes(store, guests) if store.active else (),
-        volumes_cut=not store.active,
+        volumes=_volumes(store, guests) if store.active and not store.unlisted else (),
+        volumes_cut=store.unlisted or not store.active,
     )
 
 

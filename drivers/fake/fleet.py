@@ -13,7 +13,7 @@ from zlib import crc32
 
 from drivers.errors import Rejected
 from drivers.fake import faults
-from drivers.fake.build import make_host, start_counters
+from drivers.fake.build import LOCAL_PATH, SHARED_PATH, make_host, start_counters
 from drivers.fake.model import FakeFault, FakeHost, FakeState
 from drivers.types import GuestState
 from drivers.words import gettext_noop as _
@@ -111,11 +111,17 @@ def make_fleet_host(name: str, options: dict[str, str]) -> FakeHost:
 
 
 def _share_storage(host: FakeHost, cluster: str) -> None:
-    """With the hosts of its cluster alone: no file server serves thousands."""
+    """With the hosts of its cluster alone: no file server serves thousands. Half of the guests lie on the host itself.
+
+    None of these hosts knows the others' disks, so that none tells what the shared datastore holds.
+    """
     for store in host.datastores:
         if cluster and store.servers:
-            store.servers = [f"filer-{cluster}"]
+            store.servers, store.unlisted = [f"filer-{cluster}"], True
             store.source = f"filer-{cluster}:/shared"
+    for guest in list(host.guests.values())[::2] if cluster else []:
+        for disk in guest.disks:
+            disk.source = disk.source.replace(SHARED_PATH, LOCAL_PATH)
 
 
 def _numbers(options: dict[str, str]) -> dict[str, float]:

@@ -82,6 +82,7 @@ class FakeDatastore(msgspec.Struct, kw_only=True):
     servers: list[str] = []
     isos: list[str] = []  # what lies there beside guests' disks
     active: bool = True
+    unlisted: bool = False  # it holds more than a host tells
     autostart: bool = True
     capacity_bytes: int = 1 << 40
     available_bytes: int = 1 << 39

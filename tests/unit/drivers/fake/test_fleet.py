@@ -126,6 +126,15 @@ def test_storage_is_shared_within_a_cluster() -> None:
     assert len(set(sources.values())) == 3
 
 
+def test_an_idle_fleet_tells_the_same_of_what_it_shares() -> None:
+    """Or each host would take back what the other said."""
+    one, two = (open_session(endpoint(f"fake://fleet/s{n}?guests=4&cluster=1")).snapshot() for n in (1, 2))
+    shared = [store for read in (one, two) for store in read.datastores if store.servers]
+    assert [(store.volumes, store.volumes_cut) for store in shared] == [((), True)] * 2
+    local = [store for store in one.datastores if not store.servers]
+    assert sum(volume.format == "qcow2" for store in local for volume in store.volumes) > 0
+
+
 @pytest.mark.parametrize("options", [{"flap": "x"}, {"events": ""}, {"guests": "many"}])
 def test_what_is_no_number_is_rejected(options: dict[str, str]) -> None:
     with pytest.raises(Rejected):
