@@ -10,7 +10,7 @@ from core.events import Change, publish
 from operations.errors import CancelRequested, HandOver, LeaseLost
 from operations.leases import heartbeat, renew_lease
 from operations.models import ENDED, Job, JobState
-from operations.services import change_state
+from operations.services import add_step, change_state
 
 # Twice a second looks alive on a page and is nothing for a database.
 PROGRESS_SECONDS = 0.5
@@ -52,6 +52,10 @@ class JobHandle:
         Transaction: joins the caller's, so that what the change means is written with it.
         """
         self.job = change_state(job_id=self.job.pk, token=self.token, to=to, message=message, fields=fields)
+
+    def say(self, message: str) -> None:
+        """Add a line to the job's story: what has been done."""
+        add_step(job_id=self.job.pk, token=self.token, message=message)
 
     def note(self, **values: Any) -> None:
         """Write down what is about to be done, for whoever takes over. Returns when it is in the database."""

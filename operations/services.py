@@ -154,6 +154,20 @@ def change_state(*, job_id: Any, token: int, to: JobState, message: str, fields:
     return job
 
 
+def add_step(*, job_id: Any, token: int, message: str) -> None:
+    """Add a line to the story of the job a worker holds; its state stays.
+
+    Raises: LeaseLost when the token is not the row's any more.
+    Transaction: its own, or joins the caller's.
+    """
+    with write_transaction():
+        job = Job.objects.select_for_update().filter(pk=job_id).first()
+        if job is None or job.token != token or not job.is_open:
+            raise LeaseLost
+        _add_step(job, message)
+        publish(Change("task", str(job.pk)))
+
+
 def _apply(job: Job, to: JobState, message: str, *, by: Any) -> None:
     require_change(kind_of(job.kind).machine, job.state, to)
     now = timezone.now()
@@ -164,13 +178,17 @@ def _apply(job: Job, to: JobState, message: str, *, by: Any) -> None:
     if to in ENDED:
         _close(job, now)
     job.save(force_update=True)
-    # A step never stands before the one it follows, even when the clock was set back.
-    last = job.steps.order_by("-at").values_list("at", flat=True).first()
-    at = max(now, last + timedelta(microseconds=1)) if last else now
-    JobStep.objects.create(job=job, at=at, state=to, message=message)
+    _add_step(job, message)
     if to in ENDED:
         _record(job, str(to), by=by, outcome=message)
     publish(Change("task", str(job.pk)))
+
+
+def _add_step(job: Job, message: str) -> None:
+    """Never before the one it follows, even when the clock was set back."""
+    now, last = timezone.now(), job.steps.order_by("-at").values_list("at", flat=True).first()
+    at = max(now, last + timedelta(microseconds=1)) if last else now
+    JobStep.objects.create(job=job, at=at, state=job.state, message=message)
 
 
 def _close(job: Job, now: Any) -> None:

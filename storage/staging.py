@@ -113,6 +113,12 @@ def _write_all(descriptor: int, piece: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
+def require_here(upload_id: UUID, size_bytes: int) -> None:
+    """Raises: Conflict where this machine does not see the whole file."""
+    if received_bytes(upload_id) != size_bytes:
+        raise Conflict(_not_here())
+
+
 @contextmanager
 def reading(upload_id: UUID, size_bytes: int) -> Iterator[int]:
     """The descriptor of a whole file.

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from access.models import require
 from access.roles import Action
 from audit.services import record
-from core.db import write_transaction
+from core.db import after_commit, write_transaction
 from core.errors import Conflict, Invalid
 from core.units import format_bytes
 from operations.models import ENDED, Job
@@ -115,10 +115,14 @@ def discard_upload(*, upload: Upload, by: Any) -> None:
     staging.remove(identifier)
 
 
-def forget_upload(upload_id: UUID) -> None:
-    """It is a volume now."""
-    Upload.objects.filter(pk=upload_id).delete()
-    staging.remove(upload_id)
+def forget_upload(upload_id: UUID | str) -> None:
+    """It is a volume now.
+
+    Transaction: joins the caller's, which ends the job; the file goes when that is committed.
+    """
+    identifier = UUID(str(upload_id))
+    Upload.objects.filter(pk=identifier).delete()
+    after_commit(staging.remove, identifier)
 
 
 def expire_uploads() -> int:

@@ -117,7 +117,14 @@ def _make_mount(datacenter: Datacenter, host: Host, fact: Any, now: Any) -> Data
         },
     )
     DatastoreMount.objects.create(
-        datastore=store, host=host, ref=fact.ref, name=fact.name, path=fact.path, active=True, evidence_at=now
+        datastore=store,
+        host=host,
+        ref=fact.ref,
+        name=fact.name,
+        path=fact.path,
+        active=True,
+        details={"uuid": fact.uuid},
+        evidence_at=now,
     )
     return store
 

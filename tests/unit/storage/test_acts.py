@@ -1,0 +1,300 @@
+"""Making volumes, sending files into them, switching datastores: once, whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from access.models import User
+from access.roles import Role
+from core.errors import Conflict, Forbidden, Invalid
+from drivers.fake.ops_model import FakeVolume
+from hosts.models import Source
+from operations.errors import AlreadyOpen
+from operations.models import Job
+from operations.services import request_cancel
+from storage import act_runner, staging
+from storage.acts import MountAct, submit_datastore_switch, submit_volume_create, submit_volume_upload
+from storage.models import Datastore, DatastoreMount, Upload
+from tests.factories import add_volume, make_upload, make_user
+from tests.lives import Fate, live, strike_with
+from tests.world import Fleet, make_fleet
+
+CONTENT = os.urandom(1000)
+GIB = 1 << 30
+
+
+@pytest.fixture
+def fleet(db: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    settings.UPLOAD_DIR = tmp_path / "uploads"
+    monkeypatch.setattr(act_runner, "PART_BYTES", 300)
+    monkeypatch.setattr(act_runner, "LARGEST_PIECE", 100)
+    monkeypatch.setattr(act_runner, "RETRY_SECONDS", 0.005)
+    return make_fleet(tmp_path / "world.json", "alpha", "beta", guests=1)
+
+
+@pytest.fixture
+def local(fleet: Fleet) -> Datastore:
+    return Datastore.objects.get(name="local", mounts__host__name="alpha")
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return make_user(Role.ADMIN, "boss")
+
+
+def volumes(fleet: Fleet, host: str = "alpha") -> dict[str, FakeVolume]:
+    with fleet.world.open() as state:
+        return next(store.volumes for store in state.hosts[host].datastores if store.name == "local")
+
+
+def whole_upload(admin: User, content: bytes = CONTENT, **values: Any) -> Upload:
+    upload = make_upload(admin, size_bytes=len(content), **values)
+    staging.write_piece(upload.pk, 0, content)
+    return upload
+
+
+def create(local: Datastore, admin: User, **values: Any) -> Job:
+    wanted: dict[str, Any] = {"name": "a.qcow2", "capacity_bytes": GIB} | values
+    return submit_volume_create(datastore=local, by=admin, **wanted)
+
+
+def send(local: Datastore, admin: User, upload: Upload | None = None) -> Job:
+    return submit_volume_upload(upload=upload or whole_upload(admin), datastore=local, name="a.iso", by=admin)
+
+
+def story(job: Job) -> list[str]:
+    return [step.message for step in job.steps.all() if step.message]
+
+
+def test_a_volume_is_made(fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    strike_with(monkeypatch)
+    job = live(create(local, admin))
+    assert (job.state, job.message) == ("succeeded", "The volume is created: /var/lib/libvirt/images/a.qcow2.")
+    assert volumes(fleet)["a.qcow2"].capacity_bytes == GIB
+    assert "Volume a.qcow2 is created in local." in story(job)
+
+
+def test_a_file_is_written_part_by_part(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    upload = whole_upload(admin, sha256=hashlib.sha256(CONTENT).hexdigest())
+    job = live(send(local, admin, upload))
+    assert job.state == "succeeded", job.message
+    assert hashlib.sha256(CONTENT).hexdigest() in job.message
+    assert volumes(fleet)["a.iso"].written_bytes == len(CONTENT)
+    assert fate.calls.count("end_upload") == 4
+    assert not Upload.objects.exists()
+
+
+def test_the_staged_file_goes_with_the_end(
+    fleet: Fleet,
+    local: Datastore,
+    admin: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    strike_with(monkeypatch)
+    job = send(local, admin)
+    assert len(list(staging.folder().iterdir())) == 1
+    with django_capture_on_commit_callbacks(execute=True):
+        live(job)
+    assert list(staging.folder().iterdir()) == []
+
+
+# Of the calls that sending a file makes, each may be a worker's last.
+CALLS = 25
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("number", range(1, CALLS))
+def test_a_worker_may_die_at_any_call(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
+) -> None:
+    fate = strike_with(monkeypatch, Fate([(number, made)]))
+    job = live(send(local, admin, whole_upload(admin, sha256=hashlib.sha256(CONTENT).hexdigest())))
+    assert job.state == "succeeded", job.message
+    assert volumes(fleet)["a.iso"].written_bytes == len(CONTENT)
+    assert list(volumes(fleet)) == ["a.iso"]
+    # What was written whole before is not written again.
+    assert fate.calls.count("end_upload") <= 5
+
+
+def test_every_call_was_struck(fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    fate = strike_with(monkeypatch)
+    live(send(local, admin))
+    assert len(fate.calls) <= CALLS
+
+
+def test_a_wrong_sum_leaves_nothing(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    upload = whole_upload(admin, sha256="0" * 64)
+    job = live(send(local, admin, upload))
+    assert (job.state, "SHA-256 differs" in job.message) == ("failed", True)
+    assert volumes(fleet) == {}
+    assert Upload.objects.get() == upload
+
+
+def test_a_cancelled_upload_leaves_nothing(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    monkeypatch.setattr("operations.handle.PROGRESS_SECONDS", 0.0)
+    job = send(local, admin)
+
+    def cancel(number: int, _method: str) -> None:
+        if number == 8:
+            request_cancel(job=job, by="ada")
+
+    fate.before_call = cancel
+    ended = live(job)
+    assert (ended.state, ended.message) == ("cancelled", "Cancelled. What this task had made is removed again.")
+    assert volumes(fleet) == {}
+
+
+def test_what_cannot_be_removed_is_named(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    fleet.world.add_fault("alpha", at="delete_volume", do="rejected", times=-1)
+    job = live(send(local, admin, whole_upload(admin, sha256="0" * 64)))
+    assert (job.state, "Look what is left of: a.iso." in job.message) == ("needs_attention", True)
+    assert "a.iso is left over: The host refused this." in story(job)
+
+
+def test_a_worker_that_dies_while_it_undoes(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    upload = whole_upload(admin, sha256="0" * 64)
+    number = len(strike_with(monkeypatch).calls)
+    for made in (False, True):
+        fate = strike_with(monkeypatch, Fate())
+
+        def kill(number: int, method: str, fate: Fate = fate, made: bool = made) -> None:
+            if method == "delete_volume" and not fate.kills and "struck" not in vars(fate):
+                vars(fate)["struck"] = True
+                fate.kills[number] = made
+
+        fate.before_call = kill
+        job = live(send(local, admin, upload))
+        assert (job.state, volumes(fleet)) == ("failed", {})
+    assert number == 0
+
+
+def test_a_host_lost_in_the_middle_is_asked_again(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    fleet.world.add_fault("alpha", at="send_upload", do="unreachable", times=2)
+    job = live(send(local, admin, whole_upload(admin, sha256=hashlib.sha256(CONTENT).hexdigest())))
+    assert job.state == "succeeded", job.message
+    assert fleet.world.fired("alpha", at="send_upload") == 2
+
+
+def test_a_worker_elsewhere_says_what_is_missing(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    strike_with(monkeypatch)
+    job = send(local, admin)
+    settings.UPLOAD_DIR = tmp_path / "another machine's"
+    ended = live(job)
+    assert (ended.state, "GUESTHOUSE_UPLOADS" in ended.message) == ("failed", True)
+    assert volumes(fleet) == {}
+
+
+def test_what_is_there_already_stays(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else made one of this name a moment ago."""
+    strike_with(monkeypatch)
+    job = create(local, admin)
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        store.volumes["a.qcow2"] = FakeVolume(name="a.qcow2", capacity_bytes=7)
+    ended = live(job)
+    assert (ended.state, "choose another" in ended.message) == ("failed", True)
+    assert volumes(fleet)["a.qcow2"].capacity_bytes == 7
+
+
+def test_one_of_many_at_once(fleet: Fleet, local: Datastore, admin: User) -> None:
+    create(local, admin)
+    for _number in range(49):
+        with pytest.raises(AlreadyOpen, match="local already has an open task"):
+            create(local, admin)
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".hidden", "a/b", "../a", "a\0b", "a\nb", "x" * 200, "<script>", "ä", "-rf", "a;b"]
+)
+def test_names_that_are_none(fleet: Fleet, local: Datastore, admin: User, name: str) -> None:
+    with pytest.raises(Invalid):
+        create(local, admin, name=name)
+    with pytest.raises(Invalid):
+        submit_volume_upload(upload=whole_upload(admin), datastore=local, name=name, by=admin)
+
+
+@pytest.mark.parametrize("values", [{"capacity_bytes": 0}, {"capacity_bytes": 1 << 62}, {"format": "vmdk"}])
+def test_what_no_volume_has(fleet: Fleet, local: Datastore, admin: User, values: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        create(local, admin, **values)
+
+
+def test_what_speaks_against_it(fleet: Fleet, local: Datastore, admin: User) -> None:
+    add_volume(local, "a.qcow2")
+    with pytest.raises(Invalid, match="something of this name"):
+        create(local, admin)
+    with pytest.raises(Forbidden):
+        create(local, make_user(Role.OPERATOR))
+    Datastore.objects.update(capacity_bytes=10 * GIB, available_bytes=GIB // 2)
+    local.refresh_from_db()
+    with pytest.raises(Invalid, match="has 512 MiB free"):
+        create(local, admin, name="b.qcow2", preallocate=True)
+    with pytest.raises(Conflict, match="not whole"):
+        send(local, admin, make_upload(admin))
+    with pytest.raises(Conflict, match="is not started on beta"):
+        create(local, admin, name="b.qcow2", host=fleet.hosts["beta"])
+    Source.objects.update(state="paused")
+    with pytest.raises(Conflict, match="No host that answers"):
+        create(local, admin, name="b.qcow2")
+
+
+def test_one_upload_is_written_once_at_a_time(fleet: Fleet, local: Datastore, admin: User) -> None:
+    upload = whole_upload(admin)
+    send(local, admin, upload)
+    with pytest.raises(Conflict, match="already"):
+        submit_volume_upload(upload=upload, datastore=local, name="b.iso", by=admin)
+
+
+@pytest.mark.parametrize("action", list(MountAct))
+def test_a_datastore_is_switched(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch, action: MountAct
+) -> None:
+    strike_with(monkeypatch)
+    mount = DatastoreMount.objects.select_related("host__source", "datastore").get(datastore=local)
+    job = live(submit_datastore_switch(mount=mount, action=action, by=admin))
+    assert job.state == "succeeded", job.message
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+    assert store.active is (action is not MountAct.STOP)
+    assert store.autostart is (action is not MountAct.AUTOSTART_OFF)
+
+
+def test_what_no_datastore_does(fleet: Fleet, local: Datastore, admin: User) -> None:
+    mount = DatastoreMount.objects.select_related("host__source", "datastore").get(datastore=local)
+    with pytest.raises(Invalid):
+        submit_datastore_switch(mount=mount, action="explode", by=admin)
+    mount.active = False
+    with pytest.raises(Conflict, match="start it first"):
+        submit_datastore_switch(mount=mount, action="refresh", by=admin)
+    with pytest.raises(Forbidden):
+        submit_datastore_switch(mount=mount, action="stop", by=make_user(Role.MIGRATION_ADMIN))
