@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from drivers.words import Parameters
 
 
@@ -44,10 +46,19 @@ class PowerAction(StrEnum):
 
 class Transport(StrEnum):
     TCP = "tcp"
+    TLS = "tls"
     SSH = "ssh"
     UNIX = "unix"
     TEST = "test"
     FAKE = "fake"
+
+
+class Hypervisor(StrEnum):
+    """Which of libvirt's drivers is spoken to. Source: https://libvirt.org/drivers.html"""
+
+    QEMU = "qemu"
+    LXC = "lxc"
+    XEN = "xen"
 
 
 class SwitchKind(StrEnum):
@@ -86,6 +97,13 @@ class StorageClass(StrEnum):
     NAS = "nas"
 
 
+class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A read of a large source makes half a million: 7 times as cheap to make as dataclasses, 2.5 times to encode.
+
+    They hold no circles, so the collector of garbage need not visit them.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a source is and how to sign in. Built from validated parts, never from a user's URI.
@@ -99,38 +117,42 @@ class Endpoint:
     port: int | None = None
     username: str = ""
     password: str = field(default="", repr=False)
-    private_key: str = field(default="", repr=False)  # OpenSSH PEM
-    host_key: str = ""  # pinned, as "type base64", what ssh-keyscan prints without the host
+    private_key: str = field(default="", repr=False)  # OpenSSH or PEM; by TLS the client certificate's, PEM
+    host_key: str = ""  # pinned, as "type base64", what ssh-keyscan prints without the host; a certificate's is "x509"
     uri: str = ""
     key: str = ""  # stable name for caches and logs, e.g. the source's id
+    hypervisor: Hypervisor = Hypervisor.QEMU
+    server_name: str = ""  # TLS: whom the certificate must be for, when `address` was looked up
+    ca_certificate: str = ""  # TLS: PEM, one or more; without it the host's certificate is pinned
+    client_certificate: str = ""  # TLS: PEM, with what is between it and the CA
 
 
 @dataclass(frozen=True, slots=True)
 class HostKeyFact:
-    """An SSH host key as presented now. `fingerprint` is OpenSSH's SHA256:… form."""
+    """An SSH host key or a TLS certificate as presented now.
+
+    `fingerprint` is OpenSSH's SHA256:… form, or for a certificate that of `openssl x509 -fingerprint -sha256`.
+    """
 
     key: str
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class NumaCellFact:
+class NumaCellFact(Fact, frozen=True):
     number: int
     memory_bytes: int
     cpus: tuple[int, ...]
     distances: tuple[tuple[int, int], ...] = ()  # (other cell, distance; 10 is the cell itself)
 
 
-@dataclass(frozen=True, slots=True)
-class HugepagesFact:
+class HugepagesFact(Fact, frozen=True):
     """One size of memory page and how many of it the host keeps apart."""
 
     page_bytes: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class HostNicFact:
+class HostNicFact(Fact, frozen=True):
     """A network interface of the host itself; guests' own ends (taps) are none."""
 
     name: str
@@ -144,8 +166,7 @@ class HostNicFact:
     physical_function: str = ""  # of a virtual function: its card's address
 
 
-@dataclass(frozen=True, slots=True)
-class HostBusAdapterFact:
+class HostBusAdapterFact(Fact, frozen=True):
     """A card that reaches storage. World wide names are empty where the technology has none."""
 
     name: str  # host3; the PCI address where the system has no such name
@@ -158,8 +179,7 @@ class HostBusAdapterFact:
     iqn: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PciFact:
+class PciFact(Fact, frozen=True):
     address: str  # 0000:3b:00.0
     device_class: str  # as the bus says, six hexadecimal digits
     vendor: str
@@ -173,8 +193,7 @@ class PciFact:
     mediated_types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostHardware:
+class HostHardware(Fact, frozen=True):
     """What a host is built from. Empty or none where the host does not tell."""
 
     white_box: bool | None = None  # the firmware names no maker or no product; then vendor and model are the board's
@@ -197,8 +216,7 @@ class HostHardware:
     pci: tuple[PciFact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostFact:
+class HostFact(Fact, frozen=True):
     ref: str
     uuid: str
     name: str
@@ -217,8 +235,7 @@ class HostFact:
     hardware: HostHardware = HostHardware()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFact:
+class ImageFact(Fact, frozen=True):
     """One link of a disk's backing chain."""
 
     source: str
@@ -226,8 +243,7 @@ class ImageFact:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiskFact:
+class DiskFact(Fact, frozen=True):
     target: str  # vda
     device: str  # disk, cdrom, floppy, lun
     bus: str
@@ -248,8 +264,7 @@ class DiskFact:
     encrypted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NicFact:
+class NicFact(Fact, frozen=True):
     mac: str
     model: str
     kind: str  # network, bridge, direct, user …
@@ -267,8 +282,7 @@ class NicFact:
     boot_order: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayFact:
+class DisplayFact(Fact, frozen=True):
     kind: str  # vnc, spice, rdp, egl-headless …
     address: str = ""
     port: int | None = None
@@ -276,8 +290,7 @@ class DisplayFact:
     socket: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConsoleFact:
+class ConsoleFact(Fact, frozen=True):
     kind: str  # serial, console, parallel, channel
     target: str  # isa-serial, virtio, org.qemu.guest_agent.0 …
     backend: str  # pty, unix, tcp, file …
@@ -285,8 +298,7 @@ class ConsoleFact:
     connected: bool | None = None  # of a channel: whether the guest's end is open
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFact:
+class DeviceFact(Fact, frozen=True):
     """Anything else a guest is made of. `detail` is in libvirt's own words: "action=reset"."""
 
     kind: str  # watchdog, rng, video, sound, controller, filesystem, input, memory, panic, vsock …
@@ -295,8 +307,7 @@ class DeviceFact:
     count: int = 1  # of the same
 
 
-@dataclass(frozen=True, slots=True)
-class GuestSnapshotFact:
+class GuestSnapshotFact(Fact, frozen=True):
     """One node of a guest's tree of snapshots."""
 
     name: str
@@ -309,16 +320,14 @@ class GuestSnapshotFact:
     external: bool  # some of it, disks or memory, is in files of its own
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystemFact:
+class FileSystemFact(Fact, frozen=True):
     mount: str
     kind: str
     devices: tuple[str, ...]  # targets of the guest's disks
     total_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFact:
+class AgentFact(Fact, frozen=True):
     """What the agent inside the guest says; nothing it says is trusted for more than being shown.
 
     A snapshot without it was not told: what was known may well hold until the guest stops.
@@ -332,8 +341,7 @@ class AgentFact:
     file_systems: tuple[FileSystemFact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GuestHardware:
+class GuestHardware(Fact, frozen=True):
     """What a guest is made of beside disks and NICs."""
 
     cpu_sockets: int = 0  # the topology the guest sees; 0 when nothing is said
@@ -360,8 +368,7 @@ class GuestHardware:
     snapshots: tuple[GuestSnapshotFact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GuestFact:
+class GuestFact(Fact, frozen=True):
     ref: str
     host_ref: str
     uuid: str
@@ -386,8 +393,7 @@ class GuestFact:
     agent: AgentFact | None = None  # none: not told this time, which says nothing about what was told before
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeFact:
+class VolumeFact(Fact, frozen=True):
     """A disk image, ISO or block device in a datastore. `allocated_bytes` moves all the time and is no news."""
 
     key: str
@@ -400,8 +406,7 @@ class VolumeFact:
     backing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DatastoreFact:
+class DatastoreFact(Fact, frozen=True):
     """One mount of a datastore on one host; the sync decides which mounts are one datastore.
 
     `available_bytes` moves by itself. `source` is one text that is equal wherever the same thing is meant; what it is
@@ -430,8 +435,7 @@ class DatastoreFact:
     volumes_cut: bool = False  # `volumes` may lack some: too many, too slow, or the datastore is not active
 
 
-@dataclass(frozen=True, slots=True)
-class PortGroupFact:
+class PortGroupFact(Fact, frozen=True):
     name: str
     default: bool
     vlans: tuple[int, ...] = ()
@@ -440,8 +444,7 @@ class PortGroupFact:
     trunk: bool = False  # frames keep their tags
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchFact:
+class SwitchFact(Fact, frozen=True):
     ref: str
     host_ref: str
     uuid: str
@@ -465,8 +468,7 @@ class SwitchFact:
     dhcp_hosts: int = 0  # addresses kept for one MAC address each
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Fact, frozen=True):
     """One read of a source. Only a complete one may mark rows missing."""
 
     read_started_at: datetime  # UTC
@@ -475,10 +477,10 @@ class Snapshot:
     guests: tuple[GuestFact, ...]
     datastores: tuple[DatastoreFact, ...]
     switches: tuple[SwitchFact, ...]
+    server_certificate: str = ""  # of a source reached by TLS, spelled as Endpoint.host_key
 
 
-@dataclass(frozen=True, slots=True)
-class GuestLoadFact:
+class GuestLoadFact(Fact, frozen=True):
     """Counters since the guest started; rates come from two readings."""
 
     cpu_time_ns: int
@@ -487,10 +489,12 @@ class GuestLoadFact:
     disk_written_bytes: int
     net_received_bytes: int
     net_sent_bytes: int
+    memory_bytes: int = 0  # what the balloon leaves the guest now
+    disk_reads: int = 0  # requests
+    disk_writes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GuestStateFact:
+class GuestStateFact(Fact, frozen=True):
     ref: str
     host_ref: str
     uuid: str
@@ -500,8 +504,7 @@ class GuestStateFact:
     load: GuestLoadFact | None
 
 
-@dataclass(frozen=True, slots=True)
-class HostLoadFact:
+class HostLoadFact(Fact, frozen=True):
     ref: str
     cpu_busy_ns: int
     cpu_total_ns: int
@@ -509,8 +512,7 @@ class HostLoadFact:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class StateReading:
+class StateReading(Fact, frozen=True):
     """The quick poll: state and load of every guest, in a constant number of round trips a host."""
 
     read_started_at: datetime

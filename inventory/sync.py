@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
 from django.utils.translation import gettext as _
+from msgspec.structs import replace
 
 from core import bulk
 from core.db import write_transaction
@@ -27,10 +28,11 @@ from hosts.owners import without_seen
 from hosts.sync import HostRows, apply_hosts
 from inventory.clock import repair_clock
 from inventory.links import Links
+from inventory.loads import record_datastore_loads
 from inventory.resolve import UNKNOWN
 from inventory.store import Item, Reading, apply_items, settle_contested
 from inventory.values import guest_digest
-from metrics.services import GuestReading, forget_guest_loads, record_guest_loads, record_host_loads
+from metrics.services import GuestReading, HostReading, forget_guest_loads, record_loads
 from networks.sync import apply_switches
 from storage.sync import apply_datastores
 
@@ -65,6 +67,7 @@ def apply_snapshot(source: Source, snapshot: Snapshot, token: int) -> None:
     apply_items(reading, comparison.items)
     _finish_snapshot(reading, snapshot, comparison.relinked)
     settle_contested(reading)
+    record_datastore_loads(source, snapshot, read_at=read_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,12 +337,11 @@ def _record_loads(
     for fact in states.guests:
         place = _place(fact, hosts)
         word = known.get(place) if place else None
-        if word is not None and fact.load is not None:
-            readings.append(GuestReading(word.guest_id, word.vcpus, fact.load))
+        if place is not None and word is not None and fact.load is not None:
+            readings.append(GuestReading(word.guest_id, place[0], word.vcpus, fact.load))
         elif word is not None and word.state == "running":
             ended.append(word.guest_id)
-    record_guest_loads(readings, read_at=read_at)
+    of_hosts = [HostReading(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
+    record_loads(readings, of_hosts, read_at=read_at)
     forget_guest_loads(ended, read_at=read_at)
-    of_hosts = [(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
-    record_host_loads(of_hosts, read_at=read_at)
     publish(Change("load", str(source.pk)))

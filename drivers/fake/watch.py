@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 
-import msgspec
+from msgspec.structs import replace
 
 from drivers.errors import NotFound, Unreachable
 from drivers.events import EventFact, EventKind, EventSink, Extent
@@ -99,7 +98,7 @@ def _moves(guests: dict[str, FakeGuest]) -> bool:
 
 
 def _picture(host: FakeHost) -> dict[str, FakeGuest]:
-    return {uuid: msgspec.structs.replace(guest) for uuid, guest in host.guests.items()}
+    return {uuid: replace(guest) for uuid, guest in host.guests.items()}
 
 
 def _differences(before: dict[str, FakeGuest], after: dict[str, FakeGuest]) -> list[EventFact]:

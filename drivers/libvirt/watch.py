@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import libvirt
+from msgspec.structs import replace
 
 from drivers.errors import DriverError, NotFound, NotSupported, Rejected, Unreachable
 from drivers.events import EventFact, EventKind, EventSink, Extent

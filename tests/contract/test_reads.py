@@ -2,9 +2,10 @@
 
 import uuid as uuids
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from drivers.isolation import RemoteSession, SessionPool
 from drivers.types import Capability, GuestFact, GuestState, Snapshot

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
 from lxml import html as parser
+from msgspec.structs import replace
 
 from access.roles import Role
 from console import host_hardware

@@ -176,12 +176,18 @@ def everything() -> Iterator[Any]:
     )
 
 
+def names_of(kind: Any) -> list[str]:
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return list(kind.__struct_fields__) if issubclass(kind, msgspec.Struct) else []
+
+
 def walk(value: Any) -> Iterator[tuple[str, str, Any]]:
     """(fact, field, value) of everything inside."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            inner = getattr(value, field.name)
-            yield type(value).__name__, field.name, inner
+    if names_of(type(value)):
+        for name in names_of(type(value)):
+            inner = getattr(value, name)
+            yield type(value).__name__, name, inner
             yield from walk(inner)
     elif isinstance(value, tuple):
         for inner in value:
@@ -200,9 +206,9 @@ def seen() -> dict[tuple[str, str], set[Any]]:
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
 def test_every_field_is_filled_by_something(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
     empty = {
-        field.name
-        for field in dataclasses.fields(fact)
-        if not any(value not in ("", 0, None, (), False) for value in seen[fact.__name__, field.name])
+        name
+        for name in names_of(fact)
+        if not any(value not in ("", 0, None, (), False) for value in seen[fact.__name__, name])
     }
     assert empty == set()
 
@@ -223,7 +229,7 @@ def test_every_field_is_filled_by_something(fact: Any, seen: dict[tuple[str, str
     ids=lambda f: f.__name__,
 )
 def test_every_yes_and_no_is_seen_both_ways(fact: Any, seen: dict[tuple[str, str], set[Any]]) -> None:
-    questions = [field.name for field in dataclasses.fields(fact) if field.type == "bool"]
+    questions = [field.name for field in msgspec.structs.fields(fact) if field.type is bool]
     assert questions
     assert {name: seen[fact.__name__, name] for name in questions} == {name: {True, False} for name in questions}
 

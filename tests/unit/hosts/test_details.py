@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import connection
+from msgspec.structs import replace
 
 from core.events import Change
 from drivers.types import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
+from msgspec.structs import replace
 
 from drivers.fake.world import FakeWorld
 from drivers.types import Snapshot

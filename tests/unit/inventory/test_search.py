@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection
+from msgspec.structs import replace
 
 from access.models import RestrictedQuerySet, User
 from access.roles import Role

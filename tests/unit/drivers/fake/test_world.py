@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drivers.errors import AuthFailed, Busy, DriverError, NotFound, Rejected, Unreachable
@@ -50,7 +51,7 @@ def test_a_generated_host_reads_the_same_twice() -> None:
     session = open_session(fleet("fake://fleet/17?guests=20&seed=3"))
     first, second = session.snapshot(), session.snapshot()
     assert len(first.guests) == 20
-    assert replace(first, read_started_at=second.read_started_at) == second
+    assert msgspec.structs.replace(first, read_started_at=second.read_started_at) == second
 
 
 def test_hosts_of_a_fleet_differ() -> None:

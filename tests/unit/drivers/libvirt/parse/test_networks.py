@@ -1,11 +1,11 @@
 """Virtual networks, and the bridges no network covers, become switches."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drivers.isolation.wire import pack, unpack
 from drivers.libvirt.parse.bridges import MOST_BRIDGES, bare_bridges
