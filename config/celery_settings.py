@@ -39,5 +39,6 @@ beat_schedule = {
     "dispatch due sources": {"task": "hosts.dispatch_due", "schedule": 1.0, "options": {"expires": 5}},
     "expire drafts": {"task": "hosts.expire_drafts", "schedule": 600.0, "options": {"expires": 300}},
     "expire uploads": {"task": "storage.expire_uploads", "schedule": 1800.0, "options": {"expires": 600}},
+    "keep up with load": {"task": "metrics.keep_up", "schedule": 60.0, "options": {"expires": 50}},
     "reconcile jobs": {"task": "operations.reconcile", "schedule": 2.0, "options": {"expires": 10}},
 }

@@ -131,6 +131,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 UPLOAD_DIR = Path(os.environ.get("GUESTHOUSE_UPLOADS") or DATA_DIR / "uploads")
 UPLOAD_LARGEST_BYTES = int(os.environ.get("GUESTHOUSE_UPLOAD_LIMIT_GIB") or 64) << 30
 
+# How long load is kept, by how fine it is. Raw samples wait for their day's roll-up, five minutes for their week's.
+LOAD_RAW_DAYS = max(2, int(os.environ.get("GUESTHOUSE_LOAD_RAW_DAYS") or 2))
+LOAD_FIVE_MINUTE_DAYS = max(14, int(os.environ.get("GUESTHOUSE_LOAD_FIVE_MINUTE_DAYS") or 30))
+LOAD_HOUR_DAYS = max(30, int(os.environ.get("GUESTHOUSE_LOAD_HOUR_DAYS") or 730))
+
 REDIS_URL = os.environ.get("REDIS_URL") or f"unix://{_instance.valkey_socket}"
 
 AUTH_USER_MODEL = "access.User"

@@ -195,4 +195,6 @@ def states(
 
 
 def load_fact(cpu_time_ns: int = 0, counters: int = 0) -> GuestLoadFact:
-    return GuestLoadFact(cpu_time_ns, GIB, counters, counters, counters, counters)
+    return GuestLoadFact(
+        cpu_time_ns, GIB, *[counters] * 4, memory_bytes=2 * GIB, disk_reads=counters, disk_writes=counters
+    )

@@ -88,6 +88,9 @@ def _load(stats: dict[str, int | str]) -> GuestLoadFact | None:
         disk_written_bytes=_total(stats, "block", "wr.bytes"),
         net_received_bytes=_total(stats, "net", "rx.bytes"),
         net_sent_bytes=_total(stats, "net", "tx.bytes"),
+        memory_bytes=whole(stats.get("balloon.current", 0), scale=KIB),
+        disk_reads=_total(stats, "block", "rd.reqs"),
+        disk_writes=_total(stats, "block", "wr.reqs"),
     )
 
 

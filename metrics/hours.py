@@ -1,0 +1,130 @@
+"""Polls of an hour that is over become a block for each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from core.db import write_transaction
+from metrics.blocks import Key, make_block, points_of, put_blocks
+from metrics.levels import HOUR_S, RAW
+from metrics.models import LoadBlock, LoadPoll, LoadTrail
+from metrics.packing import Floats, Points, decode, samples
+from metrics.points import merge
+from metrics.turns import Turn
+
+# What was read in the last seconds of an hour may still be on its way into the database.
+GRACE_S = 120
+POLLS_LOOKED_AT = 2000
+# So many hosts together: a few hundred blocks, whose transaction is short on SQLite, too.
+GROUPS_AT_ONCE = 10
+ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What was packed in one go: which object's hours."""
+
+    keys: frozenset[Key]
+
+
+def due_until(now: int) -> int:
+    """The end of the last hour that is over."""
+    return (now - GRACE_S) // HOUR_S * HOUR_S
+
+
+def pack_hours(turn: Turn, now: int) -> Iterator[Packed]:
+    """Pack what is due, some hosts at a time.
+
+    Raises: TurnLost.
+    Transaction: a short one for each part; it writes the blocks and takes their polls away.
+    """
+    until = due_until(now)
+    while groups := _due_groups(until):
+        for start in range(0, len(groups), GROUPS_AT_ONCE):
+            yield _pack(groups[start : start + GROUPS_AT_ONCE], until, turn)
+    oldest = LoadPoll.objects.order_by("at").values_list("at", flat=True).first()
+    LoadTrail.objects.filter(until__lte=until if oldest is None else oldest).delete()
+
+
+def _due_groups(until: int) -> list[UUID]:
+    due = LoadPoll.objects.filter(at__lt=until).order_by("at").values_list("group_id", flat=True)
+    return list(dict.fromkeys(due[:POLLS_LOOKED_AT]))
+
+
+def _pack(groups: Sequence[UUID], until: int, turn: Turn) -> Packed:
+    polls = LoadPoll.objects.filter(group_id__in=groups, at__lt=until).order_by("at", "id")
+    gathered = _Gathered()
+    for row in polls.values_list("id", "at", "exact", "objects_packed", "values_packed"):
+        gathered.add(*row)
+    known = _known(gathered.samples)
+    blocks = [
+        make_block(RAW, key, _together(known.get(key), points), exact=key in gathered.exact)
+        for key, points in gathered.points()
+    ]
+    with write_transaction():
+        turn.renew()
+        put_blocks(blocks)
+        LoadPoll.objects.filter(pk__in=gathered.polls)._raw_delete("default")
+    return Packed(frozenset(gathered.samples))
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The polls of some hosts, taken apart: for each object's hour, which seconds and which rows of which poll."""
+
+    polls: list[int] = field(default_factory=list)
+    exact: set[Key] = field(default_factory=set)
+    samples: dict[Key, list[tuple[int, Any]]] = field(default_factory=dict)
+    _ids: dict[bytes, UUID] = field(default_factory=dict)
+
+    def add(self, poll: int, at: int, exact: bool, objects: Any, values: Any) -> None:
+        self.polls.append(poll)
+        packed, hour = bytes(objects), at // HOUR_S * HOUR_S
+        number = len(packed) // ID_BYTES
+        rows = decode(bytes(values), series_in(len(values), number, exact=exact), exact=exact)
+        for position in range(number):
+            key = self._id(packed[position * ID_BYTES : (position + 1) * ID_BYTES]), hour
+            self.samples.setdefault(key, []).append((at, rows[position]))
+            if exact:
+                self.exact.add(key)
+
+    def _id(self, packed: bytes) -> UUID:
+        if packed not in self._ids:
+            self._ids[packed] = UUID(bytes=packed)
+        return self._ids[packed]
+
+    def points(self) -> Iterator[tuple[Key, Points]]:
+        for key, rows in self.samples.items():
+            times = np.array([at for at, _row in rows], np.int64)
+            series = max(len(row) for _at, row in rows)
+            yield key, samples(times, np.array([_widen(row, series) for _at, row in rows]).T)
+
+
+def _widen(row: Floats, series: int) -> Floats:
+    """A poll from before a series was added says nothing of it."""
+    return row if len(row) == series else np.pad(row, (0, series - len(row)), constant_values=np.nan)
+
+
+def series_in(length: int, objects: int, *, exact: bool) -> int:
+    """How many series a poll's values have."""
+    return length // (objects * (8 if exact else 2))
+
+
+def _known(keys: Iterable[Key]) -> dict[Key, Points]:
+    """Blocks that are there: of a guest that moved in that hour, or of polls that came late."""
+    keys = set(keys)
+    rows = LoadBlock.objects.filter(
+        object_id__in={key[0] for key in keys}, level=RAW.level, start__in={key[1] for key in keys}
+    )
+    found = {(row[0], row[1]): row[1:] for row in rows.values_list("object_id", "start", "packed")}
+    return {key: points_of([row])[0] for key, row in found.items() if key in keys}
+
+
+def _together(known: Points | None, points: Points) -> Points:
+    parts = [points] if known is None else [known, points]
+    return merge(parts, max(part.series for part in parts))

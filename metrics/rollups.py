@@ -1,0 +1,127 @@
+"""Coarser points made of finer ones, when a whole day or week of these is there.
+
+What was made is remembered by period and object, so a crash repeats at most one batch; a block made twice is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from uuid import UUID
+
+from django.db.models import Min, QuerySet
+
+from core.db import write_transaction
+from metrics.blocks import Key, make_block, points_of, put_blocks
+from metrics.hours import GRACE_S
+from metrics.levels import FIVE_MINUTES, HOUR, ROLL_UPS, Grain
+from metrics.models import LoadBlock, LoadPoll, LoadWork
+from metrics.packing import Points, is_exact
+from metrics.points import in_steps, merge
+from metrics.turns import Turn
+
+OBJECTS_AT_ONCE = 100
+
+
+def rolled_until(grain: Grain) -> int:
+    """Up to when there are roll-ups of this grain. Units: seconds since 1970."""
+    done = LoadWork.objects.filter(name=_name(grain)).values_list("done_until", flat=True).first()
+    return done or 0
+
+
+def _name(grain: Grain) -> str:
+    return f"every {grain.step} s"
+
+
+def roll_up(grain: Grain, turn: Turn, now: int) -> Iterator[None]:
+    """Make every roll-up of this grain that can be made by now, some objects at a time.
+
+    Raises: TurnLost.
+    Transaction: a short one for each part.
+    """
+    work, _made = LoadWork.objects.get_or_create(name=_name(grain))
+    while (start := _next_period(grain, work, now)) is not None:
+        finer = LoadBlock.objects.filter(level=ROLL_UPS[grain].level, start__gte=start, start__lt=start + grain.block)
+        while objects := _next_objects(finer, work.cursor):
+            _write(grain, objects, start, turn, work)
+            yield
+        work.done_until, work.cursor = start + grain.block, None
+        with write_transaction():
+            turn.renew()
+            work.save(update_fields=["done_until", "cursor"])
+
+
+def _next_period(grain: Grain, work: LoadWork, now: int) -> int | None:
+    """The start of the next period that is over and whose finer points are all there; none yet otherwise."""
+    if work.cursor is not None:
+        return work.done_until
+    until = _finer_until(grain, now) // grain.block * grain.block
+    known = LoadBlock.objects.filter(level=ROLL_UPS[grain].level, start__gte=work.done_until, start__lt=until)
+    first = known.aggregate(start=Min("start"))["start"]
+    if first is None:
+        if until > work.done_until:  # nothing was measured since
+            LoadWork.objects.filter(name=work.name, done_until__lt=until).update(done_until=until)
+        return None
+    work.done_until = max(work.done_until, int(first) // grain.block * grain.block)
+    return work.done_until
+
+
+def _finer_until(grain: Grain, now: int) -> int:
+    """Up to when all finer points are there."""
+    finer = ROLL_UPS[grain]
+    if finer in ROLL_UPS:
+        return rolled_until(finer)
+    oldest = LoadPoll.objects.order_by("at").values_list("at", flat=True).first()
+    return now - GRACE_S if oldest is None else min(oldest, now - GRACE_S)
+
+
+def _next_objects(finer: QuerySet[LoadBlock], cursor: UUID | None) -> list[UUID]:
+    rows = finer if cursor is None else finer.filter(object_id__gt=cursor)
+    return list(rows.order_by("object_id").values_list("object_id", flat=True).distinct()[:OBJECTS_AT_ONCE])
+
+
+def _write(grain: Grain, objects: Sequence[UUID], start: int, turn: Turn, work: LoadWork) -> None:
+    blocks = make_roll_ups(grain, objects, start)
+    work.cursor = objects[-1]
+    with write_transaction():
+        turn.renew()
+        put_blocks(blocks)
+        work.save(update_fields=["done_until", "cursor"])
+
+
+def make_roll_ups(grain: Grain, objects: Sequence[UUID], start: int) -> list[LoadBlock]:
+    """The blocks of one period, for those that have finer ones."""
+    rows = LoadBlock.objects.filter(
+        object_id__in=objects, level=ROLL_UPS[grain].level, start__gte=start, start__lt=start + grain.block
+    )
+    found: dict[UUID, list[tuple[int, bytes]]] = {}
+    for object_id, at, packed in rows.order_by("object_id", "start").values_list("object_id", "start", "packed"):
+        found.setdefault(object_id, []).append((at, bytes(packed)))
+    return [
+        make_block(grain, (object_id, start), _rolled(grain, parts), exact=is_exact(parts[-1][1]))
+        for object_id, parts in found.items()
+    ]
+
+
+def _rolled(grain: Grain, parts: Sequence[tuple[int, bytes]]) -> Points:
+    points = points_of(parts)
+    return in_steps(merge(points, max(part.series for part in points)), grain.step)
+
+
+def redo(keys: Iterable[Key], turn: Turn) -> None:
+    """Hours that were packed late: what was rolled up of them already is made again.
+
+    Raises: TurnLost.
+    Transaction: its own for each period.
+    """
+    for grain in (FIVE_MINUTES, HOUR):
+        until = rolled_until(grain)
+        late: dict[int, set[UUID]] = {}
+        for object_id, start in keys:
+            period = start // grain.block * grain.block
+            if period < until:
+                late.setdefault(period, set()).add(object_id)
+        for period, objects in late.items():
+            blocks = make_roll_ups(grain, sorted(objects), period)
+            with write_transaction():
+                turn.renew()
+                put_blocks(blocks)
