@@ -18,11 +18,18 @@ from api.lists import (
 )
 from core.models import by_name
 from hosts.models import Cluster, Datacenter, Host, HostState, Source, SourceState
-from hosts.selectors import cluster_list, datacenter_list, host_list, source_list
+from hosts.selectors import (
+    cluster_list,
+    datacenter_list,
+    host_list,
+    hosts_seen_by,
+    source_list,
+    sources_standing_by,
+)
 from hosts.selectors import details_of as host_details_of
 from inventory.folders import folder_list
 from inventory.models import Folder, Guest, GuestState
-from inventory.selectors import details_of, disks_of, guest_list, nics_of
+from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
@@ -79,12 +86,17 @@ def _tell_guests(guests: list[Guest]) -> Iterable[out.Json]:
 def _tell_guest(guest: Guest, user: Any) -> out.Json:
     load = GuestLoad.objects.filter(pk=guest.pk).first()
     devices = disks_of(guest, user=user), nics_of(guest, user=user)
-    return out.guest_detail_json(guest, load, *devices, details_of(guest, user=user))
+    return out.guest_detail_json(guest, load, *devices, details_of(guest, user=user), twins_of(guest, user=user))
 
 
 def _tell_host(host: Host, user: Any) -> out.Json:
     load = HostLoad.objects.filter(pk=host.pk).first()
-    return out.host_detail_json(host, load, host_details_of(host, user=user))
+    standing_by = sources_standing_by(host, user=user)
+    return out.host_detail_json(host, load, host_details_of(host, user=user), standing_by)
+
+
+def _tell_source(source: Source, user: Any) -> out.Json:
+    return out.source_detail_json(source, hosts_seen_by(source, user=user))
 
 
 def _tell_switch(switch: VirtualSwitch, user: Any) -> out.Json:
@@ -126,7 +138,7 @@ SOURCES: Resource[Source] = Resource(
         "name",
     ),
     _each(out.source_json),
-    _one(out.source_json),
+    _tell_source,
 )
 HOSTS: Resource[Host] = Resource(
     lambda user: host_list(user=user),

@@ -22,7 +22,11 @@ Json = dict[str, Any]
 
 def link(row: Any) -> Json | None:
     """Another object, by id and name."""
-    return None if row is None else {"id": row.pk, "name": str(row)}
+    return None if row is None else _named(row)
+
+
+def _named(row: Any) -> Json:
+    return {"id": row.pk, "name": str(row)}
 
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:
@@ -92,8 +96,23 @@ def host_json(host: Host, load: HostLoad | None = None) -> Json:
     }
 
 
-def host_detail_json(host: Host, load: HostLoad | None, details: HostDetails) -> Json:
-    return {**host_json(host, load), "hardware": {**details.facts, "pci": details.pci}}
+def source_detail_json(source: Source, seen: Iterable[Host]) -> Json:
+    """`seen`: the hosts that another source reads and this one sees, too."""
+    return {
+        **source_json(source),
+        "findings": [finding["message"] for finding in source.findings],
+        "also_sees": [{**_named(host), "source": link(host.source)} for host in seen],
+    }
+
+
+def host_detail_json(
+    host: Host, load: HostLoad | None, details: HostDetails, standing_by: Iterable[Source] = ()
+) -> Json:
+    return {
+        **host_json(host, load),
+        "also_seen_by": [link(source) for source in standing_by],
+        "hardware": {**details.facts, "pci": details.pci},
+    }
 
 
 def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
@@ -116,10 +135,16 @@ def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
 
 
 def guest_detail_json(
-    guest: Guest, load: GuestLoad | None, disks: Iterable[Disk], nics: Iterable[Nic], details: GuestDetails
+    guest: Guest,
+    load: GuestLoad | None,
+    disks: Iterable[Disk],
+    nics: Iterable[Nic],
+    details: GuestDetails,
+    twins: Iterable[Guest] = (),
 ) -> Json:
     return {
         **guest_json(guest, load),
+        "conflict_with": [{**_named(twin), "host": link(twin.host)} for twin in twins],
         "notes": guest.notes,
         "autostart": guest.autostart,
         "persistent": guest.persistent,

@@ -22,7 +22,7 @@ from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
 from inventory.folders import folder_of
 from inventory.models import Guest, Placement
-from inventory.selectors import details_of, disks_of, nics_of
+from inventory.selectors import details_of, disks_in_common, disks_of, nics_of, twins_of
 from migrations.selectors import migration_list
 from operations.selectors import jobs_of
 
@@ -88,9 +88,12 @@ def _summary(user: Any, guest: Guest) -> dict[str, Any]:
     cpu, memory = cpu_percent(guest), memory_used(guest)
     load = guest.load if cpu is not None or memory is not None else None  # type: ignore[attr-defined]
     words = {"part": format_bytes(memory), "whole": format_bytes(guest.memory_bytes)}
+    twins = twins_of(guest, user=user)
     placements = Placement.objects.restrict(user, Action.VIEW).filter(guest=guest)
     return {
         "load": load,
+        "twins": twins,
+        "common_disks": disks_in_common(guest, twins, user=user),
         "folder": folder_of(guest, user=user),
         "gauges": [
             gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),

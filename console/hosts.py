@@ -24,7 +24,7 @@ from console.tables.switches import SWITCHES, switch_rows
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent
 from hosts.models import Host
-from hosts.selectors import details_of
+from hosts.selectors import details_of, sources_standing_by
 from inventory.models import Guest, GuestState
 from networks.models import VirtualSwitch
 from operations.selectors import job_list, jobs_of
@@ -128,6 +128,7 @@ def _summary(user: Any, host: Host) -> dict[str, Any]:
     whole = format_bytes(host.memory_bytes)
     return {
         "brand": brand(host),
+        "standing_by": list(sources_standing_by(host, user=user)),
         "hypervisor": hypervisor(host),
         "gauges": [
             gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),

@@ -24,6 +24,7 @@ from core.models import by_name
 from drivers.types import Transport
 from hosts import services
 from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
+from hosts.selectors import hosts_seen_by
 from hosts.validation import fingerprint
 from operations.models import Job
 
@@ -64,6 +65,7 @@ def _source_context(request: HttpRequest, source: Source) -> dict[str, Any]:
         "seen_at": seen_at(source),
         "due_at": due,
         "hosts": hosts[:HOSTS_SHOWN],
+        "seen_hosts": hosts_seen_by(source, user=request.user)[:HOSTS_SHOWN],
         "is_paused": source.state == SourceState.PAUSED,
         "signs_in": source.transport == Transport.SSH,
         **_test_context(source),

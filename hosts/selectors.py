@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from access.roles import Action
-from core.models import count_of
+from core.models import by_name, count_of
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 
 
@@ -30,6 +30,16 @@ def source_list(*, user: Any) -> QuerySet[Source]:
 def host_list(*, user: Any) -> QuerySet[Host]:
     """With source, datacenter and cluster; `inventory.selectors.host_list` adds the guests."""
     return Host.objects.restrict(user, Action.VIEW).select_related("source", "datacenter", "cluster")
+
+
+def sources_standing_by(host: Host, *, user: Any) -> QuerySet[Source]:
+    """Who sees this host, too, and takes it over when its source goes."""
+    return Source.objects.restrict(user, Action.VIEW).filter(sightings__host=host).order_by(by_name(), "id")
+
+
+def hosts_seen_by(source: Source, *, user: Any) -> QuerySet[Host]:
+    """Hosts that another source reads and this one sees, too."""
+    return host_list(user=user).filter(sightings__source=source).order_by(by_name(), "id")
 
 
 def details_of(host: Host, *, user: Any) -> HostDetails:

@@ -12,6 +12,8 @@ from inventory.models import Disk, Guest, GuestDetails, GuestState, Nic
 from networks.models import VirtualSwitch
 from storage.models import Datastore
 
+MOST_TWINS = 50
+
 
 def guest_list(*, user: Any) -> QuerySet[Guest]:
     """With host, source and datacenter, so that ages and names need no further query."""
@@ -33,6 +35,24 @@ def disks_of(guest: Guest, *, user: Any) -> list[Disk]:
     stores = Datastore.objects.restrict(user, Action.VIEW).filter(pk=OuterRef("datastore"))
     rows = Disk.objects.restrict(user, Action.VIEW).filter(guest=guest).select_related("datastore")
     return _unlinked(rows.annotate(is_linked=Exists(stores)), "datastore")
+
+
+def twins_of(guest: Guest, *, user: Any) -> list[Guest]:
+    """The other guests that have its UUID in its datacenter, with their hosts; none while there is no conflict."""
+    if not guest.conflict:
+        return []
+    same = guest_list(user=user).filter(datacenter=guest.datacenter_id, uuid=guest.uuid)
+    return list(same.exclude(pk=guest.pk).order_by("twin")[:MOST_TWINS])
+
+
+def disks_in_common(guest: Guest, twins: list[Guest], *, user: Any) -> list[Disk]:
+    """Disks of this guest that one of these others writes to as well."""
+    if not twins:
+        return []
+    theirs = Disk.objects.restrict(user, Action.VIEW).filter(guest__in=twins, datastore=OuterRef("datastore"))
+    theirs = theirs.filter(source=OuterRef("source"), read_only=False)
+    ours = Disk.objects.restrict(user, Action.VIEW).filter(guest=guest, shareable=False, read_only=False)
+    return list(ours.exclude(source="").filter(Exists(theirs)))
 
 
 def details_of(guest: Guest, *, user: Any) -> GuestDetails:

@@ -18,7 +18,7 @@ from audit.models import AuditRow
 from console.context import TREES
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware, PowerAction
-from hosts.models import Datacenter, Outcome, Source, SourceBatch, SourceDraft
+from hosts.models import Datacenter, HostSighting, Outcome, Source, SourceBatch, SourceDraft
 from inventory.models import Folder, FolderEntry, Guest, Placement
 from inventory.reindex import index_missing
 from networks.models import VirtualSwitch
@@ -48,14 +48,14 @@ from tests.web.moves import add_steps, make_migration
 from tests.web.routes import ROUTES, Need
 
 # What answers, but with no page.
-NO_PAGES = {"healthz", "events"}
+NO_PAGES = {"healthz", "events", "guest_load_export", "host_load_export", "datastore_load_export"}
 # Tabs of each kind of object; test_budgets.py compares them with those the pages offer.
 TABS = {
     "datacenter_tab": ("clusters", "hosts", "guests", "datastores", "switches", "sources"),
     "cluster_tab": ("hosts", "guests", "datastores", "switches"),
-    "host_tab": ("hardware", "guests", "datastores", "switches", "tasks"),
-    "guest_tab": ("hardware", "snapshots", "migrations", "tasks"),
-    "datastore_tab": ("volumes", "guests", "hosts"),
+    "host_tab": ("monitor", "hardware", "guests", "datastores", "switches", "tasks"),
+    "guest_tab": ("monitor", "hardware", "snapshots", "migrations", "tasks"),
+    "datastore_tab": ("monitor", "volumes", "guests", "hosts"),
     "switch_tab": ("guests",),
 }
 VARIANTS: dict[str, list[dict[str, str]]] = {
@@ -162,6 +162,7 @@ class Everything:
         )
         Placement.objects.create(guest=self.guest, host=host, ref="same", state="running", evidence_at=now)
         self._guest(name)
+        self._know_twice(name, source)
         add_disk(self.guest, self.datastore, source=text)
         add_nic(self.guest, self.switch, network=text[:255])
         make_job(self.guest, message=text, submitted_by_name=text[:150])
@@ -179,6 +180,13 @@ class Everything:
             at=now, actor_name=text[:150], action=text[:64], target_kind=text[:32], target_name=text, detail={"x": text}
         )
 
+    def _know_twice(self, name: str, source: Source) -> None:
+        """A source that sees our host, one whose host ours sees, and a guest with our guest's UUID."""
+        HostSighting.objects.create(host=self.host, source=source, ref=name)
+        HostSighting.objects.create(host=self._host(f"{name}seen", source), source=self.source, ref=name)
+        twin = self._guest(f"{name}twin")
+        Guest.objects.filter(pk=twin.pk).update(uuid=self.guest.uuid, twin=self._count, host=self.other_host)
+
     def _source(self, text: str) -> Source:
         return make_source(
             text[:100],
@@ -186,7 +194,7 @@ class Everything:
             address=text[:255],
             username=text[:100],
             state_message=text,
-            findings=[text],
+            findings=[{"about": text, "message": text}],
             created_by=text[:150],
             datacenter=self.datacenter,
         )

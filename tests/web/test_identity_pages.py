@@ -1,0 +1,105 @@
+"""Hosts that several sources show, and guests that have the same UUID, on pages and by the API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from access.roles import Role
+from hosts.models import Host, HostSighting, Source
+from inventory.models import Guest
+from tests.factories import add_disk, make_datastore, make_guest, make_host, make_source
+from tests.web.conftest import ClientAs
+
+pytestmark = pytest.mark.django_db
+
+CONFLICT = "2 guests with the UUID x are there at once."
+
+
+@pytest.fixture
+def seen() -> Host:
+    """A host that `by-tcp` reads and `by-ssh` sees, too."""
+    host = make_host("kvm-01", make_source("by-tcp"))
+    ssh = make_source("by-ssh", findings=[{"about": "x", "message": "The host kvm-01 is left out."}])
+    HostSighting.objects.create(host=host, source=ssh, ref="kvm-01")
+    return host
+
+
+@pytest.fixture
+def twins() -> list[Guest]:
+    """Two that run at once and write to one disk; a third lies in another datacenter."""
+    hosts = make_host("kvm-01"), make_host("kvm-02")
+    first = make_guest("db-07", hosts[0], conflict=CONFLICT)
+    second = make_guest("db-07-copy", hosts[1], uuid=first.uuid, twin=1, conflict=CONFLICT)
+    store = make_datastore("shared", hosts)
+    for guest in (first, second):
+        add_disk(guest, store, source="/srv/shared/db-07.qcow2")
+        add_disk(guest, store, source=f"/srv/shared/{guest.name}-own.qcow2")
+    return [first, second]
+
+
+def page(client_as: ClientAs, path: str) -> str:
+    answer = client_as(Role.VIEWER).get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def told(client_as: ClientAs, path: str) -> Any:
+    return json.loads(client_as(Role.VIEWER).get(f"/api/v1/{path}").content)
+
+
+def test_a_host_says_who_sees_it_too(client_as: ClientAs, seen: Host) -> None:
+    text = page(client_as, f"/hosts/{seen.pk}/")
+    assert "Also seen by" in text
+    assert "by-ssh" in text
+    (other,) = told(client_as, f"hosts/{seen.pk}/")["also_seen_by"]
+    assert other["name"] == "by-ssh"
+
+
+def test_a_source_says_what_it_sees_and_what_it_met(client_as: ClientAs, seen: Host) -> None:
+    ssh = Source.objects.get(name="by-ssh")
+    text = page(client_as, f"/sources/{ssh.pk}/")
+    assert "Also seen, and read by another source" in text
+    assert "The host kvm-01 is left out." in text
+    row = told(client_as, f"sources/{ssh.pk}/")
+    assert row["findings"] == ["The host kvm-01 is left out."]
+    ((host, source),) = [(one["name"], one["source"]["name"]) for one in row["also_sees"]]
+    assert (host, source) == ("kvm-01", "by-tcp")
+
+
+def test_a_host_of_one_source_says_nothing_of_it(client_as: ClientAs) -> None:
+    host = make_host()
+    assert "Also seen" not in page(client_as, f"/hosts/{host.pk}/")
+    assert "Also seen" not in page(client_as, f"/sources/{host.source_id}/")
+    assert told(client_as, f"hosts/{host.pk}/")["also_seen_by"] == []
+
+
+def test_a_conflict_names_the_other_and_the_disk_of_both(client_as: ClientAs, twins: list[Guest]) -> None:
+    text = page(client_as, f"/guests/{twins[0].pk}/")
+    notice = text[text.index('role="alert"') : text.index('<div class="cards">')]
+    for word in (CONFLICT, "db-07-copy", "kvm-02", "/srv/shared/db-07.qcow2", "power it off"):
+        assert word in notice
+    assert "-own.qcow2" not in notice
+    (other,) = told(client_as, f"guests/{twins[0].pk}/")["conflict_with"]
+    assert (other["name"], other["host"]["name"]) == ("db-07-copy", "kvm-02")
+
+
+def test_disks_that_may_be_shared_are_not_warned_of(client_as: ClientAs, twins: list[Guest]) -> None:
+    for guest in twins:
+        guest.disks.update(shareable=True)
+    assert "write to the same disk" not in page(client_as, f"/guests/{twins[0].pk}/")
+
+
+def test_a_guest_of_another_datacenter_is_no_twin(client_as: ClientAs, twins: list[Guest]) -> None:
+    elsewhere = make_source("far", datacenter=type(twins[0].datacenter).objects.create(name="Far"))
+    make_guest("stranger", make_host("kvm-99", elsewhere), uuid=twins[0].uuid)
+    assert "stranger" not in page(client_as, f"/guests/{twins[0].pk}/")
+    assert len(told(client_as, f"guests/{twins[0].pk}/")["conflict_with"]) == 1
+
+
+def test_without_a_conflict_nobody_is_looked_for(client_as: ClientAs) -> None:
+    guest = make_guest()
+    assert 'role="alert"' not in page(client_as, f"/guests/{guest.pk}/")
+    assert told(client_as, f"guests/{guest.pk}/")["conflict_with"] == []
