@@ -16,6 +16,7 @@ BENCHES = {
     "search": "tests.bench.search",
     "migrate": "tests.bench.migrate",
     "watch": "tests.bench.watch",
+    "hosts": "tests.bench.hosts",
 }
 DEFAULT_GUESTS = 50_000
 
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--guests",
         type=int,
         default=DEFAULT_GUESTS,
-        help=f"size of sync, search and watch ({DEFAULT_GUESTS}); migrate has no size",
+        help=f"size of sync, search, watch and hosts ({DEFAULT_GUESTS}); migrate has no size",
     )
     return parser
 
