@@ -1,0 +1,140 @@
+"""Adding, changing and removing disks, CDs and network adapters of guests. Imported only by workers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from django.utils.translation import gettext as _
+
+from drivers.errors import DriverError
+from drivers.isolation import RemoteSession
+from drivers.requests import DiskRequest, Effect, NicRequest, VolumeRef, VolumeRequest, VolumeResult
+from hosts.acts import At, Turn
+from inventory.acts.rules import DISK_ADD, DISK_GROW, DISK_REMOVE, MEDIA, NIC_ADD, NIC_CHANGE, NIC_REMOVE
+from inventory.acts.runner import GuestAct, note_later, when
+from operations.errors import CancelRequested
+from operations.handle import JobHandle
+
+
+def run(handle: JobHandle) -> None:
+    ACTS[handle.job.kind](handle).run()
+
+
+class ChangeMedia(GuestAct):
+    def act(self, at: At) -> str:
+        asked = self.parameters
+
+        def call(session: RemoteSession, turn: Turn) -> Effect:
+            return session.change_media(at.ref, asked["target"], asked["path"], asked["force"], turn.not_after)
+
+        return self.told(self.ask("media", at, call, Effect))
+
+    def told(self, effect: Effect) -> str:
+        if self.parameters["path"]:
+            return _("The ISO is in the drive: %(when)s.") % {"when": when(effect)}
+        return _("The drive is empty: %(when)s.") % {"when": when(effect)}
+
+
+class AddDisk(GuestAct):
+    """An existing volume, or one that is made first; that one goes again when the guest does not get it."""
+
+    def act(self, at: At) -> str:
+        if "new" not in self.parameters:
+            return self.add(at, self.parameters["path"], block=self.parameters["block"])
+        store = At(at.host, self.parameters["new"]["datastore_uuid"])
+        made = self.make(store)
+        try:
+            return self.add(at, made.path, block=made.block)
+        except (DriverError, CancelRequested):
+            if not self.in_doubt:
+                volume = VolumeRef(store.ref, made.name)
+                self.unmake(store, volume)
+            raise
+
+    def add(self, at: At, path: str, *, block: bool) -> str:
+        asked = self.parameters
+        request = DiskRequest(path, asked["format"], asked["bus"], asked["cache"], asked["read_only"], block)
+        effect = self.ask("add", at, lambda s, turn: s.add_disk(at.ref, request, turn.not_after), Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            note_later(self, {"disk_add": asked["volume_name"]})
+        return _("The guest has the disk: %(when)s.") % {"when": when(effect)}
+
+    def make(self, store: At) -> VolumeResult:
+        asked = self.parameters
+        request = VolumeRequest(store.ref, asked["volume_name"], asked["capacity_bytes"], asked["format"])
+
+        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.create_volume(request, turn.again, turn.not_after)
+
+        return self.ask("volume", store, call, VolumeResult)
+
+    def unmake(self, store: At, volume: VolumeRef) -> None:
+        """What cannot be taken away stays, unused, and is found in its datastore."""
+        with suppress(DriverError):
+            self.look(store.host, lambda session: session.delete_volume(volume, self.handle.lease_ends))
+
+
+class GrowDisk(GuestAct):
+    def act(self, at: At) -> str:
+        asked = self.parameters
+
+        def call(session: RemoteSession, turn: Turn) -> Effect:
+            return session.grow_disk(at.ref, asked["target"], asked["capacity_bytes"], turn.not_after)
+
+        effect = self.ask("grow", at, call, Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            note_later(self, {"disk_grow": asked["target"]})
+        return _("The disk has grown: %(when)s. Now let the guest's file system use it.") % {"when": when(effect)}
+
+
+class RemoveDisk(GuestAct):
+    def act(self, at: At) -> str:
+        asked = self.parameters
+
+        def call(session: RemoteSession, turn: Turn) -> Effect:
+            return session.remove_disk(at.ref, asked["target"], asked["path"], turn.not_after)
+
+        effect = self.ask("remove", at, call, Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            note_later(self, {"disk_remove": asked["target"]})
+        return _("The disk is removed: %(when)s. Its volume stays.") % {"when": when(effect)}
+
+
+class ChangeNic(GuestAct):
+    """Adds one, too: which of the two is the kind of job."""
+
+    def act(self, at: At) -> str:
+        asked = self.parameters
+        names = ("mac", "network", "bridge", "port_group", "open_vswitch", "model", "link_up")
+        request = NicRequest(**{name: asked[name] for name in names})
+        adds = self.handle.job.kind == NIC_ADD
+
+        def call(session: RemoteSession, turn: Turn) -> Effect:
+            change = session.add_nic if adds else session.change_nic
+            return change(at.ref, request, turn.not_after)
+
+        effect = self.ask("nic", at, call, Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            note_later(self, {self.handle.job.kind: asked["mac"]})
+        sentence = _("The NIC is added: %(when)s.") if adds else _("The NIC is changed: %(when)s.")
+        return sentence % {"when": when(effect)}
+
+
+class RemoveNic(GuestAct):
+    def act(self, at: At) -> str:
+        mac = self.parameters["mac"]
+        effect = self.ask("remove", at, lambda s, turn: s.remove_nic(at.ref, mac, turn.not_after), Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            note_later(self, {"nic_remove": mac})
+        return _("The NIC is removed: %(when)s.") % {"when": when(effect)}
+
+
+ACTS: dict[str, type[GuestAct]] = {
+    MEDIA: ChangeMedia,
+    DISK_ADD: AddDisk,
+    DISK_GROW: GrowDisk,
+    DISK_REMOVE: RemoveDisk,
+    NIC_ADD: ChangeNic,
+    NIC_CHANGE: ChangeNic,
+    NIC_REMOVE: RemoveNic,
+}

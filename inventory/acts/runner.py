@@ -1,0 +1,66 @@
+"""What the runners of acts on a guest share. Imported only by workers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from drivers.requests import Effect
+from hosts.acts import At, HostAct, Impossible
+from hosts.models import Host
+from inventory.models import Guest
+
+
+class GuestAct(HostAct):
+    """One act on one guest. `act` does it, with `at`, `guest` and `sight` there."""
+
+    def act(self, at: At) -> str:
+        """Do it, and say in one sentence how it ended. Raises: as `perform`."""
+        raise NotImplementedError
+
+    def perform(self) -> str:
+        return self.act(self.find())
+
+    def find(self) -> At:
+        """The guest on its host: for whoever takes over the host that was asked, wherever the guest may be by now.
+
+        Raises: Impossible; DriverError.
+        """
+        guest = Guest.objects.select_related("host__source").filter(pk=UUID(self.handle.job.target_id)).first()
+        if guest is None:
+            raise Impossible(_("The guest is not in the inventory any more."))
+        self.guest = guest
+        host = self._host(guest)
+        sight = self.look(host, lambda session: session.sight_guest(guest.uuid))
+        if sight is None:
+            raise Impossible(_("%(host)s does not know the guest any more.") % {"host": host.name})
+        self.sight = sight
+        if "host" not in self.handle.checkpoint:
+            self.handle.note(host=str(host.pk))
+        return At(host, sight.ref)
+
+    def _host(self, guest: Guest) -> Host:
+        noted = self.handle.checkpoint.get("host")
+        if noted is None or UUID(noted) == guest.host_id:
+            return guest.host
+        host = Host.objects.select_related("source").filter(pk=UUID(noted)).first()
+        if host is None:
+            raise Impossible(_("The host is not in the inventory any more."))
+        return host
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.handle.parameters
+
+
+def note_later(act: HostAct, values: dict[str, Any]) -> None:
+    """Note what waits for the guest's next start, for its page; see `inventory.acts.pending`."""
+    before = act.handle.checkpoint.get("later") or {}
+    act.handle.note(later={**before, **values})
+
+
+def when(effect: Effect) -> str:
+    """From when on, in words that end a sentence."""
+    return _("now") if effect is Effect.NOW else _("after the next start")
