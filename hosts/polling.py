@@ -30,7 +30,9 @@ BACK_OFF = timedelta(seconds=10)
 LONGEST_BACK_OFF = timedelta(minutes=3)
 # A message that nobody took by then is taken for lost (the broker was flushed, a worker died) and sent again.
 SENT_FOR = timedelta(seconds=10)
-DISPATCH_AT_ONCE = 500
+# So many messages wait at most, for suspects and for the others apart: when the workers cannot keep up, those that have
+# waited longest are read first, and nobody works on messages that are too old by the time they are taken.
+MOST_WAITING = 500
 # A source not known to hang may hold a worker's thread only this long; suspects wait on a queue of their own.
 OPEN_DEADLINE_S = 5.0
 STATES_DEADLINE_S = 10.0
@@ -46,8 +48,8 @@ POLL = "inventory.poll_source"
 def dispatch_due() -> int:
     """Send a message for each source that is due and not being read; returns how many."""
     now = timezone.now()
-    waiting = _unsent(now).filter(due(), free()).exclude(state=SourceState.PAUSED).order_by("next_states_at")
-    found = list(waiting.values_list("pk", "suspect")[:DISPATCH_AT_ONCE])
+    unsent = _unsent(now).filter(due(), free()).exclude(state=SourceState.PAUSED).order_by("next_states_at", "pk")
+    found = [(pk, suspect) for suspect in (False, True) for pk in _next_to_send(unsent, now, suspect=suspect)]
     if not found:
         return 0
     with write_transaction():
@@ -60,6 +62,16 @@ def dispatch_due() -> int:
                 expires_seconds=SENT_FOR.total_seconds(),
             )
     return len(found)
+
+
+def _next_to_send(unsent: QuerySet[Source], now: datetime, *, suspect: bool) -> list[UUID]:
+    """Those that have waited longest, as many as may wait in their queue."""
+    ids = list(unsent.filter(suspect=suspect).values_list("pk", flat=True)[:MOST_WAITING])
+    if not ids:
+        return []
+    sent = Source.objects.filter(due(), free(), suspect=suspect, sent_at__gt=now - SENT_FOR)
+    waiting = sent.exclude(state=SourceState.PAUSED).exclude(pk__in=ids).count()
+    return ids[: max(0, MOST_WAITING - waiting)]
 
 
 def _unsent(now: datetime) -> QuerySet[Source]:

@@ -71,6 +71,23 @@ def test_becoming_due_anew_does_not_wait_for_the_last_message(
     assert dispatch() == 1
 
 
+def test_no_more_are_sent_than_may_wait(
+    sent: list[tuple[str, str]], dispatch: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those that have waited longest come first."""
+    monkeypatch.setattr(polling, "MOST_WAITING", 3)
+    now = timezone.now()
+    sources = [make_source(f"s{age}", next_states_at=now - timedelta(seconds=age)) for age in range(5)]
+    suspects = [make_source(f"hung{age}", suspect=True) for age in range(4)]
+    assert (dispatch(), dispatch()) == (6, 0)
+    assert [pk for pk, name in sent if name == "polls"] == [str(source.pk) for source in sources[:1:-1]]
+    assert sum(name == "suspect" for _pk, name in sent) == 3
+    for source in (sources[4], suspects[0]):
+        claimed = lease.claim(source.pk)
+        assert claimed is not None
+    assert dispatch() == 2, "there is room for one more of each"
+
+
 def test_a_suspect_goes_to_a_queue_of_its_own(sent: list[tuple[str, str]], dispatch: Callable[[], int]) -> None:
     source = make_source(suspect=True)
     dispatch()
