@@ -22,7 +22,10 @@ def run(options: Options) -> Iterator[Result]:
         command = [sys.executable, "-m", "tests.bench.hosts_child", str(options.guests)]
         with subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
-            for line in child.stdout:
-                yield msgspec.json.decode(line, type=Result)
-        if child.returncode:
+            try:
+                for line in child.stdout:
+                    yield msgspec.json.decode(line, type=Result)
+            finally:
+                child.terminate()
+        if child.returncode > 0:
             raise SystemExit(f"The benchmark failed with exit status {child.returncode}.")

@@ -7,6 +7,7 @@ then it hangs beside the others: the ages of what is known of the healthy ones a
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +136,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # its processes go, too
     for one in main(int(sys.argv[1])):
         sys.stdout.write(as_json(one) + "\n")
         sys.stdout.flush()
