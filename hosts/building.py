@@ -86,7 +86,7 @@ class Build(HostAct):
             self.handle.note(made=[*self.things, thing])
 
     def _give_up(self, to: JobState, message: str) -> None:
-        self.handle.note(ended={"state": to.value, "message": message})
+        self.handle.note(ended={"state": to.value, "message": message, "in_doubt": self.in_doubt})
         self._undo()
 
     def _undo(self) -> None:
@@ -97,9 +97,17 @@ class Build(HostAct):
         message = ended["message"]
         if left:
             raise Failed(JobState.NEEDS_ATTENTION, f"{message} {_left_sentence(left)}")
-        undone = _("What this task had made is removed again.") if had else _("Nothing was changed.")
         to = JobState(ended["state"])
-        raise Failed(to, f"{message} {undone}" if had or to is JobState.CANCELLED else message)
+        if had:
+            message = f"{message} {_('What this task had made is removed again.')}"
+        elif to is JobState.CANCELLED:
+            message = f"{message} {_('Nothing was changed.')}"
+        if ended["in_doubt"]:
+            raise Failed(
+                JobState.NEEDS_ATTENTION,
+                f"{message} {_('Whether what was asked for last was done is not known; look at the host.')}",
+            )
+        raise Failed(to, message)
 
     def _undo_one(self, thing: dict[str, Any]) -> bool:
         step = f"undo {thing['kind']} {thing['name']}"

@@ -17,12 +17,14 @@ from access.roles import Action
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.units import format_bytes
+from drivers.types import Capability
+from hosts.able import require_able
 from hosts.models import Host
 from operations.models import Job
 from operations.services import submit_job
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.naming import checked_capacity, checked_volume_name
-from storage.places import choose_mount, mount_key, require_answering, volume_key
+from storage.places import choose_mount, mount_key, volume_key
 from storage.uploads import require_free, require_whole
 
 VOLUME_CREATE = "volume_create"
@@ -133,6 +135,7 @@ def submit_volume_create(
     if preallocate:
         require_room(datastore, capacity_bytes)
     mount = choose_mount(datastore, host)
+    require_able(mount.host, Capability.STORAGE)
     return _volume_job(
         VOLUME_CREATE, mount, name, by, capacity_bytes=capacity_bytes, format=format, preallocate=preallocate
     )
@@ -150,6 +153,7 @@ def submit_volume_upload(*, upload: Upload, datastore: Datastore, name: str, hos
     require_new_name(datastore, name)
     require_room(datastore, upload.size_bytes, field="datastore")
     mount = choose_mount(datastore, host)
+    require_able(mount.host, Capability.CONTENT)
     with write_transaction():
         locked = Upload.objects.select_for_update().get(pk=upload.pk)
         require_free(locked)
@@ -171,7 +175,7 @@ def submit_datastore_switch(*, mount: DatastoreMount, action: MountAct | str, by
     except ValueError:
         names = ", ".join(known.value for known in MountAct)
         raise Invalid(_("Use one of: %(names)s.") % {"names": names}, field="action") from None
-    require_answering(mount.host)
+    require_able(mount.host, Capability.STORAGE)
     if wanted is MountAct.REFRESH and not mount.active:
         raise Conflict(_("The datastore is not started on %(host)s; start it first.") % {"host": mount.host.name})
     return submit_job(

@@ -19,15 +19,6 @@ def mount_key(mount: DatastoreMount) -> str:
     return f"mount:{mount.pk}"
 
 
-def require_answering(host: Host) -> None:
-    """Raises: Conflict while nothing can be asked of it. Needs its source."""
-    source = host.source
-    if host.missing_since is not None:
-        raise Conflict(_("%(host)s was not found at the last read of its source.") % {"host": host.name})
-    if source.state == SourceState.PAUSED:
-        raise Conflict(_("The source of %(host)s is paused. Resume it first.") % {"host": host.name})
-
-
 def usable_mounts(datastore: Datastore) -> list[DatastoreMount]:
     """Started, on hosts that answer; by the host's name."""
     mounts = DatastoreMount.objects.filter(datastore=datastore, missing_since=None, active=True)

@@ -1,0 +1,29 @@
+"""Whether anything can be asked of a host now, and why not."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from core.errors import Conflict
+from drivers.registry import KINDS
+from drivers.types import Capability
+from hosts.models import Host, SourceState
+
+
+def reason_unable(host: Host, capability: Capability) -> str:
+    """Why this cannot be asked of the host, as far as the database knows; empty when it can. Needs its source."""
+    driver = KINDS.get(host.source.kind)
+    if driver is None or capability not in driver.capabilities:
+        return _("Sources of this kind cannot do that.")
+    if host.missing_since is not None:
+        return _("%(host)s was not found at the last read of its source.") % {"host": host.name}
+    if host.source.state == SourceState.PAUSED:
+        return _("The source of %(host)s is paused. Resume it first.") % {"host": host.name}
+    return ""
+
+
+def require_able(host: Host, capability: Capability) -> None:
+    """Raises: Conflict."""
+    reason = reason_unable(host, capability)
+    if reason:
+        raise Conflict(reason)
