@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lab import lifecycle, state, status
+from lab import extras, lifecycle, state, status
 from lab.processes import LabError, NotPossible, follow_parent, require_machine
 from lab.state import Place
 
@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", parents=[shared], help="start a lab")
     up.add_argument("hosts", nargs="?", type=int, default=3, metavar="N", help="number of hosts (3)")
+    kinds = ", ".join([*extras.EXTRAS, extras.ALL])
+    up.add_argument("--with", dest="extras", default="", metavar="EXTRAS", help=f"also these, by commas: {kinds}")
     up.add_argument("--json", action="store_true", help="show the status as JSON")
     up.add_argument("--foreground", action="store_true", help="stay, and take the lab down at the end")
     commands.add_parser("down", parents=[shared], help="remove the lab and all that belongs to it")
@@ -71,20 +73,21 @@ def _add_guest_options(command: argparse.ArgumentParser) -> None:
 
 def cmd_up(place: Place, options: argparse.Namespace) -> int:
     _stop_on_signals()
+    chosen = extras.parse(options.extras)
     if options.foreground:
-        return stay_up(place, options.hosts)
-    lab = lifecycle.up(place, options.hosts, owned=False, say=_progress)
+        return stay_up(place, options.hosts, chosen)
+    lab = lifecycle.up(place, options.hosts, owned=False, say=_progress, chosen=chosen)
     if late := lifecycle.wait_for_guests(place, lab.guests):
         _progress(f"not counting yet: {', '.join(late)}")
     cmd_status(place, options)
     return 0
 
 
-def stay_up(place: Place, count: int) -> int:
+def stay_up(place: Place, count: int, chosen: Sequence[str] = ()) -> int:
     """Run the lab until a signal comes or the parent dies. Prints `ready`, then `counting` when the guests do."""
     follow_parent()
     try:
-        lab = lifecycle.up(place, count, owned=True, say=_progress)
+        lab = lifecycle.up(place, count, owned=True, say=_progress, chosen=chosen)
         print("ready", flush=True)
         late = lifecycle.wait_for_guests(place, lab.guests)
         print(f"late: {', '.join(late)}" if late else "counting", flush=True)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -144,7 +144,7 @@ class LabHost:
         self.uuid = made.uuid
         self.address = made.address
         self.uri = hosts.tcp_uri(made)
-        self.unix_uri = lab.place.unix_uri(made.name)
+        self.unix_uri = hosts.unix_uri(lab.place, made)
 
     def __repr__(self) -> str:
         return f"<host {self.name} of {self.lab.name}>"
@@ -220,6 +220,8 @@ class LabHost:
             self.join_cable()
         if not self.is_on:
             self.plug_in()
+        elif self.made.role == "storage":
+            return
         elif self.libvirtd_pid is None:
             self.start_libvirtd()
         else:
@@ -272,6 +274,7 @@ class Lab:
         self.console_address = network.console_address(made.subnet)
         self.subnet = made.subnet
         self.hosts = [LabHost(self, host) for host in made.hosts]
+        self.others = [LabHost(self, host) for host in made.others]
 
     @classmethod
     def find(cls, name: str | None = None, data: str | None = None) -> Self:
@@ -279,12 +282,13 @@ class Lab:
         return cls(state.make_place(name, data))
 
     @classmethod
-    def start(cls, hosts: int = 3, *, name: str, data: Path, counting: bool = True) -> Self:
+    def start(cls, hosts: int = 3, *, name: str, data: Path, counting: bool = True, extras: Sequence[str] = ()) -> Self:
         """Start a lab and wait until its guests are started or, by default, count.
 
         Raises: LabError with what the lab said last.
         """
         command = [sys.executable, "-m", "lab", "up", str(hosts), "--foreground", "--name", name, "--data", str(data)]
+        command += ["--with", ",".join(extras)] if extras else []
         place = state.make_place(name, str(data))
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         said = data / f"{name}.log"
@@ -300,7 +304,7 @@ class Lab:
     def host(self, name: str) -> LabHost:
         """Raises: LabError"""
         made = state.need(self.place).host(name)
-        return next(host for host in self.hosts if host.name == made.name)
+        return next(host for host in self.hosts + self.others if host.name == made.name)
 
     def guest(self, name: str) -> LabGuest:
         """Raises: LabError"""
@@ -346,7 +350,7 @@ class Lab:
 
     def mend(self) -> None:
         """Undo what was done: hosts are on and joined, and the guests that were started at first run."""
-        for host in self.hosts:
+        for host in self.others + self.hosts:  # what serves disks before what uses them
             host.mend()
         for made in state.need(self.place).guests:
             if made.start:

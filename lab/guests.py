@@ -6,13 +6,15 @@ import tempfile
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from lab import network, storage
+from lab import network, ovs, san, storage
 from lab.processes import LabError, run
 from lab.state import Disk, Guest, Host, Kind, LabState, Place
 
 LINUX_MEMORY = 96  # MiB; with 64 the kernel does not start
 TINY_MEMORY = 8
 PER_HOST = ("web", "db")
+SAN_GUESTS: dict[Disk, str] = {"iscsi": "erp-01", "nfs": "files-01"}
+PEERS = 4  # so many others on the tagged networks a guest asks for an answer
 # Source: libvirt's virDomainState
 _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 OFF = ("shutoff", "crashed")
@@ -29,10 +31,12 @@ def new_guest(
     memory: int | None = None,
     dirty: int = 0,
     disk: Disk = "shared",
-    second_network: str | None = None,
+    networks: tuple[str | None, str] = (None, ""),
     start: bool = True,
 ) -> Guest:
     """Describe a guest and enter it in the lab's state; nothing is made yet.
+
+    `networks` are the second NIC's network and the third one's port group.
 
     Raises: LabError when the name is taken or an option does not fit.
     """
@@ -52,8 +56,9 @@ def new_guest(
         memory=memory or default_memory(kind, dirty),
         dirty=dirty,
         disk=disk if kind == "linux" else "none",
-        second_network=second_network,
+        second_network=networks[0],
         start=start,
+        port_group=networks[1],
     )
     state.guests.append(guest)
     return guest
@@ -66,11 +71,16 @@ def default_memory(kind: Kind, dirty: int) -> int:
 
 
 def first_guests(place: Place, state: LabState) -> None:
-    """Describe the guests every host starts with, named as people name servers."""
+    """Describe the guests every host starts with, named as people name servers; with Open vSwitch, each in a VLAN."""
+    vlans = tuple(ovs.VLANS) if "ovs" in state.extras else ("", "")
     for host in state.hosts:
-        for role in PER_HOST:
+        for role, vlan in zip(PER_HOST, vlans, strict=True):
             second = "default" if role == "web" else "isolated"
-            new_guest(place, state, host=host, name=f"{role}-{host.number:02}", second_network=second)
+            name = f"{role}-{host.number:02}"
+            new_guest(place, state, host=host, name=name, networks=(second, vlan))
+    for extra, name in SAN_GUESTS.items():
+        if extra in state.extras:
+            new_guest(place, state, host=state.hosts[0], name=name, disk=extra)
 
 
 def free_name(state: LabState, kind: Kind) -> str:
@@ -88,7 +98,10 @@ def make(place: Place, state: LabState, guest: Guest) -> None:
     """Make the guest's disk, define it on its host and start it if it is to be."""
     host = state.host(guest.first_host)
     try:
-        storage.make_disk(place, guest)
+        if guest.disk in ("iscsi", "nfs"):
+            san.write_disk(place, guest)
+        else:
+            storage.make_disk(place, guest)
         with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
             file.write(domain_xml(state, guest))
             file.flush()
@@ -114,7 +127,7 @@ def domain_xml(state: LabState, guest: Guest) -> str:
   <on_crash>destroy</on_crash>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
-    {disk_xml(guest)}
+    {disk_xml(state, guest)}
     {nics_xml(guest)}
     <serial type='pty'>
       <log file='/var/log/libvirt/qemu/{guest.name}-serial.log' append='on'/>
@@ -135,14 +148,28 @@ def boot_xml(state: LabState, guest: Guest) -> str:
     words = ["console=ttyS0", "quiet", "nokaslr", "mitigations=off", "panic=-1", "no_timer_check"]
     words += [f"lab.name={guest.name}", f"lab.ip={guest.address}/{network.guests(state.subnet).prefixlen}"]
     words += [f"lab.dirty={guest.dirty}"] if guest.dirty else []
+    words += tagged_words(state, guest) if guest.port_group else []
     return (
         f"<kernel>{storage.BOOT_PATH}/vmlinux</kernel><initrd>{storage.BOOT_PATH}/initrd.img</initrd>"
         f"<cmdline>{' '.join(words)}</cmdline>"
     )
 
 
-def disk_xml(guest: Guest) -> str:
+def tagged_words(state: LabState, guest: Guest) -> list[str]:
+    """The address on the tagged networks, and the others there whose answers the guest writes down."""
+    others = [other for other in state.guests if other.port_group and other != guest]
+    others.sort(key=lambda other: (other.number - guest.number) % (len(state.guests) + 1))
+    asked = ",".join(network.tagged_address(other.number) for other in others[:PEERS])
+    return [f"lab.tagged={network.tagged_address(guest.number)}/24", f"lab.ask={asked}"]
+
+
+def disk_xml(state: LabState, guest: Guest) -> str:
     """A tiny guest boots a read-only disk that all of them share (read-only IDE is refused by QEMU)."""
+    if guest.disk in ("iscsi", "nfs"):
+        return (
+            "<disk type='network' device='disk'><driver name='qemu' type='raw' cache='none'/>"
+            f"{san.disk_source(state, guest)}<target dev='vda' bus='virtio'/></disk>"
+        )
     path = storage.disk_path(guest)
     source, kind = (storage.BOOT_PATH / "tick.img", "raw") if path is None else (path, storage.disk_format(guest))
     readonly = "<readonly/>" if path is None else ""
@@ -155,11 +182,12 @@ def disk_xml(guest: Guest) -> str:
 def nics_xml(guest: Guest) -> str:
     if guest.kind == "tiny":
         return ""
-    names = ["guests"] + ([guest.second_network] if guest.second_network else [])
+    names = [("guests", "")] + ([(guest.second_network, "")] if guest.second_network else [])
+    names += [(ovs.NAME, f" portgroup='{guest.port_group}'")] if guest.port_group else []
     return "".join(
         f"<interface type='network'><mac address='{network.mac(0x60 + nic, guest.number)}'/>"
-        f"<source network='{name}'/><model type='virtio'/><rom enabled='no'/></interface>"
-        for nic, name in enumerate(names)
+        f"<source network='{name}'{group}/><model type='virtio'/><rom enabled='no'/></interface>"
+        for nic, (name, group) in enumerate(names)
     )
 
 

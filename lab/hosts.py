@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import network, storage
+from lab import network, ovs, san, storage, tls
 from lab.processes import (
     LabError,
     children,
@@ -29,11 +29,11 @@ from lab.state import ROOT, Host, LabState, Place
 TCP_PORT = 16509
 INIT = ("-m", "lab.init")
 WRAPPERS = ("nsenter", "unshare")
+ACCOUNTS = {"libvirt-qemu": 64055, "_rpc": 64056}
 
 # Source: facts of libvirt's own libvirtd.conf and qemu.conf, whose comments describe each setting.
 LIBVIRTD_CONF = """\
 host_uuid = "{uuid}"
-listen_tls = 0
 listen_tcp = 1
 listen_addr = "{address}"
 tcp_port = "{port}"
@@ -67,17 +67,23 @@ keepalive_count = 3
 
 
 def make(place: Place, state: LabState, host: Host) -> None:
-    """The host's disk: configuration, state folders and the local datastore's image."""
+    """The host's disk: configuration, state folders and what it has its datastores on."""
     folder = place.host(host.name)
     for name in ("etc", "libvirt", "libvirt/qemu", "lib", "cache", "log", "log/qemu"):
         (folder / name).mkdir()
     values = {"uuid": host.uuid, "address": host.address, "port": TCP_PORT}
-    (folder / "libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF.format(**values))
+    listens = tls.LIBVIRTD_CONF if "tls" in state.extras else "listen_tls = 0\n"
+    (folder / "libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF.format(**values) + listens)
     (folder / "libvirt/qemu.conf").write_text(QEMU_CONF.format(**values))
     (folder / "etc/hostname").write_text(f"{host.fqdn}\n")
-    (folder / "etc/hosts").write_text(hosts_file(state.hosts))
+    (folder / "etc/hosts").write_text(hosts_file(state.machines))
     _copy_accounts(folder / "etc")
-    storage.make_local(place, host)
+    if "tls" in state.extras and host.role != "storage":
+        tls.make_host(place, host)
+    if host.role == "storage":
+        san.make(place, state)
+    else:
+        storage.make_local(place, host)
 
 
 def hosts_file(hosts: Sequence[Host]) -> str:
@@ -86,13 +92,14 @@ def hosts_file(hosts: Sequence[Host]) -> str:
 
 
 def _copy_accounts(etc: Path) -> None:
-    """libvirt's QEMU driver does not start unless user and group libvirt-qemu exist."""
-    account = "libvirt-qemu:x:64055:"
-    extra = {"passwd": f"{account}64055::/var/lib/libvirt:/usr/sbin/nologin", "group": account}
-    for name, line in extra.items():
-        text = Path("/etc", name).read_text()
-        if "\nlibvirt-qemu:" not in text:
-            text = text.rstrip("\n") + f"\n{line}\n"
+    """libvirt's QEMU driver does not start without libvirt-qemu, rpcbind not without _rpc: those must exist."""
+    texts = {name: Path("/etc", name).read_text().rstrip("\n") + "\n" for name in ("passwd", "group")}
+    for account, number in ACCOUNTS.items():
+        lines = {"passwd": f"{account}:x:{number}:{number}::/:/usr/sbin/nologin", "group": f"{account}:x:{number}:"}
+        for name, line in lines.items():
+            if f"\n{account}:" not in texts[name]:
+                texts[name] += f"{line}\n"
+    for name, text in texts.items():
         (etc / name).write_text(text)
 
 
@@ -132,17 +139,21 @@ def wait_until_up(place: Place, host: Host, seconds: float = 60) -> None:
     wait_for(lambda: answers(place, host) or host.name not in processes(place), seconds)
     if not answers(place, host):
         said = (place.host(host.name) / "init.log").read_text(errors="replace").strip().splitlines()
-        raise LabError(f"Host {host.name} did not come up: {said[-1] if said else 'its libvirtd does not answer'}.")
+        raise LabError(
+            f"Host {host.name} did not come up: {said[-1] if said else 'it does not answer'}".rstrip(".") + "."
+        )
 
 
 def answers(place: Place, host: Host) -> bool:
-    """Whether libvirtd takes connections and has its drivers ready."""
+    """Whether libvirtd takes connections and has its drivers ready; of a storage machine, whether it serves."""
+    if host.role == "storage":
+        return (place.run(host.name) / san.READY).exists() and init_pid(place, host.name) is not None
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(place.socket(host.name)))
         except OSError:
             return False
-    return succeeds(["virsh", "-q", "-c", place.unix_uri(host.name), "hostname"])
+    return succeeds(["virsh", "-q", "-c", unix_uri(place, host), "hostname"])
 
 
 def power_off(place: Place, host: str) -> None:
@@ -209,26 +220,32 @@ def start_libvirtd(place: Place, host: Host) -> None:
     wait_until_up(place, host)
 
 
-def define_pools_and_networks(place: Place, host: Host) -> None:
+def define_pools_and_networks(place: Place, state: LabState, host: Host) -> None:
     """Define, autostart and start what a console is to find on the host.
 
     Raises: LabError when one of them is not active afterwards; virsh's exit code tells only of its last command.
     """
     folder = place.host(host.name) / "define"
     folder.mkdir(exist_ok=True)
-    described = [("pool", pool.name, pool.xml) for pool in storage.pools(place, host)]
+    described = [("pool", pool.name, pool.xml) for pool in pools(place, state, host)]
     described += [("net", net.name, net.xml) for net in networks(place, host)]
     commands = []
     for kind, name, xml in described:
         file = folder / f"{kind}-{name}.xml"
         file.write_text(xml)
         commands += [f"{kind}-define {file}", f"{kind}-autostart {name}", f"{kind}-start {name}"]
-    virsh = ["virsh", "-q", "-c", place.unix_uri(host.name)]
+    virsh = ["virsh", "-q", "-c", unix_uri(place, host)]
     run(virsh, text="\n".join(commands) + "\n")
     active = run([*virsh, "pool-list --name; net-list --name"]).split()
     if missing := [name for _, name, _ in described if name not in active]:
         log = place.host(host.name) / "log/libvirtd.log"
         raise LabError(f"Host {host.name} could not start {', '.join(missing)}; see {log}.")
+
+
+def pools(place: Place, state: LabState, host: Host) -> list[storage.Pool]:
+    """The folders, and the LUNs where there are some."""
+    found = storage.pools(place, state, host)
+    return [*found, san.pool(place, state, host)] if "iscsi" in state.extras else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +264,7 @@ class VirtualNetwork:
 
 
 def networks(place: Place, host: Host) -> list[VirtualNetwork]:
-    """The three kinds of network: NAT, isolated, and the bridge that joins the guests of all hosts."""
+    """NAT, isolated, the bridge that joins the guests of all hosts, and where there is one, the tagged switch."""
 
     def addressed(prefix: str) -> str:
         dhcp = f"<dhcp><range start='{prefix}.100' end='{prefix}.200'/></dhcp>"
@@ -257,12 +274,21 @@ def networks(place: Place, host: Host) -> list[VirtualNetwork]:
         ("default", "virbr0", "<forward mode='nat'/>" + addressed(network.NAT)),
         ("isolated", "virbr1", addressed(network.ISOLATED)),
         ("guests", "br0", "<forward mode='bridge'/>"),
+        *([(ovs.NAME, ovs.BRIDGE, ovs.network_body())] if host.trunk else []),
     )
     return [VirtualNetwork(name, place.uuid("network", name, host.name), bridge, body) for name, bridge, body in kinds]
 
 
 def tcp_uri(host: Host) -> str:
-    return f"qemu+tcp://{host.address}/system"
+    return f"lxc+tcp://{host.address}/system" if host.role == "lxc" else f"qemu+tcp://{host.address}/system"
+
+
+def tls_uri(host: Host) -> str:
+    return tcp_uri(host).replace("+tcp:", "+tls:")
+
+
+def unix_uri(place: Place, host: Host) -> str:
+    return f"lxc+unix:///system?socket={place.socket(host.name)}" if host.role == "lxc" else place.unix_uri(host.name)
 
 
 def reachable(host: Host) -> bool:

@@ -2,11 +2,11 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from lab import guests, hosts, image, network, state, storage
+from lab import containers, extras, guests, hosts, image, network, san, state, storage
 from lab.processes import LabError, ProcessRef, kill, run, wait_for
 from lab.state import Disk, Guest, Host, Kind, LabState, Place
 
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 T = TypeVar("T")
 
 
-def up(place: Place, count: int, *, owned: bool, say: Say) -> LabState:
+def up(place: Place, count: int, *, owned: bool, say: Say, chosen: Sequence[str] = ()) -> LabState:
     """Build the lab and start it, after removing what a crash may have left of it.
 
     An owned lab ends with this process, however that ends.
@@ -29,7 +29,7 @@ def up(place: Place, count: int, *, owned: bool, say: Say) -> LabState:
         refuse_running(place)
         remove(place)
         try:
-            return _build(place, count, owned, say)
+            return _build(place, count, owned, say, list(chosen))
         except BaseException:  # also Ctrl-C: whatever ends the building, nothing of it may stay
             remove(place)
             raise
@@ -43,7 +43,7 @@ def refuse_running(place: Place) -> None:
         raise LabError(f"Lab {place.name} is already up; take it down first with: guesthouse lab down")
 
 
-def _build(place: Place, count: int, owned: bool, say: Say) -> LabState:
+def _build(place: Place, count: int, owned: bool, say: Say, chosen: list[str]) -> LabState:
     state.register(place)
     for folder in (place.folder, place.shared):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -51,10 +51,12 @@ def _build(place: Place, count: int, owned: bool, say: Say) -> LabState:
     image.prepare(place)
     me = ProcessRef.of(os.getpid())
     lab = LabState(place.name, str(place.data), network.make_switch(place), "building", me, me if owned else None)
-    lab.hosts = [_host(place, lab.subnet, number) for number in range(1, count + 1)]
+    lab.extras = chosen
+    extras.enter_machines(place, lab, count)
     state.save(place, lab)
-    say(f"starting {count} hosts in {lab.subnet}")
-    _start_hosts(place, lab)
+    extras.prepare(place, lab, say)
+    say(f"starting {', '.join(machine.name for machine in lab.machines)} in {lab.subnet}")
+    _start_machines(place, lab)
     guests.first_guests(place, lab)
     say(f"starting {len(lab.guests)} guests")
     each(lambda guest: guests.make(place, lab, guest), lab.guests)
@@ -64,23 +66,23 @@ def _build(place: Place, count: int, owned: bool, say: Say) -> LabState:
     return lab
 
 
-def _host(place: Place, subnet: str, number: int) -> Host:
-    name = f"kvm-{number:02}"
-    return Host(name, number, place.uuid("host", name), network.host_address(subnet, number))
+def _start_machines(place: Place, lab: LabState) -> None:
+    for machine in lab.machines:
+        place.host(machine.name).mkdir(parents=True)
+    each(lambda machine: hosts.make(place, lab, machine), lab.machines)
+    for machine in lab.machines:
+        hosts.power_on(place, lab, machine)
+    # The pools of the others need what the storage machine serves.
+    storing = [machine for machine in lab.others if machine.role == "storage"]
+    each(lambda machine: hosts.wait_until_up(place, machine), storing)
+    each(lambda machine: _furnish(place, lab, machine), [one for one in lab.machines if one not in storing])
 
 
-def _start_hosts(place: Place, lab: LabState) -> None:
-    for host in lab.hosts:
-        place.host(host.name).mkdir(parents=True)
-    each(lambda host: hosts.make(place, lab, host), lab.hosts)
-    for host in lab.hosts:
-        hosts.power_on(place, lab, host)
-    each(lambda host: _furnish(place, host), lab.hosts)
-
-
-def _furnish(place: Place, host: Host) -> None:
+def _furnish(place: Place, lab: LabState, host: Host) -> None:
     hosts.wait_until_up(place, host)
-    hosts.define_pools_and_networks(place, host)
+    hosts.define_pools_and_networks(place, lab, host)
+    if host.role == "lxc":
+        containers.make(place, lab, host)
 
 
 def each(work: Callable[[T], object], items: Iterable[T]) -> None:
@@ -131,6 +133,7 @@ def remove(place: Place) -> None:
     for host in hosts.processes(place):
         hosts.power_off(place, host)
     network.remove_all(place)
+    containers.remove_groups(place)
     storage.release_loops(place)
     storage.remove_files(place)
 
@@ -213,6 +216,7 @@ def remove_guest(place: Place, name: str) -> None:
                     run([*virsh, "destroy", name])
                 run([*virsh, "undefine", name])
         storage.remove_disk(place, guest)
+        san.remove_disk(place, guest)
         lab.guests.remove(guest)
         state.save(place, lab)
         refresh_shared(place, lab)

@@ -25,8 +25,10 @@ FIRST_HOST = 10  # host 1 has address 11
 MAX_HOSTS = 90
 FIRST_GUEST = 20
 LAST_GUEST = 250
+TRUNK = "eth2"
 NAT = "192.168.122"
 ISOLATED = "192.168.150"
+TAGGED = "192.168.160"
 NAMESPACES = Path("/run/netns")
 
 
@@ -49,6 +51,11 @@ def guest_address(subnet: str, number: int) -> str:
             "The lab's guest network is full; add tiny guests, which have no address, or start a second lab."
         )
     return str(guests(subnet)[FIRST_GUEST + number])
+
+
+def tagged_address(number: int) -> str:
+    """A guest's address on the tagged networks: one range for all of them, so that only the tags keep them apart."""
+    return f"{TAGGED}.{number}"
 
 
 def console_address(subnet: str) -> str:
@@ -100,10 +107,10 @@ def _lay(place: Place, subnet: str) -> None:
         f"link add {mgmt} type veth peer name console-m netns {namespace}",
         f"link add {guest} type veth peer name console-g netns {namespace}",
     )
-    for bridge, port in (("mgmt0", "console-m"), ("guests0", "console-g")):
+    for bridge, port in (("mgmt0", "console-m"), ("guests0", "console-g"), ("trunk0", "")):
         ip(
             f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-            f"link set {port} master {bridge} up",
+            *([f"link set {port} master {bridge} up"] if port else []),
             f"link set {bridge} up",
             namespace=namespace,
         )
@@ -168,21 +175,33 @@ def plug_host(place: Place, subnet: str, host: Host) -> None:
         f"link set g-{host.name} master guests0 up",
         namespace=switch,
     )
+    if host.trunk:
+        _plug_trunk(namespace, switch, host)
     if host.cut:
         set_cable(place, host, joined=False)
 
 
+def _plug_trunk(namespace: str, switch: str, host: Host) -> None:
+    """A third cable, into a bridge that passes tagged frames as they are. It has no address: it is the hosts' alone."""
+    ip(
+        f"link add {TRUNK} address {mac(0xA2, host.number)} type veth peer name t-{host.name} netns {switch}",
+        f"link set {TRUNK} addrgenmode none up",
+        namespace=namespace,
+    )
+    ip(f"link set t-{host.name} master trunk0 up", namespace=switch)
+
+
 def unplug_host(place: Place, host: str) -> None:
     """Take the host's network away. The cables go first: with the namespace alone they would stay for a while."""
-    for port in (f"m-{host}", f"g-{host}"):
+    for port in (f"m-{host}", f"g-{host}", f"t-{host}"):
         succeeds(inside(switch_namespace(place), "ip", "link", "delete", port))
     remove_namespace(host_namespace(place, host))
 
 
 def set_cable(place: Place, host: Host, *, joined: bool) -> None:
-    """Cut or join both cables of a host at the switch; the host sees its links go down."""
-    to = "up" if joined else "down"
-    ip(f"link set m-{host.name} {to}", f"link set g-{host.name} {to}", namespace=switch_namespace(place))
+    """Cut or join all cables of a host at the switch; the host sees its links go down."""
+    to, kinds = "up" if joined else "down", "mgt" if host.trunk else "mg"
+    ip(*(f"link set {kind}-{host.name} {to}" for kind in kinds), namespace=switch_namespace(place))
 
 
 def mac(kind: int, number: int) -> str:
@@ -199,7 +218,7 @@ def remove_namespace(name: str) -> None:
 
 def remove_all(place: Place) -> None:
     """Remove every namespace and link of this lab, whether its state is known or not."""
-    ours = re.compile(re.escape(place.name) + r"-(net|kvm-\d+)")
+    ours = re.compile(re.escape(place.name) + r"-(net|(kvm|lxc|san)-\d+)")
     if NAMESPACES.is_dir():
         for path in list(NAMESPACES.iterdir()):
             if ours.fullmatch(path.name):

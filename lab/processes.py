@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ PROGRAMS = {
     "nsenter": "util-linux",
     "busybox": "busybox-static",
 }
+# Those of extras alone.
+EXTRA_PROGRAMS = {"mmdebstrap": "mmdebstrap", "openssl": "openssl"}
 
 
 class LabError(Exception):
@@ -122,11 +124,15 @@ def require_machine() -> None:
     if os.geteuid() != 0:
         raise NotPossible("The lab needs root: it makes namespaces, mounts and network links; run it with sudo.")
     extend_path()
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise NotPossible(missing_sentence(missing))
+    require_programs(PROGRAMS)
     if not Path("/dev/fuse").exists():
         raise NotPossible("This machine has no /dev/fuse, which the shared datastore needs: load the fuse module.")
+
+
+def require_programs(programs: Iterable[str]) -> None:
+    """Raises: NotPossible when some are missing."""
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        raise NotPossible(missing_sentence(missing))
 
 
 def extend_path() -> None:
@@ -137,7 +143,7 @@ def extend_path() -> None:
 
 
 def missing_sentence(programs: Sequence[str]) -> str:
-    packages = sorted({PROGRAMS.get(program, program) for program in programs})
+    packages = sorted({(PROGRAMS | EXTRA_PROGRAMS).get(program, program) for program in programs})
     return (
         f"The lab needs {', '.join(programs)}, which this machine lacks; "
         f"install with: apt-get install --no-install-recommends {' '.join(packages)}"

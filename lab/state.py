@@ -23,18 +23,22 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 Phase = Literal["building", "up"]
 Kind = Literal["linux", "tiny"]
-Disk = Literal["shared", "local", "none"]
+Disk = Literal["shared", "local", "iscsi", "nfs", "none"]
+Role = Literal["kvm", "lxc", "storage"]
 
 
 @dataclass(slots=True)
 class Host:
-    """One hypervisor of the lab."""
+    """One machine of the lab: a hypervisor, or the one that serves disks to them."""
 
     name: str
     number: int
     uuid: str
     address: str
     cut: bool = False
+    role: Role = "kvm"
+    release: str = ""  # of the Debian root it runs from; empty: from this machine's own files
+    trunk: bool = False  # a third cable, for tagged networks
 
     @property
     def fqdn(self) -> str:
@@ -59,6 +63,7 @@ class Guest:
     disk: Disk
     second_network: str | None
     start: bool
+    port_group: str = ""  # of its third NIC, on Open vSwitch
 
 
 @dataclass(slots=True)
@@ -71,8 +76,15 @@ class LabState:
     phase: Phase
     builder: ProcessRef
     owner: ProcessRef | None = None
-    hosts: list[Host] = field(default_factory=list)
+    hosts: list[Host] = field(default_factory=list)  # those that run the guests
     guests: list[Guest] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+    others: list[Host] = field(default_factory=list)  # machines of other roles
+
+    @property
+    def machines(self) -> list[Host]:
+        """Everything with a power switch."""
+        return self.hosts + self.others
 
     def guest(self, name: str) -> Guest:
         """Raises: LabError when the lab has no such guest."""
@@ -83,10 +95,10 @@ class LabState:
 
     def host(self, name: str) -> Host:
         """Raises: LabError when the lab has no such host."""
-        for host in self.hosts:
+        for host in self.machines:
             if name in (host.name, host.fqdn):
                 return host
-        raise LabError(f"Lab {self.name} has no host {name}; it has {', '.join(h.name for h in self.hosts)}.")
+        raise LabError(f"Lab {self.name} has no host {name}; it has {', '.join(h.name for h in self.machines)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +208,8 @@ def load(place: Place) -> LabState | None:
         owner=_owner(raw["owner"]),
         hosts=[Host(**h) for h in raw["hosts"]],
         guests=[Guest(**g) for g in raw["guests"]],
+        extras=raw.get("extras", []),
+        others=[Host(**h) for h in raw.get("others", [])],
     )
 
 

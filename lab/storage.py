@@ -5,37 +5,52 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.processes import run
-from lab.state import Guest, Host, Place
+from lab.state import Guest, Host, LabState, Place
 
 SHARED_PATH = Path("/var/lib/libvirt/shared")
 LOCAL_PATH = Path("/var/lib/libvirt/images")
 BOOT_PATH = Path("/var/lib/libvirt/boot")
+ARCHIVE_PATH = Path("/var/lib/libvirt/archive")
 LOCAL_GIB_STEP = 2
+ARCHIVE_GIB = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A libvirt storage pool as every host defines it."""
+    """A libvirt storage pool as a host defines it; `source` is the XML that names what is not a folder."""
 
     name: str
     uuid: str
-    path: Path
+    path: Path | None  # of a folder
     shared: bool
+    kind: str = "dir"
+    source: str = ""
 
     @property
     def xml(self) -> str:
-        return (
-            f"<pool type='dir'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
-            f"<target><path>{self.path}</path></target></pool>"
-        )
+        target = f"<target><path>{self.path}</path></target>" if self.path else ""
+        identity = f"<name>{self.name}</name><uuid>{self.uuid}</uuid>"
+        return f"<pool type='{self.kind}'>{identity}{self.source}{target}</pool>"
 
 
-def pools(place: Place, host: Host) -> list[Pool]:
-    """A host's pools. The shared one has the same UUID everywhere: that is how a console knows it as one datastore."""
-    return [
+def pools(place: Place, state: LabState, host: Host) -> list[Pool]:
+    """A host's folders. A shared one has the same UUID everywhere: that is how a console knows it as one datastore."""
+    found = [
         Pool("shared", place.uuid("pool", "shared"), SHARED_PATH, True),
         Pool("local", place.uuid("pool", "local", host.name), LOCAL_PATH, False),
     ]
+    if "archive" in state.extras:
+        found.append(Pool("archive", place.uuid("pool", "archive"), ARCHIVE_PATH, True))
+    return found
+
+
+def archive_image(place: Place) -> Path:
+    return place.folder / "archive.img"
+
+
+def make_archive(place: Place) -> None:
+    """The second shared datastore."""
+    _make_image(archive_image(place), ARCHIVE_GIB)
 
 
 def local_image(place: Place, host: str) -> Path:
@@ -44,15 +59,18 @@ def local_image(place: Place, host: str) -> Path:
 
 def make_local(place: Place, host: Host) -> None:
     """A sparse ext4 image; its size differs from host to host so that nobody takes two for one."""
-    image = local_image(place, host.name)
+    _make_image(local_image(place, host.name), 4 + LOCAL_GIB_STEP * host.number)
+
+
+def _make_image(image: Path, gib: int) -> None:
     with image.open("wb") as handle:
-        handle.truncate((4 + LOCAL_GIB_STEP * host.number) << 30)
+        handle.truncate(gib << 30)
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "root_owner=0:0", image])
 
 
 def disk_path(guest: Guest) -> Path | None:
-    """Where the hosts see the guest's disk."""
-    if guest.disk == "none":
+    """Where the hosts see the guest's disk, when it is a file of theirs."""
+    if guest.disk not in ("shared", "local"):
         return None
     return (SHARED_PATH if guest.disk == "shared" else LOCAL_PATH) / disk_name(guest)
 
@@ -92,7 +110,7 @@ def remove_disk(place: Place, guest: Guest) -> None:
 
 def release_loops(place: Place) -> None:
     """Detach loop devices that a crash may have left on this lab's images."""
-    for image in place.folder.glob("hosts/*/local.img"):
+    for image in (*place.folder.glob("hosts/*/local.img"), archive_image(place)):
         for line in run(["losetup", "--associated", image]).splitlines():
             run(["losetup", "--detach", line.partition(":")[0]])
 

@@ -2,11 +2,11 @@
 # shellcheck shell=bash
 
 # The one table of distributions. A new one is a new row; `@file` stands for the names in that file.
-#   id | versions it was tested on | manager | to run | to build | Python | lab | tests
+#   id | versions it was tested on | manager | to run | to build | Python | lab | tests | a lab's extras
 distributions='
-debian | 12 13 | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium openssh-server
-ubuntu |       | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium-browser openssh-server
-fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgconf-pkg-config libvirt-devel | python3 python3-devel | libvirt-daemon-driver-qemu libvirt-client qemu-system-x86-core qemu-img dnsmasq nftables iptables-nft iproute iputils procps-ng busybox kmod cpio lz4 bindfs | postgresql-server chromium openssh-server
+debian | 12 13 | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium openssh-server | @lab/packages-extras.txt
+ubuntu |       | apt | ca-certificates openssh-client libvirt0 | gcc libc6-dev pkg-config libvirt-dev | python3 python3-venv python3-dev | @lab/packages.txt | postgresql chromium-browser openssh-server | @lab/packages-extras.txt debian-archive-keyring
+fedora |       | dnf | ca-certificates openssh-clients libvirt-libs | gcc pkgconf-pkg-config libvirt-devel | python3 python3-devel | libvirt-daemon-driver-qemu libvirt-client qemu-system-x86-core qemu-img dnsmasq nftables iptables-nft iproute iputils procps-ng busybox kmod cpio lz4 bindfs | postgresql-server chromium openssh-server | mmdebstrap openssl
 '
 
 # distribution_row: the row of this system, or of the one it descends from.
@@ -36,7 +36,7 @@ column() {
 packages_of() {
   local group
   for group; do
-    case $group in run) column 4 ;; build) column 5 ;; python) column 6 ;; lab) column 7 ;; test) column 8 ;; esac
+    case $group in run) column 4 ;; build) column 5 ;; python) column 6 ;; lab) column 7 ;; test) column 8 ;; extras) column 9 ;; esac
   done
 }
 

@@ -56,8 +56,17 @@ def test_every_command_is_known_to_the_parser() -> None:
         assert parser().parse_args(words).command == command
 
 
-def test_every_program_comes_from_a_listed_package() -> None:
-    text = (Path(processes.__file__).parent / "packages.txt").read_text()
+@pytest.mark.parametrize(
+    ("file", "programs"),
+    [("packages.txt", processes.PROGRAMS), ("packages-extras.txt", processes.EXTRA_PROGRAMS)],
+)
+def test_every_program_comes_from_a_listed_package(file: str, programs: dict[str, str]) -> None:
+    text = (Path(processes.__file__).parent / file).read_text()
     entries = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9.+-]+\??\s+# \S.*", line) for line in entries)
-    assert set(processes.PROGRAMS.values()) <= {re.split(r"[?\s]", line)[0] for line in entries}
+    assert set(programs.values()) <= {re.split(r"[?\s]", line)[0] for line in entries}
+
+
+def test_an_unknown_extra_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--with", "ovs,teapot", "--data", str(tmp_path)]) in (1, 2)
+    assert capsys.readouterr().err.count("\n") == 1

@@ -98,11 +98,11 @@ def test_states_are_read_from_one_answer(lab: LabState, monkeypatch: pytest.Monk
 
 def test_networks_and_pools_are_well_formed(lab: LabState) -> None:
     one, two = lab.hosts
-    for text in [net.xml for net in hosts.networks(PLACE, one)] + [pool.xml for pool in storage.pools(PLACE, one)]:
+    for text in [net.xml for net in hosts.networks(PLACE, one)] + [pool.xml for pool in hosts.pools(PLACE, lab, one)]:
         assert ElementTree.fromstring(text).findtext("uuid")  # noqa: S314 - our own text
-    shared = [[p.uuid for p in storage.pools(PLACE, host) if p.shared] for host in (one, two)]
+    shared = [[p.uuid for p in storage.pools(PLACE, lab, host) if p.shared] for host in (one, two)]
     assert shared[0] == shared[1]
-    local = [[p.uuid for p in storage.pools(PLACE, host) if not p.shared] for host in (one, two)]
+    local = [[p.uuid for p in storage.pools(PLACE, lab, host) if not p.shared] for host in (one, two)]
     assert local[0] != local[1]
 
 
