@@ -1,0 +1,130 @@
+"""A volume grows or goes only where no guest of any host needs it as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from access.models import User
+from access.roles import Role
+from core.errors import Conflict, Forbidden, Invalid
+from drivers.fake.ops_model import FakeVolume
+from inventory.acts.volumes import submit_volume_delete, submit_volume_grow
+from inventory.models import Disk, Guest
+from operations.errors import AlreadyOpen
+from operations.models import Job
+from storage.models import Datastore, Volume
+from tests.factories import add_volume, make_user
+from tests.lives import Fate, live, strike_with
+from tests.world import Fleet, make_fleet
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def fleet(db: None, tmp_path: Path) -> Fleet:
+    made = make_fleet(tmp_path / "world.json", "alpha", "beta", guests=1)
+    with made.world.open() as state:
+        for host in state.hosts.values():
+            host.datastores[0].volumes["data.qcow2"] = FakeVolume(name="data.qcow2", capacity_bytes=GIB)
+    return made
+
+
+@pytest.fixture
+def volume(fleet: Fleet) -> Volume:
+    """Free, on a datastore that both hosts see."""
+    shared = Datastore.objects.get(name="shared")
+    return add_volume(shared, "data.qcow2", path="/var/lib/libvirt/shared/data.qcow2", capacity_bytes=GIB)
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return make_user(Role.ADMIN, "boss")
+
+
+def there(fleet: Fleet) -> FakeVolume | None:
+    with fleet.world.open() as state:
+        return state.hosts["alpha"].datastores[0].volumes.get("data.qcow2")
+
+
+def delete(volume: Volume, by: Any, confirmation: str = "data.qcow2") -> Job:
+    return submit_volume_delete(volume=volume, confirmation=confirmation, by=by)
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("number", range(1, 5))
+def test_it_is_deleted_whoever_dies(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
+) -> None:
+    strike_with(monkeypatch, Fate([(number, made)]))
+    job = live(delete(volume, admin))
+    assert (job.state, there(fleet)) == ("succeeded", None), job.message
+    assert not Volume.objects.filter(pk=volume.pk).exists()
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("number", range(1, 5))
+def test_it_grows_whoever_dies(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
+) -> None:
+    strike_with(monkeypatch, Fate([(number, made)]))
+    job = live(submit_volume_grow(volume=volume, capacity_bytes=3 * GIB, by=admin))
+    found = there(fleet)
+    assert (job.state, job.message, found and found.capacity_bytes) == ("succeeded", "It has 3 GiB now.", 3 * GIB)
+
+
+USES: list[dict[str, Any]] = [
+    {"source": "/var/lib/libvirt/shared/data.qcow2"},
+    {"source": "/var/lib/libvirt/shared/data.qcow2", "datastore": None},  # of a read before the datastore was known
+    {"source": "shared/data.qcow2", "source_type": "volume"},
+    {"source": "/x", "details": {"backing": [{"source": "/y"}, {"source": "/var/lib/libvirt/shared/data.qcow2"}]}},
+]
+
+
+@pytest.mark.parametrize("host", ["alpha", "beta"])
+@pytest.mark.parametrize("use", USES, ids=str)
+def test_a_guest_of_any_host_keeps_it(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch, host: str, use: dict[str, Any]
+) -> None:
+    strike_with(monkeypatch)
+    free = delete(volume, admin)
+    guest = fleet.guest(host)
+    Disk.objects.filter(guest=guest, position=0).update(**use)
+    ended = live(free)  # taken between the question and the act
+    assert (ended.state, ended.message) == ("failed", f"data.qcow2 is used by {guest.name}.")
+    assert there(fleet)
+    with pytest.raises(Conflict, match=f"is used by {guest.name}"):
+        delete(volume, admin)
+    with pytest.raises(Conflict, match="power the guest off"):
+        submit_volume_grow(volume=volume, capacity_bytes=2 * GIB, by=admin)
+    Guest.objects.update(state="off")
+    submit_volume_grow(volume=volume, capacity_bytes=2 * GIB, by=admin)
+
+
+def test_an_overlay_keeps_its_base(fleet: Fleet, volume: Volume, admin: User) -> None:
+    local = Datastore.objects.get(name="local", mounts__host__name="beta")
+    add_volume(local, "top.qcow2", backing=volume.path)
+    with pytest.raises(Conflict, match=r"top\.qcow2 rests on data\.qcow2"):
+        delete(volume, admin)
+    with pytest.raises(Conflict, match="rest on it"):
+        submit_volume_grow(volume=volume, capacity_bytes=2 * GIB, by=admin)
+
+
+def test_the_same_path_on_a_host_that_does_not_see_it_is_another(fleet: Fleet, volume: Volume, admin: User) -> None:
+    volume.datastore.mounts.filter(host__name="beta").delete()
+    Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source=volume.path, datastore=None)
+    delete(volume, admin)
+
+
+def test_what_speaks_against_it(fleet: Fleet, volume: Volume, admin: User) -> None:
+    with pytest.raises(Invalid, match="as it is written"):
+        delete(volume, admin, "data")
+    with pytest.raises(Invalid, match="only grows"):
+        submit_volume_grow(volume=volume, capacity_bytes=GIB, by=admin)
+    with pytest.raises(Forbidden):
+        delete(volume, make_user(Role.MIGRATION_ADMIN))
+    delete(volume, admin)
+    with pytest.raises(AlreadyOpen):
+        delete(volume, admin)
