@@ -24,7 +24,7 @@ from drivers.libvirt.parse.common import try_xml
 from drivers.libvirt.refusals import asked
 from drivers.libvirt.states import state_of
 from drivers.libvirt.tasks import Calls, in_time, known_uuid
-from drivers.libvirt.usage import every_description, find_by_path, require_unused
+from drivers.libvirt.usage import every_description, find_by_path, images_below, require_unused, source_of
 from drivers.libvirt.write_xml import (
     add,
     checked_mac,
@@ -36,7 +36,7 @@ from drivers.libvirt.write_xml import (
     title_of,
     written,
 )
-from drivers.libvirt.xml import LONGEST_PATH, Node
+from drivers.libvirt.xml import Node
 from drivers.requests import CloneRequest, GuestRequest
 from drivers.types import Finding, GuestState, Severity
 from drivers.words import Parameters
@@ -44,6 +44,7 @@ from drivers.words import gettext_noop as _
 
 LIBOSINFO = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 PC = ("i686", "x86_64")
+ROOT_PORTS = 14  # of a PCI Express machine, one a device: what is added while the guest runs needs a free one
 MOST_MEMORY_BYTES = 2**50
 FORGET = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -125,6 +126,10 @@ def _describe(root: etree._Element, request: GuestRequest) -> None:
 
 
 def _add_devices(devices: etree._Element, request: GuestRequest, ability: Ability, machine: str) -> None:
+    if "q35" in machine or machine.startswith("virt"):
+        add(devices, "controller", type="pci", index="0", model="pcie-root")
+        for _number in range(ROOT_PORTS):
+            add(devices, "controller", type="pci", model="pcie-root-port")
     taken: list[str] = []
     for disk in request.disks:
         taken.append(next_target(disk.bus, taken))
@@ -226,20 +231,37 @@ class DefineCalls(Calls):
             if state_of(line.call(domain.state)[0]) is not GuestState.OFF:
                 raise Rejected(_("The guest is not off; power it off, then delete it."))
             node = try_xml(str(line.call(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)))
+            images = tuple(_images(line, domain, node)) if node else ()
             in_time(not_after)
             asked(line, domain.undefineFlags, self.forget)
-            return tuple(own_disks(node)) if node else ()
+            return images
 
 
 def own_disks(node: Node) -> Iterator[str]:
     """The images a guest writes to: no CDs, nothing that is read only or shared."""
     for disk in node.all("devices/disk"):
-        if disk.get("device") in {"disk", ""} and not disk.has("readonly") and not disk.has("shareable"):
-            path = disk.get("file", path="source", limit=LONGEST_PATH) or disk.get(
-                "dev", path="source", limit=LONGEST_PATH
-            )
-            if path:
-                yield path
+        own = disk.get("device") in {"disk", ""} and not disk.has("readonly") and not disk.has("shareable")
+        if own and (path := source_of(disk)):
+            yield path
+
+
+def _images(line: Connection, domain: Any, node: Node) -> Iterator[str]:
+    """Its own disks, each with what it wrote to before an external snapshot; an image they were all made from stays."""
+    snapshots = external_snapshots(line, domain)
+    texts = (str(line.call(one.getXMLDesc, 0)) for one in snapshots)
+    before = [guest for text in texts if (one := try_xml(text)) for guest in one.all("domain")]
+    earlier = {path for guest in before for path in own_disks(guest)}
+    for path in own_disks(node):
+        yield path
+        if earlier:
+            yield from images_below(line, path, earlier)
+
+
+def external_snapshots(line: Connection, domain: Any) -> list[Any]:
+    try:
+        return list(line.call(domain.listAllSnapshots, libvirt.VIR_DOMAIN_SNAPSHOT_LIST_EXTERNAL))
+    except NotSupported:  # libvirt's test driver
+        return []
 
 
 def clone_xml(node: Node, request: CloneRequest) -> str:

@@ -23,7 +23,7 @@ from drivers.libvirt.jobs import require_idle
 from drivers.libvirt.refusals import asked
 from drivers.libvirt.tasks import Calls, in_time
 from drivers.libvirt.text import whole
-from drivers.libvirt.usage import find_by_path, require_unused
+from drivers.libvirt.usage import find_by_path, require_bridge, require_unused, source_of
 from drivers.libvirt.write_xml import (
     add,
     checked_device,
@@ -34,7 +34,7 @@ from drivers.libvirt.write_xml import (
     element,
     written,
 )
-from drivers.libvirt.xml import LONGEST_PATH, Node
+from drivers.libvirt.xml import Node
 from drivers.requests import DiskRequest, Effect, NicRequest
 from drivers.words import gettext_noop as _
 
@@ -73,6 +73,7 @@ class DeviceCalls(Calls):
             having = {flag: found for flag, node in places(both) if (found := _disk_of(node, disk.path))}
             target = next((one.get("dev", path="target") for one in having.values()), "") or free_target(both, disk.bus)
             if not having:
+                require_bus(both, disk.bus)
                 find_by_path(line, disk.path)
                 if not disk.read_only:
                     require_unused(line, disk.path, but=domain.UUIDString())
@@ -191,10 +192,6 @@ def _nic(node: Node, mac: str) -> Node | None:
     return next((nic for nic in nics if nic.get("address", path="mac").lower() == mac.lower()), None)
 
 
-def source_of(disk: Node) -> str:
-    return disk.get("file", path="source", limit=LONGEST_PATH) or disk.get("dev", path="source", limit=LONGEST_PATH)
-
-
 def free_target(both: Described, bus: str) -> str:
     """The first name for a disk that neither description has."""
     return next_target(
@@ -233,8 +230,9 @@ def checked_nic(nic: NicRequest) -> None:
 
 
 def require_network(line: Connection, nic: NicRequest) -> None:
-    """Raises: Rejected when the host has no such network, or it no such port group."""
+    """Raises: Rejected when the host has no such bridge or network, or it no such port group."""
     if not nic.network:
+        require_bridge(line, nic.bridge)
         return
     try:
         network = line.call(line.raw.networkLookupByName, nic.network)
@@ -242,6 +240,12 @@ def require_network(line: Connection, nic: NicRequest) -> None:
         raise Rejected(_("The host has no network %(name)s; create it first."), name=nic.network) from None
     if nic.port_group and f"<portgroup name='{nic.port_group}'" not in str(line.call(network.XMLDesc, 0)):
         raise Rejected(_("The network has no port group %(name)s."), name=nic.port_group)
+
+
+def require_bus(both: Described, bus: str) -> None:
+    """libvirt would store a disk that keeps the guest from starting. Raises: Rejected."""
+    if bus == "ide" and not any(node.has("devices/controller[@type='ide']") for _flag, node in places(both)):
+        raise Rejected(_("The guest's machine has no bus of this kind; choose another."))
 
 
 def disk_element(disk: DiskRequest, target: str) -> etree._Element:

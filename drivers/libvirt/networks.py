@@ -11,13 +11,13 @@ from typing import Any
 
 from lxml import etree
 
-from drivers.errors import DriverError, NotFound, NotSupported, Rejected
+from drivers.errors import DriverError, NotFound, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.refusals import asked
 from drivers.libvirt.tasks import Calls, in_time
 from drivers.libvirt.text import clean
-from drivers.libvirt.usage import every_description
+from drivers.libvirt.usage import every_description, require_bridge
 from drivers.libvirt.write_xml import add, checked_device, checked_name, element, written
 from drivers.requests import NetworkMode, NetworkRequest, PortGroupRequest
 from drivers.words import gettext_noop as _
@@ -134,7 +134,7 @@ class NetworkCalls(Calls):
         with self._line(known_network(request.uuid)) as line:
             network = _find(line, request)
             if network is None and request.mode is NetworkMode.BRIDGED:
-                _require_bridge(line, request.bridge)
+                require_bridge(line, request.bridge)
             in_time(not_after)
             new = network is None
             if network is None:
@@ -197,16 +197,6 @@ def _find(line: Connection, request: NetworkRequest) -> Any | None:
             line.call(line.raw.networkLookupByName, request.name)
             raise Rejected(_("Another network of this host has this name; choose another."))
     return found
-
-
-def _require_bridge(line: Connection, name: str) -> None:
-    """libvirt itself finds out when the first guest starts. Raises: Rejected when the host says that it has none."""
-    try:
-        line.call(line.raw.interfaceLookupByName, name)
-    except NotFound:
-        raise Rejected(_("The host has no bridge %(name)s; create it first."), name=name) from None
-    except NotSupported:
-        return
 
 
 def _require_unplugged(line: Connection, name: str, *, running_only: bool) -> None:

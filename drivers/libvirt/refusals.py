@@ -33,6 +33,18 @@ _CASES: tuple[tuple[str, str], ...] = (
         _("This version of libvirt cannot do that with an external snapshot."),
     ),
     (
+        r"for internal snapshot .* is not the same as disk image currently used",
+        _("An external snapshot was taken after this one; delete that first."),
+    ),
+    (
+        r"external snapshot that has internal snapshot as parent not supported",
+        _("An external snapshot after an internal one cannot be deleted here; delete that first, powered off."),
+    ),
+    (
+        r"could not find base disk source in disk source chain",
+        _("Of a guest that is off, libvirt deletes the newest external snapshot only; delete that first, or start it."),
+    ),
+    (
         r"existing managed saved state",
         _("The guest's memory is saved on the host; start it and power it off, then go back."),
     ),
@@ -48,6 +60,11 @@ _CASES: tuple[tuple[str, str], ...] = (
     ),
     (r"exceeds? (?:maximum|max|the maximum)|greater than max", _("That is more than the most this guest may have.")),
     (r"CPU topology", _("The guest's CPU topology fixes how many virtual CPUs it has; change that first.")),
+    (
+        r"controllers? (?:are|is) unsupported for this|Could not find \w+ controller",
+        _("The guest's machine has no bus of this kind; choose another."),
+    ),
+    (r"is not a valid device model name", _("The host has no device of this model; choose another.")),
     (r"No more available PCI|no free slot|no more .*slots", _("The guest has no free slot for another device.")),
     (
         r"[Nn]etwork is already in use by interface ([\w.-]+)",
@@ -65,6 +82,10 @@ _CASES: tuple[tuple[str, str], ...] = (
     (r"network '?.*'? already exists", _("Another network of this host has this name; choose another.")),
     (r"bridge name '([^']*)' already in use", _("The bridge %(name)s belongs to another network; choose another.")),
     (r"(?i)failed to get .*lock|is another process using", _("The image is in use by another guest.")),
+    (  # it writes past a variable of its own there: storageBackendCopyToFD asks for the block size into an int
+        r"failed reading from file .*Bad file descriptor",
+        _("libvirt cannot copy a raw image within this file system; copy it to another datastore."),
+    ),
     (r"Permission denied", _("The host's QEMU may not open a file that this needs; check who owns it.")),
     (r"No such file or directory|Cannot access storage file", _("A file that this needs is not on the host.")),
 )

@@ -15,7 +15,7 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from drivers.errors import Busy, DriverError, NotFound, Rejected
+from drivers.errors import Busy, DriverError, NotFound, NotSupported, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.parse.common import try_xml
@@ -23,6 +23,7 @@ from drivers.libvirt.refusals import asked
 from drivers.libvirt.states import state_of
 from drivers.libvirt.tasks import Calls, Task, in_time, known_uuid
 from drivers.libvirt.text import whole
+from drivers.libvirt.usage import source_of
 from drivers.libvirt.write_xml import add, checked_file_name, element, notes_of, written
 from drivers.libvirt.xml import Node
 from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
@@ -31,6 +32,9 @@ from drivers.words import Parameters
 from drivers.words import gettext_noop as _
 
 REVERTS_EXTERNAL = 9_009_000
+DELETES_EXTERNAL = 9_000_000
+EXTERNAL = libvirt.VIR_DOMAIN_SNAPSHOT_LIST_EXTERNAL
+INTERNAL = libvirt.VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL
 UEFI_INTERNAL = 10_010_000  # and only with variables in a qcow2 image
 CLAIMED_NOT = _("This attempt to revert was made before, or another has begun; nothing was done.")
 _UP = frozenset({GuestState.RUNNING, GuestState.PAUSED})
@@ -137,10 +141,13 @@ def _external_findings(shape: GuestShape, *, memory: bool) -> Iterator[Finding]:
     if memory:
         yield _error("snapshot_memory", _("An external snapshot is taken without memory."), _("Leave the memory out."))
     if shape.libvirt_version < REVERTS_EXTERNAL:
+        deletes = shape.libvirt_version >= DELETES_EXTERNAL
         yield Finding(
             "snapshot_revert",
             Severity.WARNING,
-            _("This version of libvirt cannot go back to an external snapshot; it can only be deleted again."),
+            _("This version of libvirt cannot go back to an external snapshot; it can only be deleted again.")
+            if deletes
+            else _("This version of libvirt can neither go back to an external snapshot nor delete one."),
             _("Convert the disks to qcow2, or update libvirt to 9.9 or later."),
         )
 
@@ -185,6 +192,8 @@ class SnapshotCalls(Calls):
             in_time(not_after)
             asked(line, domain.snapshotCreateXML, xml, plan.flags)
             _forget_claim(line, domain)
+            if plan.kind is SnapshotKind.EXTERNAL:
+                _show_images(line, domain)
 
         return self._start(known_uuid(guest_ref), stamp, act)
 
@@ -235,16 +244,20 @@ class SnapshotCalls(Calls):
         children: bool = False,
         not_after: float = math.inf,
     ) -> TaskProgress:
-        flags = libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN if children else 0
-
         def act(line: Connection, _task: Task) -> None:
             domain = _find(line, guest_ref)
             found = _find_snapshot(line, domain, snapshot)
             if found is None:
                 return
             require_idle(line, domain)
-            in_time(not_after)
-            asked(line, found.delete, flags)
+            if not _has_external(line, domain):
+                in_time(not_after)
+                _delete(line, found, libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN if children else 0)
+                return
+            for one in (*_youngest_first(line, found, children=children), found):
+                in_time(not_after)
+                _delete(line, one, 0)
+            _show_images(line, domain)
 
         return self._start(known_uuid(guest_ref), stamp, act)
 
@@ -270,7 +283,15 @@ def _check(line: Connection, domain: Any, request: SnapshotRequest) -> Iterator[
     if _find_snapshot(line, domain, SnapshotRef(request.name)) is not None:
         yield _error("snapshot_name", _("The guest has a snapshot of this name already; choose another."))
     yield from _check_job(line, domain)
-    yield from plan_snapshot(_shape_of(line, domain), request).findings
+    plan = plan_snapshot(_shape_of(line, domain), request)
+    yield from plan.findings
+    if plan.kind is SnapshotKind.EXTERNAL and line.call(domain.snapshotNum, INTERNAL):
+        yield Finding(
+            "snapshot_mixed",
+            Severity.WARNING,
+            _("The guest has internal snapshots; after an external one libvirt may refuse to delete either."),
+            _("Delete those first."),
+        )
 
 
 def _check_job(line: Connection, domain: Any) -> Iterator[Finding]:
@@ -373,6 +394,37 @@ def _stamps_of(snapshot: Node) -> set[str]:
     tag = f"{{{OPERATION}}}attempt"
     paths = (f"domain/metadata/{tag}", f"inactiveDomain/metadata/{tag}")
     return {node.get("stamp") for path in paths for node in snapshot.all(path)} - {""}
+
+
+def _has_external(line: Connection, domain: Any) -> bool:
+    try:
+        return bool(line.call(domain.snapshotNum, EXTERNAL))
+    except NotSupported:  # libvirt's test driver
+        return False
+
+
+def _youngest_first(line: Connection, found: Any, *, children: bool) -> list[Any]:
+    """All that descend from it: libvirt itself deletes external ones only one at a time, from their ends."""
+    if not children:
+        return []
+    order = libvirt.VIR_DOMAIN_SNAPSHOT_LIST_DESCENDANTS | libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL
+    return list(reversed(asked(line, found.listAllChildren, order)))
+
+
+def _delete(line: Connection, snapshot: Any, flags: int) -> None:
+    """Another's call for the same, such as that of a worker that is gone, may come first."""
+    with suppress(NotFound):
+        asked(line, snapshot.delete, flags)
+
+
+def _show_images(line: Connection, domain: Any) -> None:
+    """Have the datastores look again: they do not notice the files that an external snapshot makes and removes."""
+    with suppress(DriverError):
+        node = try_xml(str(line.call(domain.XMLDesc, 0)))
+        folders = {source_of(disk).rpartition("/")[0] for disk in node.all("devices/disk")} if node else set()
+        for folder in sorted(folders - {""}):
+            with suppress(DriverError):  # no datastore's
+                line.call(line.call(line.raw.storagePoolLookupByTargetPath, folder).refresh, 0)
 
 
 def _refuse_errors(findings: Iterable[Finding]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import libvirt
 
-from drivers.errors import NotFound, Rejected
+from drivers.errors import DriverError, NotFound, NotSupported, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.parse.common import LONGEST_NAME, try_xml
 from drivers.libvirt.text import clean
@@ -33,6 +33,11 @@ def every_description(line: Connection, *, running_only: bool = False) -> Iterat
                     _("The definition of a guest of this host cannot be read, so that its disks are unknown.")
                 )
             yield domain, node
+
+
+def source_of(disk: Node) -> str:
+    """The file or device of a disk; empty for what is neither."""
+    return disk.get("file", path="source", limit=LONGEST_PATH) or disk.get("dev", path="source", limit=LONGEST_PATH)
 
 
 def paths_of(node: Node) -> set[str]:
@@ -63,6 +68,16 @@ def require_unused(line: Connection, path: str, pool: str = "", name: str = "", 
             )
 
 
+def require_bridge(line: Connection, name: str) -> None:
+    """libvirt itself finds out when the first guest starts. Raises: Rejected when the host says that it has none."""
+    try:
+        line.call(line.raw.interfaceLookupByName, name)
+    except NotFound:
+        raise Rejected(_("The host has no bridge %(name)s; create it first."), name=name) from None
+    except NotSupported:
+        return
+
+
 def find_by_path(line: Connection, path: str) -> Any:
     """The volume at a path: what is no volume of a datastore is no disk either, such as the host's own files.
 
@@ -71,12 +86,28 @@ def find_by_path(line: Connection, path: str) -> Any:
     found = _volume_at(line, path)
     below = found
     for _link in range(LONGEST_CHAIN):
-        node = try_xml(str(line.call(below.XMLDesc, 0)))
-        backing = node.text("backingStore/path", limit=LONGEST_PATH) if node else ""
+        backing = _backing_of(line, below)
         if not backing:
             return found
         below = _volume_at(line, backing)
     raise Rejected(NO_VOLUME)
+
+
+def images_below(line: Connection, path: str, known: Set[str]) -> Iterator[str]:
+    """The images that the one at a path rests on, as long as they are among the known."""
+    for _link in range(LONGEST_CHAIN):
+        try:
+            path = _backing_of(line, _volume_at(line, path))
+        except DriverError:  # no volume: nobody deletes it
+            return
+        if path not in known:
+            return
+        yield path
+
+
+def _backing_of(line: Connection, volume: Any) -> str:
+    node = try_xml(str(line.call(volume.XMLDesc, 0)))
+    return node.text("backingStore/path", limit=LONGEST_PATH) if node else ""
 
 
 def _volume_at(line: Connection, path: str) -> Any:

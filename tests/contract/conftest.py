@@ -25,14 +25,35 @@ SLOW_MIB_PER_S = "4"
 FAST_MIB_PER_S = "8796093022207"  # libvirt's own default: no limit
 ON_THE_LAB = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 CLOSED_PORT = 9
+WHOLE = os.environ.get("GUESTHOUSE_TESTS") == "whole"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` one worker has all that needs the lab, and starts one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` one worker has all that needs the lab, and starts one.
+
+    Of a test's list of values a real host gets the first, and what takes long is left out, unless all is asked for.
+    """
     for item in items:
         if "lab" in getattr(item, "fixturenames", ()):
             for mark in ON_THE_LAB:
                 item.add_marker(mark)
+    if WHOLE:
+        return
+    left_out = set(_left_out(items))
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    seen: set[str] = set()
+    for item in items:
+        if item.get_closest_marker("lab") is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        again = item.get_closest_marker("parametrize") is not None and test in seen
+        seen.add(test)
+        if again or item.get_closest_marker("whole") is not None:
+            yield item
 
 
 @pytest.fixture(scope="session")

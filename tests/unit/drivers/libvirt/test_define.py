@@ -6,7 +6,7 @@ import pytest
 
 from drivers.errors import NotFound, Rejected
 from drivers.libvirt.define import ability_of, own_disks
-from drivers.libvirt.usage import find_by_path, paths_of, require_unused
+from drivers.libvirt.usage import find_by_path, images_below, paths_of, require_unused
 from drivers.libvirt.xml import read_xml
 from tests.unit.drivers.libvirt.fakes import FakeConnection
 
@@ -52,6 +52,18 @@ def test_all_that_a_guest_rests_on() -> None:
     everything = {"/a/1", "/a/base", "/dev/b", "/a/m", "/a/ro", "/dev/shared", "/iso/x", "/dev/2", "/v/a.fd", "/boot/k"}
     assert paths_of(node) == everything
     assert list(own_disks(node)) == ["/a/1", "/dev/2"]
+
+
+def test_what_it_wrote_before_a_snapshot_is_its_own_but_not_what_it_was_made_from() -> None:
+    chain = {"/a/over": "/a/1", "/a/1": "/golden"}
+
+    def volume(path: str) -> SimpleNamespace:
+        below = f"<backingStore><path>{chain[path]}</path></backingStore>" if path in chain else ""
+        return SimpleNamespace(XMLDesc=lambda _flags: f"<volume>{below}</volume>")
+
+    line = FakeConnection(storageVolLookupByPath=volume)
+    assert list(images_below(line, "/a/over", {"/a/1"})) == ["/a/1"]  # type: ignore[arg-type]
+    assert list(images_below(line, "/a/over", set())) == []  # type: ignore[arg-type]
 
 
 def host(*guests: str) -> FakeConnection:

@@ -90,9 +90,14 @@ class Line:
         self.raw = SimpleNamespace(
             storageVolLookupByPath=lambda path: self._volume(path, volumes),
             listAllDomains=lambda _flags: [],
+            interfaceLookupByName=self._interface,
             networkLookupByName=lambda _name: SimpleNamespace(XMLDesc=lambda _flags: "<network/>"),
             getType=lambda: "QEMU",
         )
+
+    def _interface(self, name: str) -> None:
+        if name != "br0":
+            raise NotFound("gone")
 
     def _volume(self, path: str, known: tuple[str, ...]) -> Any:
         if path not in known:
@@ -199,6 +204,19 @@ def test_an_adapter_is_replugged_now_and_gets_its_model_later() -> None:
         assert session.remove_nic("x", MAC) is NOW
         assert session.add_nic("x", NicRequest("52:54:00:00:00:02", network="lan")) is NOW
     assert [call for call, _flags in domain.calls].count("attach") == 1
+
+
+def test_what_would_keep_the_guest_from_its_next_start_is_refused() -> None:
+    domain = Domain(live=False)
+    session = Session(domain)
+    with pytest.raises(Rejected, match="bus"):
+        session.add_disk("x", DiskRequest("/a/2", bus="ide"))
+    with pytest.raises(Rejected, match="no bridge br9"):
+        session.add_nic("x", NicRequest("52:54:00:00:00:02", bridge="br9"))
+    assert domain.calls == []
+    domain.stored.find("devices").append(etree.fromstring("<controller type='ide'/>"))  # type: ignore[union-attr]
+    assert session.add_disk("x", DiskRequest("/a/2", bus="ide")) is NOW
+    assert session.add_nic("x", NicRequest("52:54:00:00:00:02", bridge="br0")) is NOW
 
 
 def test_a_refusal_is_told_and_nothing_put_off() -> None:

@@ -38,6 +38,12 @@ def errors(guest: GuestShape, request: SnapshotRequest) -> list[str]:
     return [f.check for f in plan_snapshot(guest, request).findings if f.severity is Severity.ERROR]
 
 
+@pytest.mark.parametrize(("version", "words"), [(8_000_000, "neither"), (OLD, "only be deleted"), (NEW, "")])
+def test_what_comes_of_an_external_snapshot_is_said_before(version: int, words: str) -> None:
+    plan = plan_snapshot(shape(QCOW2, up=True, version=version), SnapshotRequest("a", memory=False))
+    assert [words in finding.message for finding in plan.findings] == ([True] if words else [])
+
+
 @pytest.mark.parametrize(
     ("devices", "up", "request_", "kind", "memory"),
     [
@@ -207,6 +213,16 @@ def test_a_refusal_has_its_reason() -> None:
         ),
         ("operation failed: domain moment a already exists", 9, "name"),
         ("unsupported configuration: revert to external snapshot not supported yet", 67, "external"),
+        ("disk image 'vda' for internal snapshot 'i' is not the same as disk image currently used by VM", 84, "after"),
+        ("deleting external snapshot that has internal snapshot as parent not supported", 84, "internal one"),
+        ("invalid argument: could not find base disk source in disk source chain", 8, "newest"),
+        ("internal error: Could not find ide controller with index 0 required for device", 1, "bus"),
+        (
+            "internal error: unable to execute QEMU command 'device_add': 'x' is not a valid device model name",
+            1,
+            "model",
+        ),
+        ("failed reading from file '/a/b': Bad file descriptor", 38, "another datastore"),
         ("Guest agent is not responding: QEMU guest agent is not connected", 86, "agent"),
         ("internal error: Not enough free space in pool for volume 'v9'", 1, "room"),
         ("operation failed: storage vol already exists", 9, "name"),
