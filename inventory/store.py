@@ -76,9 +76,10 @@ class Item:
     word_id: DatabaseId = ""
     gone: bool = False
 
-    def uuid(self, source_id: UUID) -> str:
+    def uuid(self) -> str:
+        """One without a usable UUID is told by its place: the host's row, which may change its source."""
         assert self.fact is not None  # noqa: S101 (only what was read whole is new)
-        return identity(self.fact.uuid, source_id, self.fact.host_ref, self.ref)
+        return identity(self.fact.uuid, self.host_id.replace("-", ""), self.ref)
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ class _Batch:
         uuids: set[str] = set()
         for item in items:
             row = rows.get(item.word_id)
-            uuid = item.uuid(self.reading.source.pk) if item.fact else (row.uuid if row else "")
+            uuid = item.uuid() if item.fact else (row.uuid if row else "")
             if row and row.simple and not item.gone and row.uuid == uuid and item.state != "unknown":
                 plain.append((item, row))
             else:
@@ -225,13 +226,13 @@ class _Batch:
             group, word = known
             if word.said_at > at or _placed_after(group, at):
                 return
-            if item.fact is None or item.uuid(self.reading.source.pk) == group.uuid:
+            if item.fact is None or item.uuid() == group.uuid:
                 _say(group, word, item, at)
                 return
             group.drop(word)  # the same reference names another guest now
         if item.fact is None or item.gone:
             return
-        group = groups.setdefault(item.uuid(self.reading.source.pk), Group(item.uuid(self.reading.source.pk)))
+        group = groups.setdefault(item.uuid(), Group(item.uuid()))
         if not _placed_after(group, at):
             group.words.append(_new_word(self.reading, item))
 

@@ -219,3 +219,15 @@ def test_a_guest_of_a_handed_over_host_is_still_what_it_was(tcp: Source, ssh: So
     read(ssh, 3, guest_fact(title="new"), guest_fact("web-01"))
     assert sorted(Guest.objects.values_list("title", flat=True)) == ["", "new"]
     assert Guest.objects.get(title="new").host.source == ssh
+
+
+def test_a_guest_without_a_usable_uuid_keeps_its_row_when_its_host_is_handed_over(
+    tcp: Source, ssh: Source, boss: User
+) -> None:
+    nameless = guest_fact("odd", uuid="", ref="odd")
+    read(tcp, 3, nameless)
+    read(ssh, 4, nameless)
+    before = Guest.objects.get(name="odd").pk
+    remove_source(source=tcp, confirmation="by-tcp", by=boss)
+    read(ssh, 5, nameless)
+    assert Guest.objects.get(name="odd").pk == before
