@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
 from api.batches import Batch, BatchAccept, BatchAdd, BatchDiscard, BatchTest, SourceCredentials, SourceImport
+from api.load import LoadEndpoint
 from api.organization import (
     ClusterAssign,
     ClusterDelete,
@@ -94,6 +95,10 @@ urlpatterns: list[URLPattern] = [
     path("uploads/<uuid:id>/", UploadDetail.as_view(), name="upload"),
     path("uploads/<uuid:id>/pieces/", UploadPiece.as_view(), name="upload-pieces"),
     path("uploads/<uuid:id>/discard/", UploadDiscard.as_view(), name="upload-discard"),
+    *(
+        path(f"{kind}s/<uuid:id>/load/", LoadEndpoint.as_view(resource=resource, kind=kind), name=f"{kind}-load")
+        for kind, resource in {"guest": GUESTS, "host": HOSTS, "datastore": DATASTORES}.items()
+    ),
     path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),

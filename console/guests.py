@@ -16,6 +16,7 @@ from console.ages import guest_silence
 from console.areas import gauge, tabs
 from console.hardware import guest_hardware, snapshot_tree
 from console.listing import list_response
+from console.load import monitor
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
@@ -55,6 +56,9 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
         moves = migration_list(user=request.user).filter(guest=guest)
         template = "guests/guest_migrations.html"
         return list_response(request, MIGRATIONS, moves, template=template, context=context, live="tasks")
+    if tab == "monitor":
+        live = f"guest:{guest.pk} load:{guest.host.source_id}"
+        return render(request, "guests/guest_monitor.html", {**context, **monitor(request, "guest", guest.pk, live)})
     if tab == "hardware":
         details = details_of(guest, user=request.user)
         return render(request, "guests/guest_hardware.html", {**context, **guest_hardware(details)})
@@ -70,6 +74,7 @@ def _frame(guest: Guest, tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
     labels: list[tuple[str, str, int | None]] = [
         ("summary", _("Summary"), None),
+        ("monitor", _("Monitor"), None),
         ("hardware", _("Hardware"), None),
         ("snapshots", _("Snapshots"), guest.snapshot_count),
         ("migrations", _("Migrations"), None),

@@ -17,6 +17,7 @@ from console.ages import host_seen_at, host_silence
 from console.areas import gauge, tabs
 from console.host_hardware import host_hardware
 from console.listing import list_response
+from console.load import monitor
 from console.tables.datastores import datastore_rows, datastore_spec
 from console.tables.guests import GUESTS, guest_rows
 from console.tables.hosts import HOSTS, brand, cpu_percent, host_rows, hypervisor, load_hosts, memory_used, state_cell
@@ -55,6 +56,9 @@ def host_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpRespo
     context = _frame(request.user, host, tab)
     if tab == "summary":
         return render(request, "hosts/host_page.html", {**context, **_summary(request.user, host)})
+    if tab == "monitor":
+        live = f"host:{host.pk} load:{host.source_id}"
+        return render(request, "hosts/host_monitor.html", {**context, **monitor(request, "host", host.pk, live)})
     if tab == "hardware":
         details = details_of(host, user=request.user)
         return render(request, "hosts/host_hardware.html", {**context, **host_hardware(details)})
@@ -103,6 +107,7 @@ def _frame(user: Any, host: Host, tab: str) -> dict[str, Any]:
     load_hosts([host])
     labels = [
         ("summary", _("Summary"), None),
+        ("monitor", _("Monitor"), None),
         ("hardware", _("Hardware"), None),
         ("guests", _("Guests"), host.guest_count),  # type: ignore[attr-defined]
         ("datastores", _("Datastores"), _mounts(user, host).count()),

@@ -16,6 +16,7 @@ from access.roles import Action
 from console.ages import datastore_seen_at, datastore_silence, host_silence
 from console.areas import gauge, tabs
 from console.listing import list_response
+from console.load import monitor
 from console.tables.datastores import (
     datastore_rows,
     datastore_spec,
@@ -55,6 +56,9 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     context = _frame(request.user, datastore, disks, tab)
     if tab == "summary":
         return render(request, "storage/datastore_page.html", {**context, **_summary(datastore, disks)})
+    if tab == "monitor":
+        figures = monitor(request, "datastore", datastore.pk, f"datastore:{datastore.pk}")
+        return render(request, "storage/datastore_monitor.html", {**context, **figures})
     if tab == "volumes":
         return _volumes(request, datastore, context)
     if tab == "guests":
@@ -100,6 +104,7 @@ def _frame(user: Any, datastore: Datastore, disks: QuerySet[Disk], tab: str) -> 
     mounts = [mount for mount in datastore.mounts.all() if mount.missing_since is None]
     labels = [
         ("summary", _("Summary"), None),
+        ("monitor", _("Monitor"), None),
         ("volumes", _("Volumes"), volumes["number"]),
         ("guests", _("Guests"), counts["guests"]),
         ("hosts", _("Hosts"), len(mounts)),

@@ -10,6 +10,7 @@ from console import (
     guests,
     home,
     hosts,
+    load,
     maintenance,
     migrations,
     networks,
@@ -39,6 +40,10 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("events/", stream.events, name="events"),
     path("tree/<slug:name>/", tree.tree, name="tree"),
+    *(
+        path(f"{kind}s/<uuid:pk>/load/export/", load.load_export, {"kind": kind}, name=f"{kind}_load_export")
+        for kind in load.CHARTS
+    ),
     path("hosts/", hosts.host_list, name="host_list"),
     path("hosts/<uuid:host_id>/maintenance/", maintenance.host_maintenance, name="host_maintenance"),
     path("hosts/<uuid:pk>/", hosts.host_page, name="host_page"),

@@ -22,10 +22,14 @@ from metrics.turns import Turn
 OBJECTS_AT_ONCE = 100
 
 
+def rolled() -> dict[Grain, int]:
+    """Up to when there are roll-ups of each grain. Units: seconds since 1970."""
+    done = dict(LoadWork.objects.values_list("name", "done_until"))
+    return {grain: done.get(_name(grain), 0) for grain in ROLL_UPS}
+
+
 def rolled_until(grain: Grain) -> int:
-    """Up to when there are roll-ups of this grain. Units: seconds since 1970."""
-    done = LoadWork.objects.filter(name=_name(grain)).values_list("done_until", flat=True).first()
-    return done or 0
+    return rolled()[grain]
 
 
 def _name(grain: Grain) -> str:
@@ -113,8 +117,7 @@ def redo(keys: Iterable[Key], turn: Turn) -> None:
     Raises: TurnLost.
     Transaction: its own for each period.
     """
-    for grain in (FIVE_MINUTES, HOUR):
-        until = rolled_until(grain)
+    for grain, until in rolled().items():
         late: dict[int, set[UUID]] = {}
         for object_id, start in keys:
             period = start // grain.block * grain.block

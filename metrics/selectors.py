@@ -18,11 +18,11 @@ from metrics.levels import FIVE_MINUTES, HOUR, RAW, Grain
 from metrics.models import GuestLoad, Level, LoadBlock, LoadPoll, LoadTrail
 from metrics.packing import Points, decode, nothing, samples
 from metrics.points import between, in_steps, merge
-from metrics.rollups import rolled_until
+from metrics.rollups import rolled
 from metrics.series import KINDS, Unit
 
 # Units: seconds. 0: as it was measured.
-STEPS = (0, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
+STEPS = (0, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800)
 MOST_POINTS = 2000
 # The shortest time between two measurements, and after what there must have been another one.
 MEASURED_EVERY = {"guest": 30, "host": 30, "datastore": 240}
@@ -87,16 +87,13 @@ def _step(kind: str, start: int, end: int, step: int) -> int:
 def _first_starts(user: Any, object_id: UUID) -> dict[int, int]:
     """Since when there are blocks, by level."""
     blocks = LoadBlock.objects.restrict(user, Action.VIEW).filter(object_id=object_id)
-    return {
-        level: first
-        for level in Level.values
-        if (first := blocks.filter(level=level).aggregate(first=Min("start"))["first"]) is not None
-    }
+    return dict(blocks.values_list("level").annotate(first=Min("start")))
 
 
 def _spans(start: int, end: int, step: int, first: dict[int, int]) -> Iterator[tuple[Grain, int, int]]:
     """Which grain to read from when to when: never finer than needed, but what there is."""
-    coarse_until, medium_until = rolled_until(HOUR), rolled_until(FIVE_MINUTES)
+    done = rolled()
+    coarse_until, medium_until = done[HOUR], done[FIVE_MINUTES]
     if step < FIVE_MINUTES.step:
         medium_until = min(medium_until, first.get(Level.RAW, medium_until))
     if step < HOUR.step:

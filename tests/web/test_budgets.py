@@ -69,6 +69,7 @@ BUDGETS = {
     "folder_release": 4,
     "host_list": 8,
     "host_page": 12,
+    "host_tab monitor": 15,
     "host_tab hardware": 7,
     "host_tab guests": 12,
     "host_tab datastores": 14,
@@ -76,6 +77,7 @@ BUDGETS = {
     "host_tab tasks": 12,
     "guest_list": 7,
     "guest_page": 11,  # two of them only for one in a conflict
+    "guest_tab monitor": 13,
     "guest_tab hardware": 5,
     "guest_tab snapshots": 5,
     "guest_tab migrations": 8,
@@ -90,6 +92,7 @@ BUDGETS = {
     "guest_migrate": 16,
     "datastore_list": 9,
     "datastore_page": 10,
+    "datastore_tab monitor": 17,
     "datastore_tab volumes": 14,
     "datastore_tab guests": 13,
     "datastore_tab hosts": 14,
