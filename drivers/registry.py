@@ -34,8 +34,8 @@ KINDS: dict[str, DriverKind] = {
             label=_("KVM / QEMU (libvirt)"),
             opener="drivers.libvirt.session:open_session",
             capabilities=frozenset({Capability.POWER, Capability.LIVE_MIGRATION, *OPERATIONS}),
-            page_transports=(Transport.TCP, Transport.SSH),
-            server_transports=(Transport.TCP, Transport.SSH, Transport.UNIX, Transport.TEST),
+            page_transports=(Transport.SSH, Transport.TLS, Transport.TCP),
+            server_transports=(Transport.TCP, Transport.TLS, Transport.SSH, Transport.UNIX, Transport.TEST),
         ),
         DriverKind(
             kind="fake",

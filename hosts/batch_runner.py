@@ -21,7 +21,7 @@ from core.errors import Invalid, Refused
 from drivers.errors import DriverError
 from hosts import services, validation
 from hosts.batches import ADD, outcome_counts
-from hosts.models import BatchKind, Connection, Outcome, Source, SourceBatch, SourceDraft
+from hosts.models import SECRETS, BatchKind, Connection, Outcome, Source, SourceBatch, SourceDraft
 from hosts.probe import HostKeyQuestion, Story, probe
 from hosts.words import sentence
 from operations.errors import CancelRequested
@@ -135,11 +135,11 @@ def _key_question(connection: Connection, shown: dict[str, str]) -> Tried:
     if connection.host_key:
         return Tried(
             Outcome.FAILED,
-            _("The host key is not the one that was accepted: %(fingerprint)s. Find out why before you go on.")
+            _("The host shows another identity than was accepted: %(fingerprint)s. Find out why before you go on.")
             % {"fingerprint": shown["fingerprint"]},
         )
     presented = {"key": shown["key"], "fingerprint": shown["fingerprint"]}
-    return Tried(Outcome.KEY, _("It answers; compare its host key."), presented)
+    return Tried(Outcome.KEY, _("It answers; compare its fingerprint."), presented)
 
 
 def _show(handle: JobHandle, done: int, whole: int) -> None:
@@ -198,9 +198,7 @@ def _add(draft: SourceDraft, *, by: Any) -> None:
 
 def _finish(draft: SourceDraft, source: Source) -> None:
     """It is done: its secrets are wiped."""
-    SourceDraft.objects.filter(pk=draft.pk).update(
-        outcome=Outcome.DONE, source=source, password_encrypted="", private_key_encrypted=""
-    )
+    SourceDraft.objects.filter(pk=draft.pk).update(outcome=Outcome.DONE, source=source, **dict.fromkeys(SECRETS, ""))
 
 
 def _fail(draft: SourceDraft, before: Outcome, message: str) -> None:
@@ -214,7 +212,7 @@ def _fail(draft: SourceDraft, before: Outcome, message: str) -> None:
 def _replace(draft: SourceDraft, tried: Tried, *, by: Any) -> None:
     """The new sign-in takes the old one's place where it worked; where it did not, the old one stays."""
     if tried.outcome != Outcome.READY:
-        unknown = _("Its host key was not accepted yet; test the source by itself first.")
+        unknown = _("Its host key or certificate was not accepted yet; test the source by itself first.")
         _fail(draft, Outcome.NEW, unknown if tried.outcome == Outcome.KEY else tried.message)
         return
     with write_transaction():
@@ -232,5 +230,5 @@ def _replace(draft: SourceDraft, tried: Tried, *, by: Any) -> None:
 
 def _same_place(draft: SourceDraft) -> Source | None:
     """The source, as long as it is where the new sign-in was tried."""
-    place = {name: getattr(draft, name) for name in ("transport", "address", "port", "host_key", "uri")}
+    place = {name: getattr(draft, name) for name in ("hypervisor", "transport", "address", "port", "host_key", "uri")}
     return Source.objects.select_for_update(of=("self",)).filter(pk__in=[draft.source_id], **place).first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from audit.services import record
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from hosts import services, validation
+from hosts.credentials import FIELDS, SignIn, set_credentials
 from hosts.importing import Line
 from hosts.models import BatchKind, Outcome, Source, SourceBatch, SourceDraft
 from operations.models import Job
@@ -37,8 +38,23 @@ class Defaults:
     port: str = ""
     user: str = ""
     datacenter: str = ""
+    hypervisor: str = ""
     password: str = field(default="", repr=False)
     private_key: str = field(default="", repr=False)
+    ca_certificate: str = field(default="", repr=False)
+    client_certificate: str = field(default="", repr=False)
+    client_key: str = field(default="", repr=False)
+
+    @property
+    def by_ssh(self) -> SignIn:
+        # The user is each line's own; this one only has the secrets checked.
+        return SignIn(username="x", password=self.password, private_key=self.private_key)
+
+    @property
+    def by_tls(self) -> SignIn:
+        return SignIn(
+            ca_certificate=self.ca_certificate, client_certificate=self.client_certificate, client_key=self.client_key
+        )
 
 
 def plan_import(*, title: str, lines: Sequence[Line], defaults: Defaults, by: Any) -> SourceBatch:
@@ -56,7 +72,7 @@ def plan_import(*, title: str, lines: Sequence[Line], defaults: Defaults, by: An
 def check_lines(lines: Sequence[Line], defaults: Defaults) -> tuple[list[SourceDraft], list[dict[str, Any]]]:
     """Drafts that are not stored yet, and the refused lines as `SourceBatch.refused` has them. Raises: Invalid."""
     _check_defaults(defaults)
-    secrets = _secrets(defaults.password, defaults.private_key)
+    secrets = _secrets(defaults)
     known, drafts, refused = _Known(), [], []
     for line in lines:
         try:
@@ -73,20 +89,32 @@ def check_lines(lines: Sequence[Line], defaults: Defaults) -> tuple[list[SourceD
 def _check_defaults(defaults: Defaults) -> None:
     """A mistake in what holds for all is told once, at its field. Raises: Invalid."""
     services.page_transport(defaults.transport)
+    services.checked_hypervisor(defaults.hypervisor)
     validation.checked_port(defaults.port)
     validation.checked_username(defaults.user)
     if defaults.datacenter:
         validation.checked_name(defaults.datacenter, field="datacenter")
 
 
-def _secrets(password: str, private_key: str) -> tuple[str, str]:
-    """Encrypted once for all. Raises: Invalid."""
-    holder = SourceDraft(transport="ssh")
-    services.set_credentials(holder, username="x", password=password, private_key=private_key)
-    return holder.password_encrypted, holder.private_key_encrypted
+Secrets = dict[str, dict[str, Any]]
+"""By transport the fields of a connection, checked and encrypted once for all."""
 
 
-def _draft(line: Line, defaults: Defaults, secrets: tuple[str, str]) -> SourceDraft:
+def _secrets(defaults: Defaults) -> Secrets:
+    """Raises: Invalid."""
+    found = {"ssh": _held("ssh", defaults.by_ssh)}
+    if defaults.transport == "tls" or defaults.by_tls.for_tls:
+        found["tls"] = _held("tls", defaults.by_tls)
+    return found
+
+
+def _held(transport: str, sign_in: SignIn) -> dict[str, Any]:
+    holder = SourceDraft(transport=transport)
+    set_credentials(holder, sign_in)
+    return {name: getattr(holder, name) for name in FIELDS if name != "username"}
+
+
+def _draft(line: Line, defaults: Defaults, secrets: Secrets) -> SourceDraft:
     """By the rules of `services.draft_source`. Raises: Invalid."""
     address = validation.checked_address(line.address)
     draft = SourceDraft(
@@ -95,16 +123,20 @@ def _draft(line: Line, defaults: Defaults, secrets: tuple[str, str]) -> SourceDr
             line.datacenter or defaults.datacenter or services.DEFAULT_DATACENTER, field="datacenter"
         ),
         kind="libvirt",
+        hypervisor=services.checked_hypervisor(line.hypervisor or defaults.hypervisor),
         transport=services.page_transport((line.transport or defaults.transport).lower()),
         address=address,
         port=validation.checked_port(line.port or defaults.port),
         position=line.number,
     )
     if draft.transport == "ssh":
-        services.set_credentials(draft, username=line.user or defaults.user, password="", private_key="")
-        draft.password_encrypted, draft.private_key_encrypted = secrets
+        set_credentials(draft, SignIn(username=line.user or defaults.user))
     elif line.user:
         raise Invalid(_("Only ssh signs in; leave the user empty."), field="username")
+    elif draft.transport == "tls" and "tls" not in secrets:
+        raise Invalid(_("Enter a client certificate for the sources that are reached by tls."))
+    for name, value in secrets.get(draft.transport, {}).items():
+        setattr(draft, name, value)
     return draft
 
 
@@ -117,15 +149,15 @@ class _Known:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        self._places: dict[tuple[str, str, int], str] = {}
-        rows = Source.objects.filter(uri="").values_list("name", "transport", "address", "port")
-        for name, transport, address, port in rows:
-            self._places[_place(transport, address, port)] = name
+        self._places: dict[tuple[str, str, str, int], str] = {}
+        rows = Source.objects.filter(uri="").values_list("name", "hypervisor", "transport", "address", "port")
+        for name, hypervisor, transport, address, port in rows:
+            self._places[_place(hypervisor, transport, address, port)] = name
         self._names.update(Source.objects.values_list("name", flat=True))
 
     def add(self, draft: SourceDraft) -> None:
         """Raises: Invalid."""
-        place = _place(draft.transport, draft.address, draft.port)
+        place = _place(draft.hypervisor, draft.transport, draft.address, draft.port)
         if place in self._places:
             raise AlreadyKnown(
                 _("This address is already read by the source %(name)s.") % {"name": self._places[place]}
@@ -136,24 +168,23 @@ class _Known:
         self._names.add(draft.name)
 
 
-def _place(transport: str, address: str, port: int | None) -> tuple[str, str, int]:
+def _place(hypervisor: str, transport: str, address: str, port: int | None) -> tuple[str, str, str, int]:
     usual = {str(one): number for one, number in validation.DEFAULT_PORTS.items()}
-    return str(transport), address, port or usual.get(str(transport), 0)
+    return str(hypervisor), str(transport), address, port or usual.get(str(transport), 0)
 
 
-def plan_credentials(
-    *, sources: Iterable[UUID], username: str, password: str, private_key: str, by: Any
-) -> tuple[SourceBatch, Job]:
+def plan_credentials(*, sources: Iterable[UUID], by: Any, **sign_in: str) -> tuple[SourceBatch, Job]:
     """Have a new sign-in tried on each source; it takes the place of the old one where it works, and only there.
+
+    `sign_in` has fields of SignIn; by what it has, the sources are all reached by ssh, or all by tls.
 
     Raises: Forbidden, Invalid, Conflict when a source is gone or signs in nowhere.
     """
     require(by, Action.SOURCES)
-    if not password and not private_key:
-        raise Invalid(_("Enter the new private key or password."), field="private_key")
-    name = validation.checked_username(username)
-    secrets = _secrets(password, private_key)
-    drafts = [_replacement(source, name, secrets) for source in _signing_in(sources, by=by)]
+    new = SignIn(**sign_in)
+    transport, name = _transport_of(new), validation.checked_username(new.username)
+    secrets = _held(transport, new if transport == "tls" else replace(new, username="x"))
+    drafts = [_replacement(source, name, secrets) for source in _signing_in(sources, transport, by=by)]
     for position, draft in enumerate(drafts, 1):
         draft.position = position
     title = _("%(n)d sources") % {"n": len(drafts)} if len(drafts) > 1 else drafts[0].name
@@ -164,29 +195,36 @@ def plan_credentials(
     return batch, job
 
 
-def _signing_in(sources: Iterable[UUID], *, by: Any) -> list[Source]:
+def _transport_of(new: SignIn) -> str:
+    """Raises: Invalid."""
+    if new.for_tls and (new.password or new.private_key):
+        raise Invalid(_("Give a sign-in for ssh or one for tls, not both."), field="client_certificate")
+    if new.for_tls:
+        return "tls"
+    if not new.password and not new.private_key:
+        raise Invalid(_("Enter the new private key or password."), field="private_key")
+    return "ssh"
+
+
+def _signing_in(sources: Iterable[UUID], transport: str, *, by: Any) -> list[Source]:
     wanted = set(sources)
     if not wanted:
         raise Invalid(_("Choose at least one source."), field="sources")
     if len(wanted) > MOST_AT_ONCE:
         raise Invalid(_("Choose at most %(n)d sources at once.") % {"n": MOST_AT_ONCE}, field="sources")
-    rows = Source.objects.restrict(by, Action.SOURCES).filter(pk__in=wanted, transport="ssh")
+    rows = Source.objects.restrict(by, Action.SOURCES).filter(pk__in=wanted, transport=transport)
     found = list(rows.order_by("name", "pk"))
     if len(found) < len(wanted):
-        raise Conflict(_("A source that you chose is gone or needs no sign-in; look at the list again."))
+        raise Conflict(_("A source that you chose is gone or needs no such sign-in; look at the list again."))
     return found
 
 
-def _replacement(source: Source, username: str, secrets: tuple[str, str]) -> SourceDraft:
-    same = {name: getattr(source, name) for name in ("name", "kind", "transport", "address", "port", "host_key", "uri")}
-    password, key = secrets
-    return SourceDraft(
-        source=source,
-        username=username or source.username,
-        password_encrypted=password,
-        private_key_encrypted=key,
-        **same,
-    )
+SAME = ("name", "kind", "hypervisor", "transport", "address", "port", "host_key", "uri")
+
+
+def _replacement(source: Source, username: str, secrets: dict[str, Any]) -> SourceDraft:
+    same = {name: getattr(source, name) for name in SAME}
+    return SourceDraft(source=source, username=username or source.username, **secrets, **same)
 
 
 def _save(batch: SourceBatch, drafts: list[SourceDraft], *, by: Any, action: str, **detail: Any) -> None:
@@ -242,7 +280,9 @@ def test_batch(*, batch: SourceBatch, by: Any) -> Job:
 
 
 def accept_host_keys(*, batch: SourceBatch, keys: dict[UUID, str], by: Any) -> Job:
-    """Pin the SSH host keys that the test showed, and go on; `keys` are the fingerprints a person saw, by draft.
+    """Pin the SSH host keys and certificates that the test showed, and go on.
+
+    `keys` are the fingerprints a person saw, by draft.
 
     Raises: Forbidden, Invalid, Conflict when a host showed another key or is not waiting; AlreadyOpen.
     """
@@ -255,7 +295,7 @@ def accept_host_keys(*, batch: SourceBatch, keys: dict[UUID, str], by: Any) -> J
         if len(shown) < len(keys):
             raise Conflict(_("These are not the host keys of the last test; look at the list again."))
         for draft in shown:
-            draft.host_key = validation.checked_host_key(draft.presented["key"])
+            draft.host_key = validation.checked_identity(draft.presented["key"])
             draft.outcome, draft.message = Outcome.NEW, ""
         SourceDraft.objects.bulk_update(shown, ["host_key", "outcome", "message"], batch_size=200)
         accepted = {draft.address: draft.presented["fingerprint"] for draft in shown[:MOST_NAMED]}

@@ -3,12 +3,14 @@
 from django.utils.translation import gettext as _
 
 from drivers.errors import DriverError, HostKeyChanged
-from drivers.types import Endpoint
+from drivers.types import Endpoint, Transport
 from hosts.validation import fingerprint
 
 
 def with_fingerprints(endpoint: Endpoint, error: HostKeyChanged) -> HostKeyChanged:
     """The same error with what a person needs to decide; as it was when the host shows no key just now."""
+    if endpoint.transport is not Transport.SSH:  # a certificate's error has them already
+        return error
     from drivers.ssh import probe_host_key  # the web process imports this module, and no driver
 
     try:

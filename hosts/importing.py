@@ -15,7 +15,7 @@ from core.errors import Invalid
 MOST_LINES = 1024
 LARGEST_FILE = 512 * 1024  # bytes
 LONGEST_SHOWN = 120
-COLUMNS = ("name", "address", "transport", "port", "user", "datacenter")
+COLUMNS = ("name", "address", "transport", "port", "user", "datacenter", "hypervisor")
 # What people call them.
 _ALIASES = {"host": "address", "hostname": "address", "ip": "address", "username": "user", "login": "user"}
 _KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
@@ -34,6 +34,7 @@ class Line:
     port: str = ""
     user: str = ""
     datacenter: str = ""
+    hypervisor: str = ""
 
     @property
     def text(self) -> str:

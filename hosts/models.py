@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from access.models import RestrictedQuerySet
 from core.crypto import decrypt
 from core.models import NameField, Row, by_name_index
-from drivers.types import Endpoint, Transport
+from drivers.types import Endpoint, Hypervisor, Transport
 
 
 class Datacenter(Row):
@@ -49,17 +49,28 @@ class SourceState(models.TextChoices):
     PAUSED = "paused", _("paused")
 
 
+SECRETS = ("password_encrypted", "private_key_encrypted", "ca_certificate_encrypted", "client_certificate_encrypted")
+"""Of a Connection."""
+
+
 class Connection(Row):
     """Where a source is and how to sign in. Secrets are encrypted; only `endpoint` decrypts them."""
 
     kind = models.CharField(max_length=32)
+    hypervisor = models.CharField(
+        max_length=8, default=Hypervisor.QEMU, choices=[(h.value, h.value) for h in Hypervisor]
+    )
     transport = models.CharField(max_length=16, choices=[(t.value, t.value) for t in Transport])
     address = models.CharField(max_length=255, blank=True)
     port = models.PositiveIntegerField(null=True, blank=True)
     username = models.CharField(max_length=100, blank=True)
     password_encrypted = models.TextField(blank=True)
-    private_key_encrypted = models.TextField(blank=True)
-    host_key = models.TextField(blank=True)  # the SSH host key a person accepted
+    private_key_encrypted = models.TextField(blank=True)  # by TLS that of the client certificate
+    # No secrets, but whoever could write them into the database could stand in for a host.
+    ca_certificate_encrypted = models.TextField(blank=True)
+    client_certificate_encrypted = models.TextField(blank=True)
+    certificates = models.JSONField(default=dict, blank=True)  # what of them is shown: hosts.certificates
+    host_key = models.TextField(blank=True)  # the SSH host key a person accepted, or without a CA the certificate
     uri = models.CharField(max_length=500, blank=True)  # only from the server's own configuration
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=150, blank=True)
@@ -85,6 +96,10 @@ class Connection(Row):
             host_key=self.host_key,
             uri=self.uri,
             key=str(self.pk),
+            hypervisor=Hypervisor(self.hypervisor),
+            server_name=self.address if self.transport == Transport.TLS else "",
+            ca_certificate=decrypt(self.ca_certificate_encrypted),
+            client_certificate=decrypt(self.client_certificate_encrypted),
         )
 
 

@@ -16,7 +16,8 @@ from core.db import write_transaction
 from core.events import Change, publish
 from core.queue import POLLS, SUSPECT, enqueue
 from drivers.errors import AuthFailed, DriverError, Unreachable
-from hosts.lease import Lease, LeaseLost, due, free
+from hosts.certificates import describe_presented
+from hosts.lease import Lease, LeaseLost, due, free, renew
 from hosts.models import Host, HostState, Source, SourceState
 from hosts.words import sentence
 
@@ -139,6 +140,22 @@ def record_failure(source: Source, lease: Lease, error: DriverError) -> None:
     values |= {"failures": failures, "suspect": isinstance(error, Unreachable)}
     with write_transaction():
         _finish(source, lease, _failed_state(error), sentence(error), values)
+
+
+def note_certificate(source: Source, lease: Lease, presented: str) -> None:
+    """Keep what is told of the host's certificate, so that pages say when it ends. `source` is as it was claimed.
+
+    Raises: LeaseLost.
+    """
+    told = describe_presented(presented) if presented else {}
+    if source.certificates.get("server", {}) == told:
+        return
+    with write_transaction():
+        renew(lease)
+        now = Source.objects.only("certificates").get(pk=lease.source_id)  # which may have other credentials since
+        now.certificates = {**now.certificates, "server": told}
+        now.save(update_fields=["certificates"])
+        publish(Change("source", str(source.pk)))
 
 
 def back_off(failures: int) -> timedelta:

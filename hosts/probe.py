@@ -1,7 +1,8 @@
 """Trying a source, step by step, as a job: only in workers.
 
 The job's progress is what the dialog shows: `steps` with name, state and message; `host_key` with the key presented
-and both fingerprints when a person has to decide on it; `ready` when everything worked.
+and both fingerprints when a person has to decide on it, and what stands in it when it is a certificate; `ready` when
+everything worked.
 """
 
 import socket
@@ -15,8 +16,9 @@ from core.crypto import UnreadableSecret
 from drivers.errors import AuthFailed, DriverError, Unreachable
 from drivers.isolation import default_pool
 from drivers.types import Endpoint, HostFact, HostKeyFact, Transport
+from hosts.certificates import describe_presented
 from hosts.models import Connection, Source, SourceDraft
-from hosts.validation import NETWORK_TRANSPORTS, fingerprint, pinned
+from hosts.validation import NETWORK_TRANSPORTS, fingerprint, is_certificate, pinned
 from hosts.words import sentence
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
@@ -27,7 +29,7 @@ SESSION_SECONDS = 30.0
 
 
 class HostKeyQuestion(Exception):
-    """A person must accept the presented host key before credentials are sent to it."""
+    """A person must accept the presented host key or certificate before credentials are sent to it."""
 
 
 class Story:
@@ -59,6 +61,7 @@ class Story:
             "key": presented.key,
             "fingerprint": presented.fingerprint,
             "accepted_fingerprint": fingerprint(accepted),
+            "certificate": describe_presented(presented.key) if is_certificate(presented.key) else {},
         }
 
 
@@ -94,6 +97,8 @@ def _outcome(handle: JobHandle, story: Story) -> tuple[JobState, str]:
 
 
 def _key_outcome(connection: Connection) -> tuple[JobState, str]:
+    if connection.transport == Transport.TLS:
+        return _certificate_outcome(connection)
     if connection.host_key:
         return JobState.FAILED, _(
             "The host key is not the one that was accepted: the host was set up anew, or somebody is in between. "
@@ -102,13 +107,24 @@ def _key_outcome(connection: Connection) -> tuple[JobState, str]:
     return JobState.SUCCEEDED, _("The host answers. Compare its host key's fingerprint and accept it, then go on.")
 
 
+def _certificate_outcome(connection: Connection) -> tuple[JobState, str]:
+    if connection.host_key:
+        return JobState.FAILED, _(
+            "The certificate is not the one that was accepted: the host got a new one, or somebody is in between. "
+            "Compare both fingerprints on the host itself before you accept the new one."
+        )
+    return JobState.SUCCEEDED, _("The host answers. Compare its certificate's fingerprint and accept it, then go on.")
+
+
 def _connection(kind: str, identifier: str) -> Connection | None:
     model: type[Source] | type[SourceDraft] = Source if kind == "source" else SourceDraft
     return model.objects.filter(pk=identifier).first()
 
 
 def probe(connection: Connection, story: Story) -> list[str]:
-    """Name, port, host key, sign-in, version: each is tried only when the one before worked. Returns the hosts' names.
+    """Name, port, host key or certificate, sign-in, version: each is tried only when the one before worked.
+
+    Returns the hosts' names.
 
     Raises: DriverError; HostKeyQuestion.
     """
@@ -117,6 +133,8 @@ def probe(connection: Connection, story: Story) -> list[str]:
         endpoint = _reach(endpoint, story)
     if endpoint.transport is Transport.SSH:
         _check_host_key(endpoint, story)
+    if endpoint.transport is Transport.TLS:
+        _check_certificate(endpoint, story)
     with story.step("sign_in", _("Sign in")), default_pool().session(endpoint, deadline_s=SESSION_SECONDS) as session:
         snapshot = session.snapshot()
     with story.step("version", _("Read the version")) as entry:
@@ -159,6 +177,18 @@ def _check_host_key(endpoint: Endpoint, story: Story) -> None:
         presented = probe_host_key(endpoint.address, endpoint.port or 0, accepted=endpoint.host_key)
         entry["message"] = presented.fingerprint
         if presented.key != endpoint.host_key:
+            story.ask_about_key(presented, endpoint.host_key)
+            raise HostKeyQuestion
+
+
+def _check_certificate(endpoint: Endpoint, story: Story) -> None:
+    """Where a CA is given, the sign-in has it verified; else a person decides."""
+    from drivers.tls import probe_certificate
+
+    with story.step("certificate", _("Check the certificate")) as entry:
+        presented = probe_certificate(endpoint)
+        entry["message"] = presented.fingerprint
+        if not endpoint.ca_certificate and presented.key != endpoint.host_key:
             story.ask_about_key(presented, endpoint.host_key)
             raise HostKeyQuestion
 

@@ -11,15 +11,17 @@ from django.utils.translation import gettext as _
 from access.models import require
 from access.roles import Action
 from audit.services import record
-from core.crypto import encrypt, encrypt_anew
+from core.crypto import encrypt_anew
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.events import Change, publish
 from drivers.registry import KINDS
-from drivers.types import Transport
+from drivers.types import Hypervisor, Transport
 from hosts import validation
-from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
+from hosts.credentials import FIELDS, SignIn, set_credentials
+from hosts.models import SECRETS, Connection, Datacenter, Host, Source, SourceDraft, SourceState
 from hosts.owners import hand_over_hosts
+from hosts.recording import record_hosts
 from hosts.search import index_places, index_sources
 from hosts.signals import source_removing
 from hosts.uri import SourceParts, parse_uri
@@ -31,8 +33,8 @@ from search.services import forget
 DEFAULT_DATACENTER = "Datacenter"
 SOURCE_TEST = "source_test"
 COMMAND_LINE = "command line"
+SIGNING_IN = (Transport.SSH, Transport.TLS)
 KEEP_DRAFTS = timedelta(days=1)
-CREDENTIALS = ["username", "password_encrypted", "private_key_encrypted"]
 
 
 def draft_source(
@@ -40,14 +42,15 @@ def draft_source(
     name: str,
     transport: str,
     address: str,
+    hypervisor: str = "",
     port: Any = None,
-    username: str = "",
-    password: str = "",
-    private_key: str = "",
     datacenter: str = "",
     by: Any,
+    **sign_in: str,
 ) -> SourceDraft:
     """Keep what a person typed, checked part by part and with its secrets encrypted, to be tested and then added.
+
+    `sign_in` has fields of SignIn.
 
     Raises: Forbidden, Invalid.
     """
@@ -56,12 +59,13 @@ def draft_source(
         name=_free_name(name),
         datacenter_name=validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"),
         kind="libvirt",
+        hypervisor=checked_hypervisor(hypervisor),
         transport=page_transport(transport),
         address=validation.checked_address(address),
         port=validation.checked_port(port),
         created_by=by.username,
     )
-    set_credentials(draft, username=username, password=password, private_key=private_key)
+    set_credentials(draft, SignIn(**sign_in))
     require_new_place(draft)
     with write_transaction():
         expire_drafts()
@@ -70,6 +74,7 @@ def draft_source(
             "source_draft.created",
             draft,
             by=by,
+            hypervisor=draft.hypervisor,
             transport=draft.transport,
             address=draft.address,
             port=draft.port,
@@ -101,20 +106,21 @@ def test_source(*, source: Connection, by: Any) -> Job:
 
 
 def accept_host_key(*, source: Connection, job: Job, fingerprint: str, by: Any) -> None:
-    """Pin the SSH host key that a test has just shown; `fingerprint` is what the person saw.
+    """Pin the SSH host key or certificate that a test has just shown; `fingerprint` is what the person saw.
 
-    Raises: Forbidden, Conflict when the test showed another key or was of another source.
+    Raises: Forbidden, Conflict when the test showed another one or was of another source.
     """
     require(by, Action.SOURCES)
     shown = job.progress.get("host_key") or {}
     if job.kind != SOURCE_TEST or job.target_id != str(source.pk) or shown.get("fingerprint") != fingerprint:
-        raise Conflict(_("This is not the host key of the last test; test the source again."))
-    key = validation.checked_host_key(shown["key"])
+        raise Conflict(_("This is not what the host showed in the last test; test the source again."))
+    key = validation.checked_identity(shown["key"])
+    act = "source.certificate_accepted" if validation.is_certificate(key) else "source.host_key_accepted"
     with write_transaction():
         before = validation.fingerprint(source.host_key)
         source.host_key = key
         source.save(update_fields=["host_key"])
-        record_act("source.host_key_accepted", source, by=by, before=before, after=fingerprint)
+        record_act(act, source, by=by, before=before, after=fingerprint)
         if isinstance(source, Source):
             make_due(source)
 
@@ -157,7 +163,7 @@ def source_of(draft: SourceDraft, *, by: Any) -> Source:
 
 
 def add_configured_source(
-    *, name: str, uri: str, password: str = "", private_key: str = "", host_key: str = "", datacenter: str = ""
+    *, name: str, uri: str, host_key: str = "", datacenter: str = "", **sign_in: str
 ) -> tuple[Source, bool]:
     """Add a source from the server's own configuration; one of this name that is there already stays as it is.
 
@@ -168,8 +174,8 @@ def add_configured_source(
     if known is not None:
         return known, False
     source = _from_parts(parts, new_source(validation.checked_name(name), by=COMMAND_LINE))
-    set_credentials(source, username=parts.username, password=password, private_key=private_key)
-    source.host_key = validation.checked_host_key(host_key) if host_key else ""
+    set_credentials(source, SignIn(username=parts.username, **sign_in))
+    source.host_key = validation.checked_identity(host_key) if host_key else ""
     with write_transaction():
         insert_source(
             source, validation.checked_name(datacenter or DEFAULT_DATACENTER, field="datacenter"), by=COMMAND_LINE
@@ -177,18 +183,19 @@ def add_configured_source(
     return source, True
 
 
-def update_credentials(*, source: Source, username: str, password: str = "", private_key: str = "", by: Any) -> Source:
-    """Sign in another way from now on; an empty password and key keep those stored.
+def update_credentials(*, source: Source, by: Any, **sign_in: str) -> Source:
+    """Sign in another way from now on; `sign_in` has fields of SignIn.
+
+    By ssh an empty password and key keep those stored; certificates change as a whole.
 
     Raises: Forbidden, Invalid, Conflict for a source that needs none.
     """
     require(by, Action.SOURCES)
-    if source.transport != Transport.SSH:
+    if source.transport not in SIGNING_IN:
         raise Conflict(_("This source is reached without a sign-in."))
-    set_credentials(source, username=username, password=password, private_key=private_key)
+    changed = set_credentials(source, SignIn(**sign_in))
     with write_transaction():
-        source.save(update_fields=CREDENTIALS)
-        changed = [name for name, given in (("password", password), ("private key", private_key)) if given]
+        source.save(update_fields=FIELDS)
         record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed)
         make_due(source)
     return source
@@ -199,12 +206,18 @@ def replace_credentials(source: Source, tried: SourceDraft, *, by: Any) -> None:
 
     Transaction: the one that notes what came of the draft.
     """
-    for name in CREDENTIALS:
+    presented = {name: told for name, told in source.certificates.items() if name == "server"}
+    for name in FIELDS:
         setattr(source, name, getattr(tried, name))
-    source.save(update_fields=CREDENTIALS)
-    changed = ["password" if source.password_encrypted else "private key"]
+    source.certificates = {**source.certificates, **presented}
+    source.save(update_fields=FIELDS)
+    changed = ["client certificate" if source.transport == Transport.TLS else _kept(source)]
     record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed, tested=True)
     make_due(source)
+
+
+def _kept(source: Source) -> str:
+    return "password" if source.password_encrypted else "private key"
 
 
 def encrypt_credentials_anew(*, by: str) -> int:
@@ -215,10 +228,10 @@ def encrypt_credentials_anew(*, by: str) -> int:
     count = 0
     with write_transaction():
         for model in (Source, SourceDraft):
-            for row in model._default_manager.exclude(password_encrypted="", private_key_encrypted=""):
-                row.password_encrypted = encrypt_anew(row.password_encrypted)
-                row.private_key_encrypted = encrypt_anew(row.private_key_encrypted)
-                row.save(update_fields=["password_encrypted", "private_key_encrypted"])
+            for row in model._default_manager.exclude(**dict.fromkeys(SECRETS, "")):
+                for name in SECRETS:
+                    setattr(row, name, encrypt_anew(getattr(row, name)))
+                row.save(update_fields=SECRETS)
                 count += 1
         record(action="source.credentials_encrypted_anew", by=by, target_kind="source", number=count)
     return count
@@ -287,6 +300,8 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
         _require_idle(source)
         handed = _handed_over(source)
         source_removing.send(Source, source=source)
+        gone = list(source.hosts.order_by().values_list("pk", flat=True))
+        record_hosts(source.datacenter_id, {}, at=timezone.now(), gone=gone)
         forget(Kind.HOST, source.hosts.values("pk"))
         forget(Kind.SOURCE, [source.pk])
         hosts = source.hosts.count()
@@ -323,6 +338,7 @@ def new_source(name: str, *, by: Any) -> Source:
 
 def _from_parts(parts: SourceParts, source: Source) -> Source:
     source.kind = parts.kind
+    source.hypervisor = parts.hypervisor
     source.transport = parts.transport
     source.address = parts.address
     source.port = parts.port
@@ -346,6 +362,7 @@ def insert_source(source: Source, datacenter: str, *, by: Any) -> None:
         source,
         by=by,
         what="added",
+        hypervisor=source.hypervisor,
         transport=source.transport,
         address=source.address,
         port=source.port,
@@ -374,8 +391,16 @@ def _free_name(text: str) -> str:
 
 def page_transport(text: str) -> Transport:
     if text not in KINDS["libvirt"].page_transports:
-        raise Invalid(_("Choose ssh or tcp."), field="transport")
+        raise Invalid(_("Choose ssh, tls or tcp."), field="transport")
     return Transport(text)
+
+
+def checked_hypervisor(text: str) -> Hypervisor:
+    """QEMU unless something is said. Raises: Invalid."""
+    try:
+        return Hypervisor(text.strip().lower() or Hypervisor.QEMU)
+    except ValueError as error:
+        raise Invalid(_("Choose qemu, lxc or xen."), field="hypervisor") from error
 
 
 def require_new_place(new: Connection) -> None:
@@ -386,26 +411,10 @@ def require_new_place(new: Connection) -> None:
         default = validation.DEFAULT_PORTS[Transport(new.transport)]
         port = new.port or default
         same_port = Q(port=port) | Q(port=None) if port == default else Q(port=port)
-        same = Q(uri="", address=new.address, transport=new.transport) & same_port
+        same = Q(uri="", address=new.address, transport=new.transport, hypervisor=new.hypervisor) & same_port
     known = Source.objects.filter(same).first()
     if known is not None:
         raise Invalid(_("This address is already read by the source %(name)s.") % {"name": known.name}, field="address")
-
-
-def set_credentials(source: Connection, *, username: str, password: str, private_key: str) -> None:
-    """Of password and key one is kept: the one given last. Encrypts before any transaction opens."""
-    source.username = validation.checked_username(username)
-    password = validation.checked_password(password)
-    private_key = validation.checked_private_key(private_key)
-    if source.transport == Transport.SSH and not source.username:
-        raise Invalid(_("Enter the user to sign in as."), field="username")
-    if password and private_key:
-        raise Invalid(_("Give a password or a private key, not both."), field="password")
-    if source.transport != Transport.SSH and (source.username or password or private_key):
-        raise Invalid(_("Only ssh signs in; leave user, password and key empty."), field="username")
-    if password or private_key:
-        source.password_encrypted = encrypt(password)
-        source.private_key_encrypted = encrypt(private_key)
 
 
 def _handed_over(source: Source) -> dict[str, Any]:

@@ -5,13 +5,13 @@ so only the few forms below are known, and what is stored is written anew from t
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from django.utils.translation import gettext as _
 
 from core.errors import Invalid
-from drivers.types import Transport
+from drivers.types import Hypervisor, Transport
 from hosts.validation import checked_address, checked_port, checked_username
 
 LONGEST_URI = 500
@@ -34,6 +34,7 @@ class SourceParts:
     port: int | None = None
     username: str = ""
     uri: str = ""
+    hypervisor: Hypervisor = Hypervisor.QEMU
 
 
 def parse_uri(text: str) -> SourceParts:
@@ -50,25 +51,35 @@ def parse_uri(text: str) -> SourceParts:
         raise _unknown() from error
     if parts.fragment or parts.password is not None or text.endswith(("#", "?")):
         raise _unknown()
-    readers = {
-        "qemu+tcp": _tcp,
-        "qemu+ssh": _ssh,
-        "qemu": _local,
-        "qemu+unix": _socket,
-        "test": _test,
-        "fake": _fake,
-    }
     # urlsplit folds the scheme's case; a URI that is not spelled as documented is not one of ours.
-    reader = readers.get(parts.scheme) if text.startswith(f"{parts.scheme}:") else None
+    if not text.startswith(f"{parts.scheme}:"):
+        raise _unknown()
+    hypervisor, _plus, way = parts.scheme.partition("+")
+    if hypervisor not in list(Hypervisor) or parts.scheme.endswith("+"):
+        return _other(parts)
+    readers = {"tcp": _tcp, "tls": _tls, "ssh": _ssh, "": _local, "unix": _socket}
+    reader = readers.get(way)
     if reader is None:
         raise _unknown()
-    return reader(parts, checked_port(port))
+    return replace(reader(parts, checked_port(port)), hypervisor=Hypervisor(hypervisor))
+
+
+def _other(parts: SplitResult) -> SourceParts:
+    """Those that speak to no hypervisor of libvirt's. Raises: Invalid."""
+    reader = {"test": _test, "fake": _fake}.get(parts.scheme)
+    if reader is None:
+        raise _unknown()
+    return reader(parts)
 
 
 def _tcp(parts: SplitResult, port: int | None) -> SourceParts:
     if parts.username is not None or parts.path != "/system" or parts.query:
         raise _unknown()
     return SourceParts("libvirt", Transport.TCP, _address(parts), port)
+
+
+def _tls(parts: SplitResult, port: int | None) -> SourceParts:
+    return replace(_tcp(parts, port), transport=Transport.TLS)
 
 
 def _ssh(parts: SplitResult, port: int | None) -> SourceParts:
@@ -88,7 +99,7 @@ def _address(parts: SplitResult) -> str:
 def _local(parts: SplitResult, _port: int | None) -> SourceParts:
     if parts.netloc or parts.path != "/system" or parts.query:
         raise _unknown()
-    return SourceParts("libvirt", Transport.UNIX, uri="qemu:///system")
+    return SourceParts("libvirt", Transport.UNIX, uri=f"{parts.scheme}:///system")
 
 
 def _socket(parts: SplitResult, _port: int | None) -> SourceParts:
@@ -97,19 +108,19 @@ def _socket(parts: SplitResult, _port: int | None) -> SourceParts:
     if parts.netloc or parts.path != "/system" or options:
         raise _unknown()
     if path is None:
-        return SourceParts("libvirt", Transport.UNIX, uri="qemu+unix:///system")
+        return SourceParts("libvirt", Transport.UNIX, uri=f"{parts.scheme}:///system")
     if not _SOCKET.fullmatch(path):
         raise _unknown()
-    return SourceParts("libvirt", Transport.UNIX, uri=f"qemu+unix:///system?socket={path}")
+    return SourceParts("libvirt", Transport.UNIX, uri=f"{parts.scheme}:///system?socket={path}")
 
 
-def _test(parts: SplitResult, _port: int | None) -> SourceParts:
+def _test(parts: SplitResult) -> SourceParts:
     if parts.netloc or parts.path != "/default" or parts.query:
         raise _unknown()
     return SourceParts("libvirt", Transport.TEST, uri="test:///default")
 
 
-def _fake(parts: SplitResult, _port: int | None) -> SourceParts:
+def _fake(parts: SplitResult) -> SourceParts:
     allowed = _FAKE_OPTIONS.get(parts.netloc)
     options = _options(parts)
     if allowed is None or not _FAKE_NAME.fullmatch(parts.path) or not allowed.issuperset(options):
@@ -138,7 +149,8 @@ def _unknown() -> Invalid:
     return Invalid(
         _(
             "This address of a source is not known; use qemu:///system, qemu+unix:///system?socket=/path, "
-            "qemu+ssh://user@host/system, qemu+tcp://host/system or test:///default."
+            "qemu+ssh://user@host/system, qemu+tls://host/system, qemu+tcp://host/system, the same with lxc or xen in "
+            "place of qemu, or test:///default."
         ),
         field="uri",
     )

@@ -23,14 +23,15 @@ from core.crypto import UnreadableSecret
 from core.errors import Invalid
 from drivers.errors import AuthFailed, Rejected, Unreachable
 from drivers.types import Endpoint, Transport
+from hosts.certificates import KIND, describe_presented
 from hosts.models import Connection
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RESOLVE_SECONDS = 5.0
-NETWORK_TRANSPORTS = frozenset({Transport.TCP, Transport.SSH})
-DEFAULT_PORTS = {Transport.TCP: 16509, Transport.SSH: 22}
+NETWORK_TRANSPORTS = frozenset({Transport.TCP, Transport.TLS, Transport.SSH})
+DEFAULT_PORTS = {Transport.TCP: 16509, Transport.TLS: 16514, Transport.SSH: 22}
 LARGEST_PORT = 65535
 LONGEST_HOST_NAME = 253
 LONGEST_SECRET = 20_000
@@ -67,6 +68,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 _SOURCE_NAME = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,100}")
 _HOST_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,2000}={0,2}")
+_CERTIFICATE = re.compile(r"x509 [A-Za-z0-9+/]{40,90000}={0,2}")
 
 
 def checked_name(text: str, field: str = "name") -> str:
@@ -137,6 +139,17 @@ def checked_private_key(text: str) -> str:
     return f"{key}\n"
 
 
+def checked_pem_key(text: str) -> str:
+    """The key of a certificate. Raises: Invalid."""
+    key = text.strip().replace("\r\n", "\n")
+    if len(key) > LONGEST_SECRET or "BEGIN OPENSSH" in key or not _loads(key):
+        raise Invalid(
+            _("This is not the key of a certificate; paste the whole PEM file, without a passphrase."),
+            field="client_key",
+        )
+    return f"{key}\n"
+
+
 def _loads(key: str) -> bool:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
@@ -162,6 +175,22 @@ def checked_host_key(text: str) -> str:
     if not _HOST_KEY.fullmatch(key) or not _decodes(key.split()[1]):
         raise Invalid(_("This is not an SSH host key, such as ssh-ed25519 AAAA…"), field="host_key")
     return key
+
+
+def checked_certificate(text: str) -> str:
+    """A host's certificate as `x509 base64`. Raises: Invalid."""
+    if not _CERTIFICATE.fullmatch(text) or not describe_presented(text):
+        raise Invalid(_("This is not a certificate."), field="host_key")
+    return text
+
+
+def checked_identity(text: str) -> str:
+    """What a host presented to be accepted: an SSH host key or a certificate. Raises: Invalid."""
+    return checked_certificate(text) if is_certificate(text) else checked_host_key(text)
+
+
+def is_certificate(host_key: str) -> bool:
+    return host_key.startswith(f"{KIND} ")
 
 
 def _decodes(text: str) -> bool:
@@ -223,6 +252,8 @@ def resolve_endpoint(source: Connection) -> Endpoint:
         return endpoint
     if endpoint.transport is Transport.SSH and not endpoint.host_key:
         raise AuthFailed(_("The host key was not accepted yet; test the source and accept its host key."))
+    if endpoint.transport is Transport.TLS and not (endpoint.host_key or endpoint.ca_certificate):
+        raise AuthFailed(_("The host's certificate was not accepted yet; test the source and accept it."))
     return pinned(endpoint)
 
 
@@ -267,8 +298,10 @@ def _ask_resolver(name: str, answers: list[IPAddress]) -> None:
 
 
 def fingerprint(host_key: str) -> str:
-    """OpenSSH's SHA256:… form of a key given as `type base64`; empty for none."""
+    """OpenSSH's SHA256:… form of a key given as `type base64`, openssl's of a certificate; empty for none."""
     if not host_key:
         return ""
+    if is_certificate(host_key):
+        return describe_presented(host_key).get("fingerprint", "")
     digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -14,7 +14,15 @@ from drivers.words import fill
 Labels = Mapping[str, str | Promise]
 
 # Product and protocol names stand in every language as they are.
-TRANSPORTS: Labels = {"tcp": "TCP", "ssh": "SSH", "unix": _("Unix socket"), "test": _("test"), "fake": _("simulated")}
+HYPERVISORS: Labels = {"qemu": "KVM / QEMU", "lxc": "LXC", "xen": "Xen"}
+TRANSPORTS: Labels = {
+    "tcp": "TCP",
+    "tls": "TLS",
+    "ssh": "SSH",
+    "unix": _("Unix socket"),
+    "test": _("test"),
+    "fake": _("simulated"),
+}
 SWITCH_KINDS: Labels = {
     "nat": "NAT",
     "routed": _("routed"),
@@ -142,6 +150,10 @@ def _label(labels: Labels, word: str) -> str:
 
 def transport_label(word: str) -> str:
     return _label(TRANSPORTS, word)
+
+
+def hypervisor_label(word: str) -> str:
+    return _label(HYPERVISORS, word)
 
 
 def switch_kind_label(word: str) -> str:

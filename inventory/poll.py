@@ -16,6 +16,7 @@ from hosts.polling import (
     PATIENT_DEADLINE_S,
     SNAPSHOT_DEADLINE_S,
     STATES_DEADLINE_S,
+    note_certificate,
     record_failure,
     record_success,
     unexpected,
@@ -84,6 +85,7 @@ def _read(source: Source, lease: Lease) -> bool:
                 renew(lease)
             snapshot = session.snapshot(deadline_s=SNAPSHOT_DEADLINE_S)
             apply_snapshot(source, snapshot, lease.token)
+            note_certificate(source, lease, snapshot.server_certificate)
             _keep_unsettled(source, lease, apply_states(source, states, lease.token).mismatch)
     return whole
 

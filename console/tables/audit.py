@@ -60,6 +60,7 @@ ACTS: dict[str, Text] = {
     "source.credentials_encrypted_anew": _("credentials encrypted anew"),
     "source.fleet_made": _("simulated hosts added"),
     "source.host_key_accepted": _("host key accepted"),
+    "source.certificate_accepted": _("certificate accepted"),
     "source.paused": _("source paused"),
     "source.read_asked": _("read asked for"),
     "source.removed": _("source removed"),

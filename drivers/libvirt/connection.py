@@ -7,7 +7,6 @@ a connection of its own.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,17 +15,19 @@ from typing import Any
 
 import libvirt
 
-from drivers.errors import DriverError, NotSupported, Unreachable
+from drivers.errors import DriverError, NotSupported
 from drivers.libvirt import uri
 from drivers.libvirt.errors import guarded
+from drivers.libvirt.tls_tunnel import TlsTunnel
 from drivers.libvirt.tunnel import Tunnel
+from drivers.reach import reach
 from drivers.types import Endpoint, Transport
-from drivers.words import gettext_noop as _
 
 PROBE_LIMIT_S = 3.0
 # A host that fell silent fails a call after interval x (count + 1), 8 s; without it the call hangs for minutes.
 KEEPALIVE_INTERVAL_S = 2
 KEEPALIVE_COUNT = 3
+_TUNNELS: dict[Transport, type[Tunnel] | type[TlsTunnel]] = {Transport.SSH: Tunnel, Transport.TLS: TlsTunnel}
 _ASKED_FOR = {
     libvirt.VIR_CRED_AUTHNAME: "username",
     libvirt.VIR_CRED_USERNAME: "username",
@@ -42,7 +43,7 @@ class Connection:
         start_event_loop()
         probe(endpoint)
         self._turn = threading.Lock()
-        self._tunnel: Tunnel | None = None
+        self._tunnel: Tunnel | TlsTunnel | None = None
         self.raw: Any = self._connect(endpoint)
         with suppress(NotSupported):  # a local driver without a wire
             self.call(self.raw.setKeepAlive, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
@@ -50,9 +51,9 @@ class Connection:
     def _connect(self, endpoint: Endpoint) -> Any:
         if endpoint.transport is Transport.TCP:
             return _open(uri.tcp_uri(endpoint), endpoint)
-        if endpoint.transport is not Transport.SSH:
+        if endpoint.transport not in _TUNNELS:
             return _open(uri.local_uri(endpoint), endpoint)
-        self._tunnel = Tunnel(endpoint)
+        self._tunnel = _TUNNELS[endpoint.transport](endpoint)
         try:
             raw = _open(self._tunnel.uri, endpoint)
         except DriverError as error:
@@ -61,6 +62,11 @@ class Connection:
             raise explained from None
         self._tunnel.forget_secrets()
         return raw
+
+    @property
+    def server_certificate(self) -> str:
+        """What the host presented by TLS, spelled as Endpoint.host_key; else empty."""
+        return self._tunnel.server_certificate if isinstance(self._tunnel, TlsTunnel) else ""
 
     def call(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the connection or of one of its objects, when it is our turn. Raises: DriverError."""
@@ -103,24 +109,11 @@ class _Answers:
 def probe(endpoint: Endpoint) -> None:
     """See whether somebody listens, since libvirt's own connect has no time limit. Raises: Unreachable."""
     ports = {Transport.TCP: uri.TCP_PORT, Transport.SSH: uri.SSH_PORT}
-    if endpoint.transport not in ports:
+    if endpoint.transport not in ports:  # by TLS we connect by ourselves
         return
     host = uri.checked_address(endpoint.address).strip("[]")
     port = uri.checked_port(endpoint.port, ports[endpoint.transport])
-    try:
-        socket.create_connection((host, port), timeout=PROBE_LIMIT_S).close()
-    except ConnectionRefusedError:
-        raise Unreachable(
-            _("%(host)s refuses connections on port %(port)s; check that its service runs."), host=host, port=port
-        ) from None
-    except socket.gaierror:
-        raise Unreachable(_("The name %(host)s is not known here; check its spelling or the DNS."), host=host) from None
-    except OSError:
-        raise Unreachable(
-            _("%(host)s does not answer on port %(port)s; check that it is up and no firewall is between."),
-            host=host,
-            port=port,
-        ) from None
+    reach(host, port, PROBE_LIMIT_S).close()
 
 
 def _open(target: str, endpoint: Endpoint) -> Any:

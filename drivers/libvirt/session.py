@@ -6,6 +6,8 @@ import math
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from drivers.errors import NotFound, NotSupported
 from drivers.libvirt import collect, parse, states
 from drivers.libvirt.agents import Agents
@@ -80,7 +82,7 @@ class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, Network
 
     def snapshot(self) -> Snapshot:
         raw = collect.read_inventory(self._connection, self._agents, self._devices, self._storage)
-        snapshot = parse.snapshot_of(raw)
+        snapshot = replace(parse.snapshot_of(raw), server_certificate=self._connection.server_certificate)
         self._host_ref = snapshot.hosts[0].ref
         return snapshot
 

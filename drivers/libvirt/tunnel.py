@@ -17,7 +17,6 @@ import tempfile
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from drivers.errors import AuthFailed, DriverError, HostKeyChanged, Rejected, Unreachable
 from drivers.libvirt import uri
@@ -38,7 +37,7 @@ HOST_KEY_ALGORITHMS = {
 # What libvirt's own ssh transport runs: its helper, or a netcat on hosts before libvirt 6.8.
 # Source: https://libvirt.org/uri.html#ssh-transport
 REMOTE_COMMAND = (
-    "if command -v virt-ssh-helper >/dev/null 2>&1; then exec virt-ssh-helper qemu:///system; fi; "
+    "if command -v virt-ssh-helper >/dev/null 2>&1; then exec virt-ssh-helper {hypervisor}:///system; fi; "
     'wait=; if nc -q 2>&1 | grep -q "requires an argument"; then wait="-q 0"; fi; '
     "exec nc $wait -U /run/libvirt/libvirt-sock"
 )
@@ -67,6 +66,7 @@ class Tunnel:
     """One private socket behind which the host's libvirt answers, for one connection."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._options, self._files = _Command(endpoint), ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._messages = b""
@@ -80,7 +80,7 @@ class Tunnel:
 
     @property
     def uri(self) -> str:
-        return f"qemu+unix:///system?socket={quote(self._path)}"
+        return uri.socket_uri(self._endpoint, self._path)
 
     def _carry(self) -> None:
         """Give the first connection to an ssh as its input and output, then wait for its end."""
@@ -131,6 +131,7 @@ class _Command:
         self._user = uri.checked_username(endpoint.username)
         self._host = uri.checked_address(endpoint.address).strip("[]")
         self._port = uri.checked_port(endpoint.port, uri.SSH_PORT)
+        self._remote = REMOTE_COMMAND.format(hypervisor=endpoint.hypervisor.value)
         self._algorithm, self._host_key = _checked_host_key(endpoint.host_key)
         if not endpoint.private_key and not endpoint.password:
             raise AuthFailed(_("This source has neither an SSH key nor a password; enter one."))
@@ -146,7 +147,7 @@ class _Command:
             environment |= {"SSH_ASKPASS": str(ASKPASS), "SSH_ASKPASS_REQUIRE": "force"}
             environment["GUESTHOUSE_ASKPASS_FILE"] = memory_file(files, "password", self._password)
         return subprocess.Popen(
-            [*command, "--", self._host, REMOTE_COMMAND],
+            [*command, "--", self._host, self._remote],
             env=environment,
             stdin=connection.fileno(),
             stdout=connection.fileno(),

@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from urllib.parse import quote
 
 from drivers.errors import Rejected
-from drivers.types import Endpoint, Transport
+from drivers.types import Endpoint, Hypervisor, Transport
 from drivers.words import gettext_noop as _
 
 TCP_PORT = 16509
+TLS_PORT = 16514
 SSH_PORT = 22
 LARGEST_PORT = 65535
 LONGEST_HOST_NAME = 253
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
-_SOCKET_URI = re.compile(r"qemu\+unix:///system\?socket=(?:/[A-Za-z0-9][A-Za-z0-9._-]*){1,20}")
+_SOCKET_URI = re.compile(r"(?:qemu|lxc|xen)\+unix:///system\?socket=(?:/[A-Za-z0-9][A-Za-z0-9._-]*){1,20}")
 _LOCAL_URIS = {
-    Transport.UNIX: frozenset({"qemu:///system", "qemu+unix:///system"}),
+    Transport.UNIX: frozenset(f"{name}{way}:///system" for name in Hypervisor for way in ("", "+unix")),
     Transport.TEST: frozenset({"test:///default"}),
 }
 
 
 def tcp_uri(endpoint: Endpoint) -> str:
     """Raises: Rejected for parts that are not an address and a port."""
-    return f"qemu+tcp://{_authority(endpoint, TCP_PORT)}/system"
+    return f"{endpoint.hypervisor}+tcp://{_authority(endpoint, TCP_PORT)}/system"
+
+
+def socket_uri(endpoint: Endpoint, path: str) -> str:
+    """Of the private socket of a tunnel."""
+    return f"{endpoint.hypervisor}+unix:///system?socket={quote(path)}"
 
 
 def local_uri(endpoint: Endpoint) -> str:
@@ -51,10 +58,18 @@ def migration_uri(target: Endpoint) -> str:
     """
     if target.transport is Transport.TCP:
         return tcp_uri(target)
+    if target.transport is Transport.TLS:
+        # By name, where there is one: it is what the certificate is made out to, and the source host checks it.
+        return f"qemu+tls://{_authority(replace(target, address=name_of(target)), TLS_PORT)}/system"
     if target.transport is Transport.SSH:
         user = quote(checked_username(target.username), safe="")
         return f"qemu+ssh://{user}@{_authority(target, SSH_PORT)}/system?no_tty=1"
     raise Rejected(_("The target host is known here by a local socket only, so that no other host can reach it."))
+
+
+def name_of(endpoint: Endpoint) -> str:
+    """Whom a host's certificate must be for."""
+    return endpoint.server_name or endpoint.address
 
 
 def checked_username(name: str) -> str:

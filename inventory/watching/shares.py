@@ -15,7 +15,7 @@ from django.db.models.functions import MD5, Cast, Coalesce, Concat, Now
 from core.db import write_transaction
 from core.ids import new_id
 from hosts.lease import Lease
-from hosts.models import Source, SourceState
+from hosts.models import SECRETS, Source, SourceState
 from inventory.models import Watch, Watcher
 
 BEAT_S = 2.0
@@ -89,7 +89,7 @@ def answering(watcher_id: UUID) -> dict[UUID, str]:
 
 _REACHED = (
     *("transport", Value(" "), "address", Value(" "), Cast(Coalesce("port", 0), TextField()), Value(" "), "uri"),
-    *("username", "password_encrypted", "private_key_encrypted", "host_key"),
+    *("hypervisor", "username", *SECRETS, "host_key"),
 )
 
 

@@ -32,4 +32,4 @@ def test_what_any_process_may_import_loads_no_libvirt(module: str) -> None:
 
 def test_the_page_never_offers_what_only_the_server_may_name() -> None:
     offered = {transport for driver in KINDS.values() for transport in driver.page_transports}
-    assert offered == {Transport.TCP, Transport.SSH}
+    assert offered == {Transport.TCP, Transport.TLS, Transport.SSH}

@@ -379,7 +379,13 @@ def test_drafts_are_written_down_without_their_secrets(boss):
         ("source_draft.created", "rack-9"),
         ("source_draft.discarded", "rack-9"),
     ]
-    assert rows[0].detail == {"transport": "ssh", "address": "10.0.0.9", "port": None, "username": "root"}
+    assert rows[0].detail == {
+        "hypervisor": "qemu",
+        "transport": "ssh",
+        "address": "10.0.0.9",
+        "port": None,
+        "username": "root",
+    }
 
 
 def test_old_drafts_are_forgotten_by_themselves(boss):

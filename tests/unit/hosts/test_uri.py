@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Invalid
-from drivers.types import Transport
+from drivers.types import Hypervisor, Transport
 from hosts.uri import SourceParts, parse_uri
 
 KNOWN = {
@@ -20,6 +20,12 @@ KNOWN = {
     "qemu+tcp://[fd00::1]:16510/system": SourceParts("libvirt", Transport.TCP, "fd00::1", 16510),
     "qemu+ssh://root@kvm-01/system": SourceParts("libvirt", Transport.SSH, "kvm-01", None, "root"),
     "qemu+ssh://op@10.1.2.3:2222/system": SourceParts("libvirt", Transport.SSH, "10.1.2.3", 2222, "op"),
+    "qemu+tls://kvm-01/system": SourceParts("libvirt", Transport.TLS, "kvm-01"),
+    "lxc:///system": SourceParts("libvirt", Transport.UNIX, uri="lxc:///system", hypervisor=Hypervisor.LXC),
+    "lxc+tls://box-01:16515/system": SourceParts("libvirt", Transport.TLS, "box-01", 16515, hypervisor=Hypervisor.LXC),
+    "xen+ssh://root@xen-01/system": SourceParts(
+        "libvirt", Transport.SSH, "xen-01", None, "root", hypervisor=Hypervisor.XEN
+    ),
     "test:///default": SourceParts("libvirt", Transport.TEST, uri="test:///default"),
     "fake://fleet/17?guests=20&hang=1": SourceParts("fake", Transport.FAKE, uri="fake://fleet/17?guests=20&hang=1"),
     "fake://world/alpha?file=/tmp/w.json": SourceParts(
@@ -39,8 +45,15 @@ REFUSED = [
     "qemu:///system?",
     "qemu:///system#",
     "QEMU:///system",
-    "xen:///system",
     "lxc:///",
+    "xen:///",
+    "lxc+:///system",
+    "vbox:///system",
+    "lxc+ext:///system?command=/bin/sh",
+    "xen+ssh://root@h/system?command=/tmp/x",
+    "test+tcp://h/default",
+    "qemu+tls://h/system?no_verify=1",
+    "qemu+tls://op@h/system",
     "esx://h/?no_verify=1",
     "http://127.0.0.1/",
     "file:///etc/passwd",
