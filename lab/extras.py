@@ -37,7 +37,8 @@ def parse(words: str) -> list[str]:
 def enter_machines(place: Place, lab: LabState, count: int) -> None:
     """Describe the lab's machines: the hosts, and those that its extras need."""
     extras, own = set(lab.extras), roots.own_release()
-    release = own if extras & ROOTED else ""
+    older = roots.OLDEST if own == NEWER and "trixie" in extras else ""  # where this machine's is the newer one itself
+    release = older or (own if extras & ROOTED else "")
     lab.hosts = [_machine(place, lab, "kvm", f"kvm-{n:02}", n, release) for n in range(1, count + 1)]
     if "trixie" in extras:
         lab.hosts.append(_machine(place, lab, "kvm", f"kvm-{count + 1:02}", count + 1, NEWER))

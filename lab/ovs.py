@@ -52,5 +52,5 @@ def start() -> None:
 
 
 def _launch(program: str, *args: str | Path) -> None:
-    command = [program, *map(str, args), "--pidfile", f"--log-file=/var/log/libvirt/{program}.log"]
+    command = [program, *map(str, args), "--pidfile", "-vconsole:emer", f"--log-file=/var/log/libvirt/{program}.log"]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)

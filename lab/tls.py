@@ -11,6 +11,8 @@ from lab.state import Host, Place
 PORT = 16514
 DAYS = "3650"
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+# libvirt refuses a certificate that may not encipher keys, though its cipher suites need no such thing.
+COMMON = "keyUsage=critical,digitalSignature,keyEncipherment\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid"
 # Where a host has its own; /etc/pki is not the machine's to touch.
 HOST_FOLDER = "/etc/libvirt/pki"
 LIBVIRTD_CONF = f"""\
@@ -63,7 +65,7 @@ def _trust(folder: Path, *authorities: Path) -> None:
 def _certify(authority: Path, folder: Path, role: str, name: str, extensions: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     asked, wanted = folder / f"{role}.csr", folder / "extensions"
-    wanted.write_text(f"{extensions}\n")
+    wanted.write_text(f"{COMMON}\n{extensions}\n")
     run(["openssl", "req", *KEY, "-keyout", folder / f"{role}key.pem", "-out", asked, "-subj", f"/CN={name}"])
     signer: list[str | Path] = ["-CA", authority / "cacert.pem", "-CAkey", authority / "cakey.pem"]
     made: list[str | Path] = ["-out", folder / f"{role}cert.pem", "-days", DAYS, "-extfile", wanted]

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def make_lab(lab_folder: Path) -> Iterator[Callable[..., Lab]]:
     made: list[Lab] = []
     own = hashlib.sha256(str(lab_folder).encode()).hexdigest()[:6]
 
-    def make(name: str, hosts: int = 1, *, counting: bool = False) -> Lab:
-        lab = Lab.start(hosts, name=f"t-{name}-{WORKER}-{own}", data=lab_folder, counting=counting)
+    def make(name: str, hosts: int = 1, *, counting: bool = False, extras: Sequence[str] = ()) -> Lab:
+        whole = f"t-{name}-{WORKER}-{own}"
+        lab = Lab.start(hosts, name=whole, data=lab_folder, counting=counting, extras=extras)
         made.append(lab)
         return lab
 

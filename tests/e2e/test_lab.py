@@ -16,6 +16,7 @@ from lab.api import Lab, LabGuest, LabHost
 from lab.hosts import TCP_PORT
 from lab.processes import LabError, ProcessRef, run, succeeds, wait_for
 from lab.state import ROOT
+from tests.traces import traces
 
 MakeLab = Callable[..., Lab]
 
@@ -39,16 +40,6 @@ def move(guest: LabGuest, to: LabHost) -> None:
 def pool_value(host: LabHost, pool: str, key: str) -> str:
     lines = dict(line.split(":", 1) for line in host.virsh("pool-info", "--bytes", pool).splitlines() if ":" in line)
     return lines[key].strip()
-
-
-def traces(name: str) -> list[str]:
-    """All that the lab of this name has on this machine, besides files."""
-    found = [line for line in run(["ip", "-o", "link"]).splitlines() if f"guesthouse-lab:{name}" in line]
-    found += [line for line in run(["ip", "netns", "list"]).splitlines() if line.startswith(f"{name}-")]
-    found += [line for line in run(["losetup", "--list", "--noheadings"]).splitlines() if f"/{name}/" in line]
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{name}/" in line]
-    found += [line for line in run(["ps", "-eo", "args"]).splitlines() if f"lab.init {name} " in line]
-    return found
 
 
 def test_hosts_are_told_apart_over_tcp(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from drivers.libvirt.parse.volumes import volume_facts
 from drivers.libvirt.raw import RawPool
 from drivers.libvirt.text import whole
 from drivers.libvirt.xml import LONGEST_PATH, Node
-from drivers.types import DatastoreFact, HostBusAdapterFact, StorageClass, Technology
+from drivers.types import DatastoreFact, HostBusAdapterFact, StorageClass, Technology, VolumeFact
 
 _TECHNOLOGIES: dict[str, Technology] = {
     "dir": Technology.LOCAL,
@@ -93,9 +93,17 @@ def datastore_fact(raw: RawPool, host: str, adapters: Sequence[HostBusAdapterFac
         devices=devices,
         adapter=_adapter(node),
         initiator=node.get("name", path="source/initiator/iqn"),
-        volumes=volume_facts(raw.volumes),
+        volumes=_volumes(node, raw),
         volumes_cut=raw.cut or not raw.active,
     )
+
+
+def _volumes(node: Node, raw: RawPool) -> tuple[VolumeFact, ...]:
+    """A target may show its own controller at LUN 0, as tgt does: libvirt lists it as a volume of no size."""
+    found = volume_facts(raw.volumes)
+    if node.get("type", limit=32) == "iscsi-direct":
+        return tuple(volume for volume in found if volume.capacity_bytes or volume.kind != "network")
+    return found
 
 
 def _technology(node: Node, card: HostBusAdapterFact | None) -> Technology:

@@ -41,14 +41,21 @@ def test_a_plain_lab_has_hosts_from_this_machine_alone() -> None:
     assert [net.name for net in hosts.networks(PLACE, lab.hosts[0])] == ["default", "isolated", "guests"]
 
 
-def test_each_extra_brings_its_machines() -> None:
+def test_each_extra_brings_its_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "own_release", lambda: "bookworm")
     assert [host.name for host in make_lab("trixie").machines] == ["kvm-01", "kvm-02", "kvm-03"]
     assert [host.release for host in make_lab("trixie").hosts] == ["", "", "trixie"]
     assert [host.name for host in make_lab("lxc").others] == ["lxc-01"]
     assert [host.name for host in make_lab("iscsi", "nfs").others] == ["san-01"]
-    assert {host.release for host in make_lab("iscsi").machines} == {roots.own_release()}
+    assert {host.release for host in make_lab("iscsi").machines} == {"bookworm"}
     everything = make_lab(*extras.EXTRAS, count=network.MAX_HOSTS - 1).machines
     assert len({host.address for host in everything}) == len({host.uuid for host in everything}) == len(everything)
+
+
+def test_two_releases_are_two_on_a_machine_of_the_newer_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "own_release", lambda: "trixie")
+    assert [host.release for host in make_lab("trixie", "ovs").hosts] == ["bookworm", "bookworm", "trixie"]
+    assert [host.release for host in make_lab("ovs").hosts] == ["trixie", "trixie"]
 
 
 def test_port_groups_have_their_tags_and_the_trunk_has_all() -> None:

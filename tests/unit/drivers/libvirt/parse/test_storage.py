@@ -87,6 +87,20 @@ def test_what_a_pool_is_made_of() -> None:
     assert (pool("fc").adapter, pool("scsi").adapter) == ("10000000c9831b4b", "host2")
 
 
+def test_a_targets_controller_is_no_volume_and_a_lun_nobody_could_read_is_one() -> None:
+    """As libvirt 9.0 lists the LUNs of tgt 1.0.85."""
+    told = "<volume type='network'><name>unit:0:0:{0}</name><key>lun-{0}</key><capacity>{1}</capacity></volume>"
+    listed = (
+        RawVolume("unit:0:0:0", "lun-0", told.format(0, 0)),
+        RawVolume("unit:0:0:1", "lun-1", told.format(1, 209714688)),
+        RawVolume("unit:0:0:2", "lun-2"),
+    )
+    for kind, names in (("iscsi-direct", ["unit:0:0:1", "unit:0:0:2"]), ("gluster", [one.name for one in listed])):
+        fact = datastore_fact(RawPool(read(f"pools/{kind}.xml"), True, True, listed), "host-1")
+        assert fact is not None
+        assert [volume.name for volume in fact.volumes] == names
+
+
 def test_a_file_system_on_a_lun_of_a_fabric_is_no_direct_attached_one() -> None:
     fact = pool("fs-on-iscsi")
     assert (fact.technology, fact.storage_class, fact.format) == (Technology.LOCAL, SAN, "ocfs2")
