@@ -20,16 +20,17 @@ def on_source_removing(*, source: Source, **kwargs: Any) -> None:
 
     Transaction: the one that removes the source.
     """
-    _require_idle(source)
+    require_idle(source)
     hosts = list(source.hosts.values_list("pk", flat=True))
     for guest in Guest.objects.filter(host__in=hosts, placements__host__in=_others(source)).distinct():
-        _move_to_its_other_host(guest, source)
+        move_to_its_other_host(guest, source)
     forget(Kind.GUEST, Guest.objects.filter(host__in=hosts).values("pk"))
     GuestLoad.objects.filter(pk__in=Guest.objects.filter(host__in=hosts).values("pk")).delete()
     HostLoad.objects.filter(pk__in=hosts).delete()
 
 
-def _require_idle(source: Source) -> None:
+def require_idle(source: Source) -> None:
+    """Raises: Conflict while a task is open on a guest that this source knows."""
     open_jobs = Job.objects.exclude(state__in=ENDED).filter(target_kind="guest")
     here = Q(host__source=source) | Q(placements__host__source=source)
     busy = Guest.objects.filter(here, pk__in=list(open_jobs.values_list("target_id", flat=True))).first()
@@ -37,7 +38,7 @@ def _require_idle(source: Source) -> None:
         raise Conflict(_("A task is open on %(target)s; wait for it to end or cancel it.") % {"target": busy.name})
 
 
-def _move_to_its_other_host(guest: Guest, source: Source) -> None:
+def move_to_its_other_host(guest: Guest, source: Source) -> None:
     """The guest keeps its row, on the host that knows it best; that host's next read fills in the rest."""
     words = Placement.objects.filter(guest=guest, host__in=_others(source)).order_by("-evidence_at")
     best = min(words, key=lambda word: RANK.get(word.state, RANK[UNKNOWN]))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hosts.models import Source
@@ -14,7 +15,14 @@ from storage.volumes import ask_again
 
 def on_source_removing(*, source: Source, **kwargs: Any) -> None:
     """Transaction: the one that removes the source."""
-    mounts = DatastoreMount.objects.filter(host__source=source)
+    drop_mounts(DatastoreMount.objects.filter(host__source=source))
+
+
+def drop_mounts(mounts: QuerySet[DatastoreMount]) -> None:
+    """Forget these, and the datastores that nobody else sees.
+
+    Transaction: the one that takes their hosts away.
+    """
     seen = set(mounts.values_list("datastore_id", flat=True))
     mounts.delete()
     unseen = Datastore.objects.filter(pk__in=seen, mounts=None)
