@@ -30,6 +30,7 @@ class SourceBody(Body):
     port: int | None = None
     user: str = ""
     datacenter: str = ""
+    hypervisor: str = ""
 
 
 class ImportBody(Body):
@@ -40,7 +41,11 @@ class ImportBody(Body):
     user: str = ""
     password: str = ""
     private_key: str = ""
+    ca_certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
     datacenter: str = ""
+    hypervisor: str = ""
 
 
 class KeyBody(Body):
@@ -58,6 +63,12 @@ class CredentialsBody(Body):
     user: str = ""
     password: str = ""
     private_key: str = ""
+    ca_certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+
+
+SECRETS = ("password", "private_key", "ca_certificate", "client_certificate", "client_key")
 
 
 def _batch(request: Request, identifier: UUID) -> SourceBatch:
@@ -87,6 +98,7 @@ def _draft_json(draft: SourceDraft) -> Json:
         "id": draft.pk,
         "name": draft.name,
         "address": draft.address,
+        "hypervisor": draft.hypervisor,
         "transport": draft.transport,
         "port": draft.port,
         "user": draft.username,
@@ -104,7 +116,7 @@ class SourceImport(Endpoint):
         require(request.user, Action.SOURCES)
         body = read_body(request, ImportBody)
         title, lines = _named(body)
-        words = {name: getattr(body, name) for name in ("transport", "user", "password", "private_key", "datacenter")}
+        words = {name: getattr(body, name) for name in ("hypervisor", "transport", "user", "datacenter", *SECRETS)}
         defaults = batches.Defaults(port=_text(body.port), **words)
         batch = batches.plan_import(title=title, lines=lines, defaults=defaults, by=request.user)
         if len(batch.refused) < len(lines):
@@ -140,9 +152,8 @@ class SourceCredentials(Endpoint):
         batch, _job = batches.plan_credentials(
             sources=_meant(request, body),
             username=body.user,
-            password=body.password,
-            private_key=body.private_key,
             by=request.user,
+            **{name: getattr(body, name) for name in SECRETS},
         )
         return _answer(request, batch, status.HTTP_202_ACCEPTED)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from drivers.types import Transport
+from hosts.certificates import warnings
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 from inventory.models import Disk, Folder, Guest, GuestDetails, Nic
 from inventory.usage import Usage
@@ -60,11 +62,18 @@ def source_json(source: Source) -> Json:
         "message": source.state_message,
         "state_since": source.state_since,
         "kind": source.kind,
+        "hypervisor": source.hypervisor,
         "transport": source.transport,
         "address": source.address,
         "port": source.port,
         "datacenter": link(source.datacenter),
+        "certificates": {"client": None, "ca": [], "server": None, **source.certificates} if by_tls(source) else None,
+        "warnings": warnings(source.certificates),
     }
+
+
+def by_tls(source: Source) -> bool:
+    return source.transport == Transport.TLS
 
 
 def host_json(host: Host, load: HostLoad | None = None) -> Json:

@@ -17,22 +17,21 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from access.models import require
 from access.roles import Action
 from console.choosing import OFFERED, ids, offered
-from console.forms import attempt, form_page, values_of
+from console.forms import attempt, form_page, pem_values, values_of
 from console.jobs import state_label, state_look
-from console.sources import TRANSPORTS
+from console.sources import HYPERVISOR_CHOICES, SIGN_IN, TRANSPORTS
 from core.errors import Invalid, Refused
-from drivers.types import Transport
+from drivers.types import Hypervisor, Transport
 from hosts import batches, importing
 from hosts.models import BatchKind, Datacenter, Outcome, Source, SourceBatch
-from hosts.services import DEFAULT_DATACENTER
+from hosts.services import DEFAULT_DATACENTER, SIGNING_IN
 
 ASKED = ["GET", "HEAD", "POST"]
 # Of each outcome at once: what a person can read through.
 SHOWN = 200
-IMPORT_FORM = ("lines", "range", "transport", "port", "username", "password", "private_key", "datacenter")
-SIGN_IN = ("who", "username", "password", "private_key")
+IMPORT_FORM = ("lines", "range", "hypervisor", "transport", "port", "datacenter")
 # Of all that match, in the form's choice of sources.
-TICKED, OF_USER = "ticked", "user:"
+TICKED, OF_USER, BY_TLS = "ticked", "user:", "tls"
 
 
 # -- one import: what it is made of
@@ -45,13 +44,13 @@ def source_import(request: HttpRequest) -> HttpResponseBase:
     require(request.user, Action.SOURCES)
     datacenters = list(Datacenter.objects.restrict(request.user, Action.SOURCES).order_by("name", "id")[:OFFERED])
     context: dict[str, Any] = {"transports": TRANSPORTS, "datacenters": datacenters, "most": importing.MOST_LINES}
+    context["hypervisors"] = HYPERVISOR_CHOICES
     context["begun"] = _batches(request).filter(kind=BatchKind.IMPORT)[:SHOWN]
     if request.method != "POST":
         usual = datacenters[0].name if datacenters else DEFAULT_DATACENTER
-        return form_page(
-            request, "sources/source_import.html", {"transport": Transport.SSH, "datacenter": usual}, **context
-        )
-    values = values_of(request, *IMPORT_FORM)
+        first = {"hypervisor": Hypervisor.QEMU, "transport": Transport.SSH, "datacenter": usual}
+        return form_page(request, "sources/source_import.html", {**first}, **context)
+    values = values_of(request, *IMPORT_FORM) | pem_values(request, *SIGN_IN)
     try:
         title, lines = _named(request, values)
         batch = batches.plan_import(title=title, lines=lines, defaults=_defaults(values), by=request.user)
@@ -76,12 +75,8 @@ def _named(request: HttpRequest, values: dict[str, str]) -> tuple[str, list[impo
 
 def _defaults(values: dict[str, str]) -> batches.Defaults:
     return batches.Defaults(
-        transport=values["transport"],
-        port=values["port"],
         user=values["username"],
-        datacenter=values["datacenter"],
-        password=values["password"],
-        private_key=values["private_key"],
+        **{name: values[name] for name in (*IMPORT_FORM[2:], *SIGN_IN) if name != "username"},
     )
 
 
@@ -97,35 +92,35 @@ def source_rotate(request: HttpRequest) -> HttpResponseBase:
     chosen, q = ids(asked.getlist("sources")), str(asked.get("q", ""))[:100]
     found = offered(_signing_in(request), chosen, q, ("name", "address", "username"))
     context = {"url": reverse("source_rotate"), "users": _users(request), **found}
+    context["by_tls"] = _signing_in(request).filter(transport=Transport.TLS).count()
     if request.method != "POST":
         return form_page(request, "sources/source_rotate.html", {"who": TICKED, "q": q}, **context)
-    values = values_of(request, *SIGN_IN)
+    who, values = str(request.POST.get("who", "")), pem_values(request, *SIGN_IN)
     try:
-        batch, _job = batches.plan_credentials(
-            sources=_meant(request, values["who"], chosen),
-            username=values["username"],
-            password=values["password"],
-            private_key=values["private_key"],
-            by=request.user,
-        )
+        batch, _job = batches.plan_credentials(sources=_meant(request, who, chosen), by=request.user, **values)
     except Refused as error:
-        return form_page(request, "sources/source_rotate.html", {**values, "q": q}, error, **context)
+        return form_page(request, "sources/source_rotate.html", {**values, "who": who, "q": q}, error, **context)
     return redirect("source_batch_page", batch.pk)
 
 
 def _signing_in(request: HttpRequest) -> QuerySet[Source]:
-    return Source.objects.restrict(request.user, Action.SOURCES).filter(transport=Transport.SSH)
+    return Source.objects.restrict(request.user, Action.SOURCES).filter(transport__in=SIGNING_IN)
 
 
 def _users(request: HttpRequest) -> list[dict[str, Any]]:
-    counts = _signing_in(request).order_by("username").values_list("username").annotate(Count("pk"))
+    by_ssh = _signing_in(request).filter(transport=Transport.SSH)
+    counts = by_ssh.order_by("username").values_list("username").annotate(Count("pk"))
     return [{"value": f"{OF_USER}{name}", "name": name, "number": number} for name, number in counts[:OFFERED]]
 
 
 def _meant(request: HttpRequest, who: str, chosen: list[UUID]) -> list[UUID]:
-    if not who.startswith(OF_USER):
+    rows = _signing_in(request)
+    if who == BY_TLS:
+        rows = rows.filter(transport=Transport.TLS)
+    elif who.startswith(OF_USER):
+        rows = rows.filter(transport=Transport.SSH, username=who.removeprefix(OF_USER).replace("\0", ""))
+    else:
         return chosen
-    rows = _signing_in(request).filter(username=who.removeprefix(OF_USER).replace("\0", ""))
     return list(rows.values_list("pk", flat=True)[: batches.MOST_AT_ONCE + 1])
 
 
@@ -166,7 +161,7 @@ def source_batch_page(request: HttpRequest, batch_id: UUID) -> HttpResponseBase:
 def _parts(request: HttpRequest, batch: SourceBatch, counts: dict[str, int]) -> list[dict[str, Any]]:
     """The drafts by outcome, those first that wait for a person."""
     titles = {
-        Outcome.KEY: _("Host keys to accept"),
+        Outcome.KEY: _("Host keys and certificates to accept"),
         Outcome.READY: _("Ready to be added"),
         Outcome.FAILED: _("Failed"),
         Outcome.NEW: _("Not tried yet"),
@@ -203,7 +198,7 @@ def source_batch_keys(request: HttpRequest, batch_id: UUID) -> HttpResponseBase:
     attempt(
         request,
         lambda: batches.accept_host_keys(batch=batch, keys=keys, by=request.user),
-        _("The host keys are accepted; their hosts are tested now."),
+        _("They are accepted; their hosts are tested now."),
     )
     return redirect("source_batch_page", batch.pk)
 

@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 # Shown again after a mistake, all but these.
 SECRET = frozenset({"password", "private_key", "current", "new", "again"})
+# Files of keys and certificates are small; whoever pastes a whole PEM file may paste a key with it.
+PEM_FIELDS = frozenset({"private_key", "ca_certificate", "client_certificate", "client_key"})
+LARGEST_PEM = 64 * 1024
 
 
 def values_of(request: HttpRequest, *names: str) -> dict[str, str]:
@@ -22,9 +25,22 @@ def values_of(request: HttpRequest, *names: str) -> dict[str, str]:
     return {name: str(request.POST.get(name, "")) for name in names}
 
 
+def pem_values(request: HttpRequest, *names: str) -> dict[str, str]:
+    """As `values_of`; where a file was chosen in place of the text, what stands in it."""
+    return values_of(request, *names) | {
+        name: _content(request.FILES[f"{name}_file"]) for name in names if f"{name}_file" in request.FILES
+    }
+
+
+def _content(upload: Any) -> str:
+    """What is longer or no text is shown as such by whoever checks it."""
+    content: bytes = upload.read(LARGEST_PEM + 1)
+    return content.decode("utf-8", errors="replace")
+
+
 def shown_again(values: dict[str, str]) -> dict[str, str]:
     """What a form that was refused is filled with: never a secret."""
-    return {name: value for name, value in values.items() if name not in SECRET}
+    return {name: value for name, value in values.items() if name not in SECRET | PEM_FIELDS}
 
 
 def errors_of(error: Refused) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,25 +17,43 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from access.models import require
 from access.roles import Action
-from console.forms import attempt, form_page, values_of
+from console.forms import attempt, form_page, pem_values, values_of
 from console.listing import list_response
 from console.tables.sources import SOURCES, kind_label, place, seen_at, sign_in_words, source_rows
 from core.errors import Refused
 from core.models import by_name
-from drivers.types import Transport
+from drivers.types import Hypervisor, Transport
 from hosts import services
+from hosts.certificates import warnings
 from hosts.models import Connection, Datacenter, Host, Source, SourceDraft, SourceState
 from hosts.selectors import hosts_seen_by
 from hosts.validation import fingerprint
+from hosts.words import hypervisor_label
 from operations.models import Job
 
 ASKED = ["GET", "HEAD", "POST"]
 HOSTS_SHOWN = 200
-FORM = ("name", "transport", "address", "port", "username", "password", "private_key", "datacenter")
+PLACE = ("name", "hypervisor", "transport", "address", "port", "datacenter")
+BY_SSH = ("username", "password", "private_key")
+BY_TLS = ("ca_certificate", "client_certificate", "client_key")
+SIGN_IN = (*BY_SSH, *BY_TLS)
 TRANSPORTS = [
     (Transport.SSH, gettext_lazy("SSH: encrypted, the host key is checked")),
+    (Transport.TLS, gettext_lazy("TLS: encrypted, certificates are checked on both sides")),
     (Transport.TCP, gettext_lazy("TCP: not encrypted, for a closed network")),
 ]
+HYPERVISOR_CHOICES = [
+    (Hypervisor.QEMU, gettext_lazy("KVM / QEMU: virtual machines")),
+    (Hypervisor.LXC, gettext_lazy("LXC: system containers of libvirt")),
+    (Hypervisor.XEN, gettext_lazy("Xen: virtual machines, by libxl")),
+]
+
+
+def sign_in_values(request: HttpRequest, transport: str) -> dict[str, str]:
+    """What belongs to this transport: fields of the others are hidden, whatever stands in them."""
+    shown = {Transport.SSH: BY_SSH, Transport.TLS: BY_TLS}
+    names = next((names for one, names in shown.items() if one == transport), ())
+    return dict.fromkeys(SIGN_IN, "") | pem_values(request, *names)
 
 
 @require_safe
@@ -67,9 +86,30 @@ def _source_context(request: HttpRequest, source: Source) -> dict[str, Any]:
         "hosts": hosts[:HOSTS_SHOWN],
         "seen_hosts": hosts_seen_by(source, user=request.user)[:HOSTS_SHOWN],
         "is_paused": source.state == SourceState.PAUSED,
-        "signs_in": source.transport == Transport.SSH,
+        "signs_in": source.transport in services.SIGNING_IN,
+        "by_tls": source.transport == Transport.TLS,
+        "hypervisor": hypervisor_label(source.hypervisor),
+        "certificates": certificate_rows(source),
+        "warnings": warnings(source.certificates),
         **_test_context(source),
     }
+
+
+def certificate_rows(source: Connection) -> list[dict[str, Any]]:
+    """What is known of the certificates of both sides, as the page lists it."""
+    told = source.certificates
+    named = [(_("Client"), told.get("client")), *((_("CA"), one) for one in told.get("ca", []))]
+    named.append((_("Host"), told.get("server")))
+    return [
+        {
+            "name": name,
+            "since": datetime.fromisoformat(one["not_before"]),
+            "until": datetime.fromisoformat(one["not_after"]),
+            **one,
+        }
+        for name, one in named
+        if one
+    ]
 
 
 def _test_context(connection: Connection) -> dict[str, Any]:
@@ -125,7 +165,7 @@ def _accept_key(request: HttpRequest, connection: Connection) -> None:
         services.accept_host_key(source=connection, job=job, fingerprint=seen, by=request.user)
         return services.test_source(source=connection, by=request.user)
 
-    attempt(request, act, _("The host key is accepted."))
+    attempt(request, act, _("What the host showed is accepted."))
 
 
 @require_POST
@@ -162,8 +202,9 @@ def source_read(request: HttpRequest, source_id: UUID) -> HttpResponseBase:
 def source_credentials(request: HttpRequest, source_id: UUID) -> HttpResponseBase:
     """Ask for another sign-in; by POST, keep it and test it."""
     source = _managed(request, source_id)
-    template, values = "sources/source_credentials.html", values_of(request, "username", "password", "private_key")
+    template, values = "sources/source_credentials.html", sign_in_values(request, source.transport)
     context: dict[str, Any] = {"source": source, "sign_in": sign_in_words(source)}
+    context["by_tls"] = source.transport == Transport.TLS
     if request.method != "POST":
         return form_page(request, template, {"username": source.username}, **context)
     try:
@@ -204,13 +245,13 @@ def source_add(request: HttpRequest) -> HttpResponseBase:
     """Ask where it is; by POST, keep that as a draft and test it."""
     require(request.user, Action.SOURCES)
     datacenters = list(Datacenter.objects.restrict(request.user, Action.SOURCES)[:HOSTS_SHOWN])
-    context: dict[str, Any] = {"transports": TRANSPORTS, "datacenters": datacenters}
+    context: dict[str, Any] = {"transports": TRANSPORTS, "hypervisors": HYPERVISOR_CHOICES, "datacenters": datacenters}
     if request.method != "POST":
         usual = datacenters[0].name if datacenters else services.DEFAULT_DATACENTER
-        return form_page(
-            request, "sources/source_add.html", {"transport": Transport.SSH, "datacenter": usual}, **context
-        )
-    values = values_of(request, *FORM)
+        first = {"hypervisor": Hypervisor.QEMU, "transport": Transport.SSH, "datacenter": usual}
+        return form_page(request, "sources/source_add.html", {**first}, **context)
+    values = values_of(request, *PLACE)
+    values |= sign_in_values(request, values["transport"])
     try:
         draft = services.draft_source(**values, by=request.user)
         services.test_source(source=draft, by=request.user)

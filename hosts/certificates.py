@@ -99,6 +99,14 @@ def describe_presented(key: str) -> Description:
         return {}
 
 
+def presented_key(pem: str) -> str:
+    """A host's own certificate, spelled as Endpoint.host_key; empty for none. Raises: Invalid."""
+    if not pem.strip():
+        return ""
+    first = read_certificates(pem, "host_key")[0]
+    return f"{KIND} {base64.b64encode(first.public_bytes(Encoding.DER)).decode()}"
+
+
 def _name(name: x509.Name) -> str:
     shown = name.rfc4514_string() or "–"  # noqa: RUF001 - a dash
     return text("".join(letter if letter.isprintable() else "\ufffd" for letter in shown), LONGEST_NAME)

@@ -16,9 +16,10 @@ from console.templatetags.guesthouse import age, state
 from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, text_filter
 from core.models import by_name
 from drivers.registry import KINDS
+from drivers.types import Hypervisor
 from hosts import selectors
 from hosts.models import Source, SourceState
-from hosts.words import transport_label
+from hosts.words import hypervisor_label, transport_label
 
 
 def source_rows(*, user: Any) -> QuerySet[Source]:
@@ -45,6 +46,8 @@ def state_cell(source: Source) -> SafeString:
 
 
 def kind_label(source: Source) -> str:
+    if source.hypervisor != Hypervisor.QEMU:
+        return f"{hypervisor_label(source.hypervisor)} (libvirt)"
     return gettext(KINDS[source.kind].label) if source.kind in KINDS else source.kind
 
 
@@ -96,6 +99,9 @@ SOURCES: ListSpec[Source] = ListSpec(
 
 def sign_in_words(source: Source) -> str:
     """How we sign in, without the secret."""
+    if source.client_certificate_encrypted:
+        client = source.certificates.get("client") or {}
+        return gettext("with the certificate of %(name)s") % {"name": client.get("subject", "")}
     if source.private_key_encrypted:
         return gettext("as %(user)s with a private key") % {"user": source.username}
     if source.password_encrypted:

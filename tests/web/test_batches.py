@@ -77,7 +77,7 @@ def test_three_ways_to_name_them(boss: Client, values: Any) -> None:
         ({"lines": "address,shoe\nx,42"}, "no column"),
         ({"file": SimpleUploadedFile("x.xlsx", b"PK\x03\x04\xff")}, "save it as CSV"),
         ({"range": "10.0.0.1", "port": "99999"}, "from 1 to 65535"),
-        ({"range": "10.0.0.1", "transport": "unix"}, "Choose ssh or tcp"),
+        ({"range": "10.0.0.1", "transport": "unix"}, "Choose ssh, tls or tcp"),
         ({"range": "10.0.0.1", "private_key": "PRIVATE-PART", "password": ""}, "not a private key"),
     ],
 )

@@ -12,6 +12,8 @@ from hosts import importing
 from hosts.batches import Defaults, add_lines
 from hosts.validation import checked_host_key
 
+FILES = ("private_key", "client_certificate", "client_key", "ca_certificate")
+
 
 class Command(BaseCommand):
     help = (
@@ -24,15 +26,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "file",
             metavar="FILE",
-            help="one address a line, or the columns name, address, transport, port, user, datacenter; - for stdin; "
-            "with --range the range itself",
+            help="one address a line, or the columns name, address, transport, port, user, datacenter, hypervisor; "
+            "- for stdin; with --range the range itself",
         )
         parser.add_argument("--range", action="store_true", help="FILE is 10.0.0.0/24 or 10.0.0.5-10.0.0.40")
-        parser.add_argument("--transport", default="ssh", help="where a line names none: ssh or tcp")
+        parser.add_argument("--transport", default="ssh", help="where a line names none: ssh, tls or tcp")
+        parser.add_argument("--hypervisor", default="", help="where a line names none: qemu, lxc or xen")
         parser.add_argument("--port", default="", help="where a line names none")
         parser.add_argument("--user", default="", help="where a line names none")
         parser.add_argument("--datacenter", default="", help="where a line names none")
         parser.add_argument("--private-key", type=Path, metavar="KEY", help="ssh: the private key to sign in with")
+        parser.add_argument("--client-certificate", type=Path, metavar="PATH", help="tls: ours, in PEM")
+        parser.add_argument("--client-key", type=Path, metavar="PATH", help="tls: its key, in PEM")
+        parser.add_argument("--ca-certificate", type=Path, metavar="PATH", help="tls: who signs the hosts', in PEM")
         parser.add_argument("--password-file", type=Path, metavar="PATH", help="ssh: the password, in its first line")
         parser.add_argument("--known-hosts", type=Path, metavar="PATH", help="ssh: the host keys to accept")
 
@@ -57,7 +63,8 @@ class Command(BaseCommand):
             user=options["user"],
             datacenter=options["datacenter"],
             password=password,
-            private_key=_text(options["private_key"]),
+            hypervisor=options["hypervisor"],
+            **{name: _text(options[name]) for name in FILES},
         )
         known = importing.read_known_hosts(_text(options["known_hosts"]))
         keys = {address: checked_host_key(key) for address, key in known.items()}
