@@ -52,6 +52,7 @@ class Machine:
             copy(HOME / name, self._made(self.home) / name)
         (self.home / "manage.py").write_text("import sys; print('managed', *sys.argv[1:])\n")
         (self._made(self.home / "lab") / "packages.txt").write_text("# for the lab\nlab-one  # why\nlab-two?\n")
+        (self.home / "lab/packages-extras.txt").write_text("extra-one  # why\n")
         self.set_packages_installed(True)
         self._tool("apt-cache", RECORDING)
         self._tool("apt-get", RECORDING)

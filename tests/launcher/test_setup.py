@@ -142,6 +142,25 @@ def test_a_package_that_the_distribution_lacks_is_left_out_where_marked(machine)
     assert not any("lab-two" in call for call in installs)
 
 
+@pytest.mark.parametrize(
+    ("command", "installed"),
+    [
+        (("lab", "up", "2", "--with", "ovs"), True),
+        (("lab", "up", "--with=all"), True),
+        (("lab", "up", "2"), False),
+        (("lab", "status", "--name", "with"), False),
+        (("demo",), False),
+    ],
+)
+def test_what_only_the_extras_of_a_lab_need_is_installed_with_them(machine, command, installed):
+    machine.become(0)
+    machine.set_packages_installed(False)
+    machine.run(*command)
+    installs = [call for call in machine.calls if " install " in call]
+    assert any("lab-one" in call for call in installs)
+    assert any("extra-one" in call for call in installs) == installed
+
+
 def test_an_untested_distribution_is_named_so(machine):
     machine.become(0)
     machine.set_packages_installed(False)
