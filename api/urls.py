@@ -20,6 +20,7 @@ from api.organization import (
     FolderRename,
     Folders,
 )
+from api.relocation import Relocate, RelocationPlan
 from api.resources import (
     CLUSTERS,
     DATACENTERS,
@@ -81,6 +82,8 @@ urlpatterns: list[URLPattern] = [
     path("sources/batches/<uuid:id>/accept/", BatchAccept.as_view(), name="source-batch-accept"),
     path("sources/batches/<uuid:id>/add/", BatchAdd.as_view(), name="source-batch-add"),
     path("sources/batches/<uuid:id>/discard/", BatchDiscard.as_view(), name="source-batch-discard"),
+    path("sources/<uuid:id>/relocation/", RelocationPlan.as_view(), name="source-relocation"),
+    path("sources/<uuid:id>/relocate/", Relocate.as_view(), name="source-relocate"),
     path("datacenters/<uuid:id>/rename/", DatacenterRename.as_view(), name="datacenter-rename"),
     path("datacenters/<uuid:id>/delete/", DatacenterDelete.as_view(), name="datacenter-delete"),
     path("clusters/<uuid:id>/rename/", ClusterRename.as_view(), name="cluster-rename"),

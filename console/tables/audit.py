@@ -64,6 +64,7 @@ ACTS: dict[str, Text] = {
     "source.paused": _("source paused"),
     "source.read_asked": _("read asked for"),
     "source.removed": _("source removed"),
+    "source.relocated": _("source moved to another datacenter"),
     "source.resumed": _("source resumed"),
     "source_draft.created": _("source drafted"),
     "source_draft.discarded": _("draft of a source discarded"),

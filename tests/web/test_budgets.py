@@ -32,6 +32,7 @@ BUDGETS = {
     "source_draft": 5,
     "source_credentials": 4,
     "source_remove": 5,
+    "source_relocate": 5,
     "home": 17,
     "tree hosts": 15,
     "tree guests": 14,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from access.roles import Role
-from hosts.models import Host, HostSighting, Source
+from hosts.models import Datacenter, Host, HostSighting, Source
 from inventory.models import Guest
 from tests.factories import add_disk, make_datastore, make_guest, make_host, make_source
 from tests.web.conftest import ClientAs
@@ -103,3 +103,64 @@ def test_without_a_conflict_nobody_is_looked_for(client_as: ClientAs) -> None:
     guest = make_guest()
     assert 'role="alert"' not in page(client_as, f"/guests/{guest.pk}/")
     assert told(client_as, f"guests/{guest.pk}/")["conflict_with"] == []
+
+
+# -- a source that goes to another datacenter
+
+
+def relocate(client_as: ClientAs, source: Source, role: str = Role.ADMIN, **data: Any) -> Any:
+    return client_as(role).post(f"/sources/{source.pk}/datacenter/", data)
+
+
+def test_first_a_plan_then_the_act(client_as: ClientAs) -> None:
+    host = make_host("kvm-01", make_source("rack-1"))
+    make_guest("db-07", host)
+    north = Datacenter.objects.create(name="North")
+    page_of = f"/sources/{host.source_id}/datacenter/"
+    asked = client_as(Role.ADMIN).get(page_of)
+    assert "North" in asked.content.decode()
+    assert "Type the source" not in asked.content.decode()
+    shown = client_as(Role.ADMIN).get(page_of, {"datacenter": north.pk}).content.decode()
+    assert "1 host goes along, with 1 guest" in shown
+    assert "Type the source" in shown
+    refused = relocate(client_as, host.source, datacenter=north.pk, confirmation="yes")
+    assert (refused.status_code, Source.objects.get().datacenter.name) == (400, "Berlin")
+    done = relocate(client_as, host.source, datacenter=north.pk, confirmation="rack-1")
+    assert (done.status_code, done["Location"]) == (302, f"/sources/{host.source_id}/")
+    assert Guest.objects.get().datacenter == north
+
+
+def test_a_blocker_leaves_nothing_to_confirm(client_as: ClientAs, twins: list[Guest]) -> None:
+    north = Datacenter.objects.create(name="North")
+    source = twins[0].host.source
+    shown = client_as(Role.ADMIN).get(f"/sources/{source.pk}/datacenter/", {"datacenter": north.pk}).content.decode()
+    assert "Solve it first" in shown
+    assert "Type the source" not in shown
+    assert relocate(client_as, source, datacenter=north.pk, confirmation=source.name).status_code == 400
+    source.refresh_from_db()
+    assert source.datacenter.name == "Berlin"
+
+
+@pytest.mark.parametrize("datacenter", ["", "nonsense", "00000000-0000-0000-0000-000000000000", "own"])
+def test_a_datacenter_that_is_none(client_as: ClientAs, datacenter: str) -> None:
+    source = make_source()
+    chosen = str(source.datacenter_id) if datacenter == "own" else datacenter
+    assert relocate(client_as, source, datacenter=chosen, confirmation=source.name).status_code == 400
+
+
+def test_by_the_api(client_as: ClientAs) -> None:
+    host = make_host("kvm-01", make_source("rack-1"))
+    make_guest("db-07", host)
+    north = Datacenter.objects.create(name="North")
+
+    def post(act: str, **body: Any) -> Any:
+        return client_as(Role.ADMIN).post(
+            f"/api/v1/sources/{host.source_id}/{act}/", {"datacenter": str(north.pk), **body}, "application/json"
+        )
+
+    plan = post("relocation").json()
+    assert (plan["possible"], plan["hosts"], plan["guests"], plan["blockers"]) == (True, 1, 1, [])
+    assert Guest.objects.get().datacenter.name == "Berlin"
+    assert post("relocate", confirmation="x").status_code == 400
+    assert post("relocate", confirmation="rack-1").json()["datacenter"]["name"] == "North"
+    assert post("relocate", confirmation="rack-1").status_code == 409
