@@ -1,28 +1,75 @@
-"""What was, at a moment in the past."""
+"""What was, at a moment in the past.
+
+Each object there ever was is looked up in an index by its id and the moment: as many looks as objects, however long
+their history is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 
 from access.roles import Action
-from history.models import GuestRevision, GuestStay, RecordedObject
-from history.services import GUEST
+from history.models import (
+    DatastoreRevision,
+    GuestMove,
+    GuestRevision,
+    GuestStay,
+    HostRevision,
+    Kind,
+    MountRevision,
+    RecordedObject,
+    SwitchRevision,
+)
 
-R = TypeVar("R", GuestRevision, GuestStay)
+R = TypeVar("R", bound=Model)
 
 
-def guests_as_of(at: datetime, *, user: Any) -> QuerySet[GuestRevision]:
-    """What each guest there was at that moment was made of."""
-    return _as_of(GuestRevision.objects.restrict(user, Action.VIEW), at, user).filter(gone=False)
+def guests_as_of(at: datetime, *, user: Any, **of_stay: Any) -> QuerySet[GuestRevision]:
+    """What each guest there was at that moment was made of.
+
+    `of_stay`: conditions on its state, host or addresses then, as `filter` takes them.
+    """
+    there = stays_as_of(at, user=user, gone=False, **of_stay)
+    rows = GuestRevision.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.GUEST, user).filter(object_id__in=there.values("object_id")), at)
 
 
-def stays_as_of(at: datetime, *, user: Any) -> QuerySet[GuestStay]:
-    """State and host of every guest at that moment; also of those that were gone then."""
-    return _as_of(GuestStay.objects.restrict(user, Action.VIEW), at, user)
+def stays_as_of(at: datetime, *, user: Any, **where: Any) -> QuerySet[GuestStay]:
+    """State, host and addresses of every guest at that moment; also of those that were gone then."""
+    rows = GuestStay.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.GUEST, user), at).filter(**where)
+
+
+def stays_of(guests: Iterable[UUID], at: datetime, *, user: Any) -> dict[UUID, GuestStay]:
+    """State, host and addresses of these guests at that moment."""
+    known = _known(Kind.GUEST, user).filter(object_id__in=list(guests))
+    return {row.object_id: row for row in _held(GuestStay.objects.restrict(user, Action.VIEW), known, at)}
+
+
+def hosts_as_of(at: datetime, *, user: Any) -> QuerySet[HostRevision]:
+    rows = HostRevision.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.HOST, user), at).filter(gone=False)
+
+
+def datastores_as_of(at: datetime, *, user: Any) -> QuerySet[DatastoreRevision]:
+    rows = DatastoreRevision.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.DATASTORE, user), at).filter(gone=False)
+
+
+def mounts_as_of(at: datetime, *, user: Any) -> QuerySet[MountRevision]:
+    """Which host saw which datastore."""
+    rows = MountRevision.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.MOUNT, user), at).filter(gone=False)
+
+
+def switches_as_of(at: datetime, *, user: Any) -> QuerySet[SwitchRevision]:
+    rows = SwitchRevision.objects.restrict(user, Action.VIEW)
+    return _held(rows, _known(Kind.SWITCH, user), at).filter(gone=False)
 
 
 def revisions_of(guest_id: UUID, *, user: Any) -> QuerySet[GuestRevision]:
@@ -30,12 +77,16 @@ def revisions_of(guest_id: UUID, *, user: Any) -> QuerySet[GuestRevision]:
     return GuestRevision.objects.restrict(user, Action.VIEW).filter(object_id=guest_id).order_by("-valid_from")
 
 
-def _as_of(rows: QuerySet[R], at: datetime, user: Any) -> QuerySet[R]:
-    """For each object the row that held then: one look into the index for each object there ever was."""
+def move_list(*, user: Any) -> QuerySet[GuestMove]:
+    """The newest first."""
+    return GuestMove.objects.restrict(user, Action.VIEW)
+
+
+def _known(kind: Kind, user: Any) -> QuerySet[RecordedObject]:
+    return RecordedObject.objects.restrict(user, Action.VIEW).filter(kind=kind)
+
+
+def _held(rows: QuerySet[R], known: QuerySet[RecordedObject], at: datetime) -> QuerySet[R]:
+    """For each of these objects the row that held then."""
     then = rows.filter(object_id=OuterRef("object_id"), valid_from__lte=at).order_by("-valid_from")
-    known = (
-        RecordedObject.objects.restrict(user, Action.VIEW)
-        .filter(kind=GUEST)
-        .annotate(row=Subquery(then.values("pk")[:1]))
-    )
-    return rows.filter(pk__in=known.values("row"))
+    return rows.filter(pk__in=known.values(row=Subquery(then.values("pk")[:1])))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-import msgspec
 from msgspec.structs import fields
 
 from core import bulk
@@ -64,12 +63,12 @@ def write_details(details: Details) -> None:
 def facts_json(hardware: HostHardware) -> Any:
     """HostDetails.facts."""
     said = dict(zip(FACTS, _facts_of(hardware), strict=True))
-    return sparse(msgspec.to_builtins(said), LONGEST_TEXT)
+    return sparse(said, LONGEST_TEXT)
 
 
 def pci_json(hardware: HostHardware) -> Any:
     """HostDetails.pci."""
-    return sparse(msgspec.to_builtins(hardware.pci), LONGEST_TEXT)
+    return sparse(hardware.pci, LONGEST_TEXT)
 
 
 def _load_known(source: Source) -> dict[DatabaseId, tuple[str, str]]:

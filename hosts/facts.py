@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +20,7 @@ from django.utils.translation import gettext as _
 BIGGEST = 2**63 - 1
 BIGGEST_INTEGER = 2**31 - 1
 LONGEST_NOTES = 65_536
+LONGEST_JSON = 1 << 20
 MOST_ITEMS = 10_000
 MOST_FINDINGS = 50
 ZERO = "00000000-0000-0000-0000-000000000000"
@@ -27,6 +29,8 @@ _USUAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _NAMESPACE = uuid.UUID("6d9e6c1b-3f0e-5b0a-9c55-5a3c0f3a6a10")
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+_as_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+_TOO_LONG = b'{"too_long":true}'
 
 
 def digest(value: Any) -> str:
@@ -40,6 +44,21 @@ def canonical(value: Any) -> bytes:
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
         # Lone surrogates and integers beyond 64 bits: a hostile answer, but still one that can be compared.
         return repr(value).encode("utf-8", "backslashreplace")
+
+
+def json_bytes(value: Any) -> bytes:
+    """A fact as JSON columns hold it on both databases, encoded; cut to pieces where it does not fit.
+
+    Runs for every guest that changed: what needs no mending is not looked at twice.
+    """
+    try:
+        body = _as_json(value)
+    except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
+        body = b""
+    if body and len(body) <= LONGEST_NOTES and b"\\u0000" not in body:
+        return body
+    body = _as_json(sparse(value))
+    return body if len(body) <= LONGEST_JSON else _TOO_LONG
 
 
 def text(value: str, longest: int) -> str:
@@ -64,12 +83,16 @@ def key_text(value: str, longest: int) -> str:
 
 def sparse(value: Any, longest: int = LONGEST_NOTES) -> Any:
     """A fact as JSON holds it: without what is empty or unknown, and storable on both databases."""
+    if isinstance(value, msgspec.Struct):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
         return {name: sparse(item, longest) for name, item in value.items() if item not in _NOTHING}
     if isinstance(value, list | tuple):
         return [sparse(item, longest) for item in value[:MOST_ITEMS]]
     if isinstance(value, str):
-        return text(value, longest)
+        return text(str(value), longest)
+    if isinstance(value, datetime):
+        return msgspec.to_builtins(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return min(max(value, -BIGGEST), BIGGEST)
     return value

@@ -21,6 +21,7 @@ from hosts.facts import BIGGEST_INTEGER, Findings, cut_finding, digest, identity
 from hosts.lease import Lease, renew
 from hosts.models import Host, HostState, Source
 from hosts.owners import Overtaken, own_hosts, require_unowned
+from hosts.recording import record_hosts
 from hosts.search import index_hosts
 
 COLUMNS = (
@@ -80,7 +81,8 @@ def _apply(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings)
     hardware = {ids[ref]: fact.hardware for ref, (fact, _hash) in facts.items() if ref not in newer}
     details = compare_details(source, hardware)
     if diff or details:
-        _write(source, diff, details, added, snapshot.read_started_at, lease, findings)
+        told = {ids[ref]: fact for ref, (fact, _hash) in facts.items()}
+        _write(source, diff, details, added, told, snapshot.read_started_at, lease, findings)
     return HostRows({fact.ref: ids[ref] for ref, (fact, _hash) in facts.items()})
 
 
@@ -89,6 +91,7 @@ def _write(
     diff: Diff[str, HostFact],
     details: Details,
     added: dict[str, DatabaseId],
+    told: dict[DatabaseId, HostFact],
     read_at: datetime,
     lease: Lease,
     findings: Findings,
@@ -100,6 +103,7 @@ def _write(
     ]
     changed = [(row_id, *_row(source, fact, findings), *_status(h, read_at)) for row_id, _ref, fact, h in diff.changed]
     gone = [(row_id, HostState.MISSING.value, read_at, read_at) for row_id, _ref in diff.gone]
+    written = {*added.values(), *(row[0] for row in changed), *details.hosts()}
     with write_transaction():
         renew(lease)
         if diff.new:
@@ -108,7 +112,9 @@ def _write(
         bulk.update(Host, ("id", *COLUMNS, *STATUS), changed)
         bulk.update(Host, ("id", "state", "missing_since", "evidence_at"), gone)
         write_details(details)
-        index_hosts({*added.values(), *(row[0] for row in changed), *details.hosts()})
+        index_hosts(written)
+        news, missed = {host: told[host] for host in written}, [UUID(row[0]) for row in gone]
+        record_hosts(source.datacenter_id, news, at=read_at, gone=missed)
         publish(*(Change("host", str(UUID(row_id)), "added") for row_id in added.values()))
         touched = {row[0] for row in (*changed, *gone)} | (details.hosts() - set(added.values()))
         publish(*(Change("host", str(UUID(row_id))) for row_id in sorted(touched)))

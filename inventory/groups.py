@@ -58,6 +58,7 @@ class GuestRow:
     fact_hash: str
     devices_hash: str
     details_hash: str
+    revision_hash: str
     evidence_at: datetime
     placed_at: datetime | None
     missing_since: datetime | None
@@ -181,6 +182,7 @@ def _new_row(group: Group, word: PlacementWord, twin: int) -> GuestRow:
         fact_hash="",
         devices_hash="",
         details_hash="",
+        revision_hash="",
         evidence_at=word.said_at,
         placed_at=None,
         missing_since=None,

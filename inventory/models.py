@@ -55,6 +55,7 @@ class Guest(Row):
     fact_hash = models.CharField(max_length=32, blank=True)  # of the fact these columns show
     devices_hash = models.CharField(max_length=32, blank=True)  # of disks, NICs and their links, and how many
     details_hash = models.CharField(max_length=32, blank=True)  # of its details
+    revision_hash = models.CharField(max_length=32, blank=True)  # of what history recorded last of what it is made of
     evidence_at = models.DateTimeField()
     placed_at = models.DateTimeField(null=True, blank=True)  # a verified move: no read begun before it counts
     missing_since = models.DateTimeField(null=True, blank=True)

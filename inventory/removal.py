@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.errors import Conflict
 from hosts.models import Host, Source
 from inventory.models import Guest, Placement
+from inventory.recording import record_gone, record_guests
 from inventory.resolve import RANK, UNKNOWN
 from metrics.models import GuestLoad, HostLoad
 from operations.models import ENDED, Job
@@ -24,6 +26,7 @@ def on_source_removing(*, source: Source, **kwargs: Any) -> None:
     hosts = list(source.hosts.values_list("pk", flat=True))
     for guest in Guest.objects.filter(host__in=hosts, placements__host__in=_others(source)).distinct():
         move_to_its_other_host(guest, source)
+    record_gone(Guest.objects.filter(host__in=hosts).values_list("pk", flat=True), at=timezone.now())
     forget(Kind.GUEST, Guest.objects.filter(host__in=hosts).values("pk"))
     GuestLoad.objects.filter(pk__in=Guest.objects.filter(host__in=hosts).values("pk")).delete()
     HostLoad.objects.filter(pk__in=hosts).delete()
@@ -46,6 +49,7 @@ def move_to_its_other_host(guest: Guest, source: Source) -> None:
         host=best.host_id, ref=best.ref, state=best.state, fact_hash="", devices_hash="", conflict=""
     )
     Placement.objects.filter(pk=best.pk).update(fact_hash="", contested=False, claimed_at=None)
+    record_guests([guest.pk], at=timezone.now())
 
 
 def _others(source: Source) -> Any:

@@ -9,16 +9,27 @@ from django.db.models import OuterRef, Subquery
 from core.db import after_commit, write_transaction
 from core.events import Change, publish
 from drivers.types import GuestState
+from history.models import How
 from hosts.models import Host
 from hosts.polling import hurry
 from inventory.models import Guest, Nic, Placement
+from inventory.recording import Arrival, Move, record_guests, record_moves
 from networks.models import VirtualSwitch
 
 
-def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, evidence_at: datetime) -> None:
+def place_guest(
+    *,
+    guest: Guest,
+    host: Host,
+    ref: str,
+    state: GuestState,
+    evidence_at: datetime,
+    arrival: Arrival | None = None,
+) -> None:
     """Write where a guest is and how, as a job verified it at `evidence_at`.
 
     No older reading undoes it, and it undoes no newer one: of the place a job's word counts, of the state the latest.
+    `arrival`: of the job that moved it there.
 
     Transaction: joins the caller's, which also writes the job's end.
     """
@@ -46,8 +57,11 @@ def place_guest(*, guest: Guest, host: Host, ref: str, state: GuestState, eviden
                 "claimed_at": None,
             },
         )
+        record_guests([row.pk], at=evidence_at)
         publish(Change("guest", str(row.pk)))
         if before != host.pk:
+            move = Move(row.pk, row.name, before, host.pk, state.value)
+            record_moves([move], at=evidence_at, how=How.MIGRATION if arrival else How.POLL, arrival=arrival)
             publish(Change("host", str(before)), Change("host", str(host.pk)))
             # Disks, addresses and the rest are read again on both sides.
             sources = Host.objects.filter(pk__in=[before, host.pk]).values_list("source", flat=True)

@@ -22,15 +22,28 @@ from core.db import pipeline, write_transaction
 from core.events import MANY, Change, publish
 from core.ids import new_ids
 from drivers.types import GuestFact
+from history.models import How
 from hosts.diff import DatabaseId, database_id, id_column, time_value
 from hosts.facts import Findings, identity
 from hosts.lease import Lease, renew
 from hosts.models import Source, SourceState
 from hosts.polling import hurry, hurry_datacenter
+from inventory.addresses import keep_addresses, load_addresses
 from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
 from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
+from inventory.recording import (
+    Changes,
+    Move,
+    made_of,
+    nothing_known,
+    record_agents,
+    record_gone,
+    record_guests,
+    record_made,
+    record_moves,
+)
 from inventory.search import Found, index_guests
 from inventory.values import (
     CONTENT,
@@ -38,6 +51,7 @@ from inventory.values import (
     MOST_DEVICES,
     NIC,
     agent_of,
+    agent_part,
     content_row,
     details_digest,
     details_of,
@@ -57,7 +71,7 @@ ATTEMPTS = 3
 GUEST_PLACE = ("host", "ref", "state", "state_reason", "conflict", "fact_hash", "evidence_at", "missing_since")
 # What a plain change always writes, and the indexed columns it writes only when they differ: an index costs more than
 # a row.
-PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash", "details_hash")
+PLAIN = ("host", "id", "evidence_at", "state_reason", "fact_hash", "devices_hash", "details_hash", "revision_hash")
 INDEXED = ("state", "name", "vcpus", "memory_bytes")
 UNINDEXED = tuple(name for name in CONTENT if name not in INDEXED)
 WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested", "claimed_at")
@@ -84,7 +98,7 @@ class Item:
 
 @dataclass(slots=True)
 class Reading:
-    """One read being applied. `listed`: what a full read shows, by host and reference."""
+    """One read being applied. `listed`: what a full read shows, by host and reference; `how` what began it."""
 
     source: Source
     lease: Lease
@@ -92,6 +106,7 @@ class Reading:
     findings: Findings
     links: Links
     listed: Mapping[DatabaseId, Mapping[str, GuestFact]] | None = None
+    how: How = How.POLL
 
 
 def apply_items(reading: Reading, items: list[Item]) -> None:
@@ -184,20 +199,23 @@ class _Batch:
         contents = _Contents()
         devices: list[Devices] = []
         details = Details()
+        history = Changes(self.reading.source.datacenter_id, self.reading.read_at)
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
             if item.fact is None:
                 states.append((item.host_id, row.guest_id, at, item.state, item.state_reason))
                 said.append(word)
+                _note_stay(history, item, row, row.addresses)
                 continue
             links = self.reading.links.of(item.host_id)
-            after, made_of = devices_digest(item.fact, links), details_digest(item.fact)
-            head = (item.host_id, row.guest_id, at, item.state_reason, item.fact_hash, after, made_of)
-            contents.add(head, item.state, content_row(item.fact, self.reading.findings), row)
+            content = content_row(item.fact, self.reading.findings)
+            digests = (devices_digest(item.fact, links), details_digest(item.fact), _note(history, item, row, content))
+            head = (item.host_id, row.guest_id, at, item.state_reason, item.fact_hash, *digests)
+            contents.add(head, item.state, content, row)
             words.append((*word, item.fact_hash))
-            if after != row.devices_hash:
+            if digests[0] != row.devices_hash:
                 devices.append((row.guest_id, row.devices_hash, item.fact, links))
-            details.add(row.guest_id, item.fact, changed=made_of != row.details_hash)
+            details.add(row.guest_id, item.fact, changed=digests[1] != row.details_hash)
             self.found.append(Found(row.guest_id, row.uuid, item.fact))
         contents.write()
         # The host and the time are checked again by the update itself: on PostgreSQL another source may move the guest.
@@ -206,6 +224,7 @@ class _Batch:
         bulk.update(Placement, ("id", "state", "state_reason", "evidence_at"), said, newer="evidence_at")
         write_devices(devices)
         details.write()
+        history.write()
 
     def _settle(self, items: list[Item], uuids: set[str]) -> None:
         groups = _load_groups(self.reading, uuids)
@@ -237,14 +256,20 @@ class _Batch:
             group.words.append(_new_word(self.reading, item))
 
     def _write_groups(self, groups: list[Group]) -> None:
-        _write_guests(self.reading, groups)
+        rows = [row for group in groups for row in group.guests]
+        _keep_addresses(rows)
+        contents = {row.id: content_row(row.fact, self.reading.findings) for row in rows if row.fact}
+        moves = _moves(rows)
+        _write_guests(self.reading, groups, contents)
         _write_words(groups)
         merged = [row.id for group in groups for row in group.merged]
         if merged:
             forget(Kind.GUEST, merged)
+            record_gone(merged, at=self.reading.read_at)
             Guest.objects.filter(pk__in=merged).delete()
-        rows = [row for group in groups for row in group.guests]
         self._write_group_devices(rows)
+        _record(self.reading, rows, contents)
+        record_moves(moves, at=self.reading.read_at, how=self.reading.how)
         self.found += [Found(database_id(row.id), row.uuid, row.fact) for row in rows if row.fact or row.new]
         self.changes += _changes(groups)
 
@@ -265,6 +290,22 @@ class _Batch:
         write_devices(devices)
         details.write()
         bulk.update(Guest, ("id", "devices_hash", "details_hash"), digests)
+
+
+def _note(history: Changes, item: Item, row: _Plain, content: tuple[Any, ...]) -> str:
+    """For history: what differs. Returns the digest of what the guest is made of."""
+    assert item.fact is not None  # noqa: S101 (its content was made of it)
+    made = made_of(item.fact, content)
+    history.made(row.guest_id, made, row.revision_hash)
+    _note_stay(history, item, row, content[-1])
+    if item.fact.agent is not None and agent_part(item.fact_hash) != agent_part(row.fact_hash):
+        history.agent(row.guest_id, item.fact.agent)
+    return made.digest
+
+
+def _note_stay(history: Changes, item: Item, row: _Plain, addresses: str) -> None:
+    if (item.state, addresses) != (row.state, row.addresses) or not row.revision_hash:
+        history.stays(row.guest_id, item.state, item.host_id, addresses)
 
 
 class _Contents:
@@ -291,7 +332,10 @@ class _Plain:
     uuid: str
     devices_hash: str
     details_hash: str
+    revision_hash: str
+    fact_hash: str
     state: str
+    addresses: str
     name: str
     vcpus: int
     memory_bytes: int
@@ -300,7 +344,8 @@ class _Plain:
 
 # `simple`: the guest has one row and one word, stands where that word is from, and nothing newer is known.
 _PLAIN_QUERY = """
-    SELECT {word}, {guest}, g.uuid, g.devices_hash, g.details_hash, g.state, g.name, g.vcpus, g.memory_bytes,
+    SELECT {word}, {guest}, g.uuid, g.devices_hash, g.details_hash, g.revision_hash, p.fact_hash, g.state, g.addresses,
+           g.name, g.vcpus, g.memory_bytes,
            g.host_id = p.host_id AND g.ref = p.ref AND g.twin = 0 AND g.conflict = '' AND g.missing_since IS NULL
            AND NOT p.contested AND p.evidence_at <= %s AND g.evidence_at <= %s
            AND (g.placed_at IS NULL OR g.placed_at < %s)
@@ -350,6 +395,7 @@ _GUEST_FIELDS = (
     "fact_hash",
     "devices_hash",
     "details_hash",
+    "revision_hash",
     "evidence_at",
     "placed_at",
     "missing_since",
@@ -470,19 +516,48 @@ def _forget_unlisted(group: Group, reading: Reading) -> None:
             group.drop(word)
 
 
-def _write_guests(reading: Reading, groups: list[Group]) -> None:
+def _keep_addresses(rows: list[GuestRow]) -> None:
+    """Of guests that were read on another host, or after a job placed them, where that host does not know them yet."""
+    known = load_addresses(row.id for row in rows if row.fact and not row.new)
+    for row in rows:
+        if row.fact and row.id in known:
+            row.fact = keep_addresses(row.fact, known[row.id])
+
+
+def _moves(rows: list[GuestRow]) -> list[Move]:
+    """Guests whose row goes to another host. Call it before it is written: it asks for their names."""
+    moved = {row.id: row for row in rows if not row.new and row.stored[0] != row.host_id}
+    names = dict(Guest.objects.filter(pk__in=moved).values_list("pk", "name")) if moved else {}
+    return [
+        Move(row.id, names.get(row.id, row.uuid), UUID(str(row.stored[0])), row.host_id, row.state)
+        for row in moved.values()
+    ]
+
+
+def _record(reading: Reading, rows: list[GuestRow], contents: Mapping[UUID, tuple[Any, ...]]) -> None:
+    """For history: what these groups changed, whose rows are written."""
+    record_guests([row.id for row in rows if row.new or row.fact or row.columns() != row.stored], at=reading.read_at)
+    made = {row.id: made_of(row.fact, contents[row.id]) for row in rows if row.fact}
+    made |= {row.id: nothing_known(row.uuid) for row in rows if row.new and not row.fact}
+    changed = {row.id: made[row.id] for row in rows if row.id in made and made[row.id].digest != row.revision_hash}
+    record_made(changed, reading.source.datacenter_id, at=reading.read_at)
+    agents = {row.id: row.fact.agent for row in rows if row.fact and row.fact.agent}
+    record_agents(agents, at=reading.read_at)
+
+
+def _write_guests(reading: Reading, groups: list[Group], contents: Mapping[UUID, tuple[Any, ...]]) -> None:
     new, content, place = [], [], []
     for row in sorted((row for group in groups for row in group.guests), key=lambda row: (row.uuid, row.twin)):
-        values = content_row(row.fact, reading.findings) if row.fact else None
+        values = contents.get(row.id)
         if row.new:
             values = values or _unread(row)
-            head = (row.id, reading.source.datacenter_id, row.uuid, row.twin, "", "", row.placed_at)
+            head = (row.id, reading.source.datacenter_id, row.uuid, row.twin, "", "", "", row.placed_at)
             new.append((*head, *row.columns(), *values))
         elif values:
             content.append((row.id, *row.columns(), *values))
         elif row.columns() != row.stored:
             place.append((row.id, *row.columns()))
-    key = ("id", "datacenter", "uuid", "twin", "devices_hash", "details_hash", "placed_at")
+    key = ("id", "datacenter", "uuid", "twin", "devices_hash", "details_hash", "revision_hash", "placed_at")
     bulk.insert(Guest, (*key, *GUEST_PLACE, *CONTENT), new)
     bulk.update(Guest, ("id", *GUEST_PLACE, *CONTENT), content)
     bulk.update(Guest, ("id", *GUEST_PLACE), place)

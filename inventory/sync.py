@@ -20,18 +20,20 @@ from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
 from drivers.types import DatastoreFact, GuestFact, GuestState, GuestStateFact, Snapshot, StateReading, SwitchFact
+from history.models import How
 from hosts.diff import DatabaseId, database_id, id_column
 from hosts.facts import Findings, digest, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, Source
 from hosts.owners import without_seen
 from hosts.sync import HostRows, apply_hosts
+from inventory.addresses import addresses_behind, keep_addresses
 from inventory.clock import repair_clock
 from inventory.links import Links
 from inventory.loads import record_datastore_loads
 from inventory.resolve import UNKNOWN
 from inventory.store import Item, Reading, apply_items, settle_contested
-from inventory.values import guest_digest
+from inventory.values import addresses_part, guest_digest
 from metrics.services import GuestReading, HostReading, forget_guest_loads, record_loads
 from networks.sync import apply_switches
 from storage.sync import apply_datastores
@@ -119,7 +121,7 @@ def apply_look(source: Source, states: StateReading, guest_refs: Collection[str]
     states = without_seen(source, states)
     hosts = {ref: database_id(pk) for ref, pk in Host.objects.filter(source=source).values_list("ref", "pk")}
     known = _load_state_words(source, [_ref(ref) for ref in guest_refs])
-    reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source))
+    reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source), how=How.EVENT)
     items, outcome = _compare_states(replace(states, complete=True), hosts, known)
     apply_items(reading, items)
     settle_contested(reading)
@@ -152,6 +154,7 @@ class _Comparison:
     known: dict[DatabaseId, Words]
     relinked: frozenset[DatabaseId]
     items: list[Item] = field(default_factory=list)
+    seen_otherwise: list[Item] = field(default_factory=list)  # with other addresses than before
     listed: dict[DatabaseId, dict[str, GuestFact]] = field(default_factory=dict)
 
     def add_host(self, host: DatabaseId, facts: dict[str, GuestFact]) -> None:
@@ -165,7 +168,21 @@ class _Comparison:
             if word is None:
                 self.items.append(Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash))
             elif word[2] != fact_hash or word[3] != fact.state or word[4] != _reason(fact) or force:
-                self.items.append(Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash, word[1]))
+                item = Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash, word[1])
+                same = addresses_part(word[2]) == addresses_part(fact_hash)
+                (self.items if same else self.seen_otherwise).append(item)
+
+    def keep_addresses(self) -> None:
+        """What was seen before stays where a host merely forgot it; guests that differ in nothing else are no news."""
+        known = addresses_behind(item.word_id for item in self.seen_otherwise)
+        for item in self.seen_otherwise:
+            word = self.known[item.host_id][item.ref]
+            assert item.fact is not None  # noqa: S101 (it was compared)
+            item.fact = keep_addresses(item.fact, known.get(item.word_id, {}))
+            item.fact_hash = guest_digest(item.fact, word[2])
+            said = (item.fact_hash, item.state, item.state_reason)
+            if said != word[2:] or item.host_id in self.relinked:
+                self.items.append(item)
 
     def add_gone(self) -> None:
         for host, words in self.known.items():
@@ -183,6 +200,7 @@ def _compare(source: Source, snapshot: Snapshot, hosts: HostRows, findings: Find
     for host_ref, facts in by_host.items():
         if host_ref in hosts.ids:
             comparison.add_host(hosts.ids[host_ref], _once(facts, findings))
+    comparison.keep_addresses()
     if snapshot.complete:
         comparison.add_gone()
     return comparison

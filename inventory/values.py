@@ -81,8 +81,11 @@ _identity_of: Callable[[GuestFact], tuple[Any, ...]] = attrgetter(
     "snapshot_count",
     "passthrough",
     "disks",
-    "nics",
     "hardware",
+)
+# Whoever told of them last, a NIC's addresses are the same.
+_nic_of: Callable[[NicFact], tuple[Any, ...]] = attrgetter(
+    *(name for name in NicFact.__struct_fields__ if name not in {"addresses", "addresses_from"})
 )
 _disk_details_of: Callable[[DiskFact], tuple[Any, ...]] = attrgetter(*DISK_DETAILS)
 _nic_details_of: Callable[[NicFact], tuple[Any, ...]] = attrgetter(*NIC_DETAILS)
@@ -94,14 +97,20 @@ _encode = msgspec.msgpack.Encoder().encode
 def guest_digest(fact: GuestFact, before: str = "") -> str:
     """Of all a guest's fact says but its state. Runs for every guest at every poll.
 
-    Ends with a digest of what the agent inside said. An agent that was not asked or did not answer says nothing new:
-    then that part is the one of `before`.
+    Three parts: what it is made of; its addresses; what the agent inside said. An agent that was not asked or did not
+    answer says nothing new: then that part is the one of `before`.
     """
+    made_of, addresses = _identity_of(fact), list(map(_addresses_of, fact.nics))
     try:
-        body = _encode(_identity_of(fact))
+        body, seen = _encode((made_of, list(map(_nic_of, fact.nics)))), _encode(addresses)
     except (UnicodeEncodeError, OverflowError, msgspec.MsgspecError):
-        body = canonical(_identity_of(fact))
-    return blake2b(body, digest_size=12).hexdigest() + (agent_digest(fact) or agent_part(before))
+        body, seen = canonical((made_of, list(map(_nic_of, fact.nics)))), canonical(addresses)
+    head = blake2b(body, digest_size=8).hexdigest() + blake2b(seen, digest_size=4).hexdigest()
+    return head + (agent_digest(fact) or agent_part(before))
+
+
+def addresses_part(fact_hash: str) -> str:
+    return fact_hash[16:24]
 
 
 def agent_digest(fact: GuestFact) -> str:
@@ -131,12 +140,12 @@ def details_digest(fact: GuestFact) -> str:
 
 def details_of(fact: GuestFact) -> Any:
     """GuestDetails.facts."""
-    return sparse(msgspec.to_builtins(fact.hardware))
+    return sparse(fact.hardware)
 
 
 def agent_of(fact: GuestFact) -> Any:
     """GuestDetails.agent."""
-    return sparse(msgspec.to_builtins(fact.agent))
+    return sparse(fact.agent)
 
 
 def content_row(fact: GuestFact, findings: Findings) -> tuple[Any, ...]:
@@ -213,4 +222,4 @@ def nic_row(nic: NicFact, links: HostLinks) -> tuple[Any, ...]:
 
 def _rest(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
     """The values that say something, by name, as JSON holds them."""
-    return {name: sparse(msgspec.to_builtins(value)) for name, value in zip(names, values, strict=True) if value}
+    return {name: sparse(value) for name, value in zip(names, values, strict=True) if value}

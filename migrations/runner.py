@@ -25,6 +25,7 @@ from hosts.sessions import open_session
 from hosts.validation import resolve_endpoint
 from hosts.words import sentence, sentence_of, translated
 from inventory.models import Guest
+from inventory.recording import Arrival
 from inventory.services import place_guest, suspect_guest
 from migrations import planner
 from migrations.models import GuestMigration
@@ -449,7 +450,14 @@ class Attempt:
             ref=sighting.ref,
             state=sighting.state,
             evidence_at=asked_at,
+            arrival=self.arrival() if moved else None,
         )
+
+    def arrival(self) -> Arrival:
+        """For history."""
+        last = self.last
+        downtime, moved = (last.downtime_ms, last.bytes_processed) if last else (None, None)
+        return Arrival(self.migration.pk, bounded(downtime), moved)
 
     def suspect(self, guest: Guest, here: Sight, there: Sight, asked_at: Any) -> None:
         """Have every host that did not deny the guest asked before anybody starts it; the next readings tell more."""

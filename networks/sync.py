@@ -19,6 +19,7 @@ from hosts.lease import Lease, renew
 from hosts.models import Source
 from hosts.sync import HostRows, unlink
 from networks.models import PortGroup, VirtualSwitch
+from networks.recording import record_switches
 from networks.search import index_switches
 
 COLUMNS = (
@@ -76,6 +77,8 @@ def _write(diff: Diff[Key, SwitchFact], read_at: datetime, lease: Lease, finding
     told = dict(zip(ids, (fact for _key, fact, _hash in diff.new), strict=True))
     told |= {row_id: fact for row_id, _key, fact, _hash in diff.changed}
     groups = _compare_groups(told)
+    places = dict(zip(ids, (key[0] for key, _fact, _hash in diff.new), strict=True))
+    places |= {row_id: key[0] for row_id, key, _fact, _hash in diff.changed}
     with write_transaction():
         renew(lease)
         bulk.insert(VirtualSwitch, ("id", "host", "ref", *COLUMNS), added)
@@ -85,6 +88,8 @@ def _write(diff: Diff[Key, SwitchFact], read_at: datetime, lease: Lease, finding
         bulk.insert(PortGroup, ("id", "switch", "name", *PORT_GROUP), groups.new)
         bulk.update(PortGroup, ("id", *PORT_GROUP), groups.changed)
         unlink(diff)
+        missed = [UUID(row_id) for row_id, _key in diff.gone]
+        record_switches({row: (places[row], fact) for row, fact in told.items()}, at=read_at, gone=missed)
         index_switches([row[0] for row in (*added, *changed)])
         publish(*(Change("switch", str(UUID(row[0])), "added") for row in added))
         publish(*(Change("switch", str(UUID(row[0]))) for row in (*changed, *gone)))

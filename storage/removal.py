@@ -5,10 +5,13 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from history.models import DatastoreRevision
+from history.services import record
 from hosts.models import Source
 from search.models import Kind
 from search.services import forget
 from storage.models import Datastore, DatastoreMount
+from storage.recording import STORE, record_mounts
 from storage.sync import summarize
 from storage.volumes import ask_again
 
@@ -24,9 +27,12 @@ def drop_mounts(mounts: QuerySet[DatastoreMount]) -> None:
     Transaction: the one that takes their hosts away.
     """
     seen = set(mounts.values_list("datastore_id", flat=True))
+    now = timezone.now()
+    record_mounts({}, at=now, gone=[str(one) for one in mounts.values_list("pk", flat=True)])
     mounts.delete()
     unseen = Datastore.objects.filter(pk__in=seen, mounts=None)
+    record(DatastoreRevision, STORE, {}, at=now, gone=unseen.values_list("pk", flat=True))
     forget(Kind.DATASTORE, list(unseen.values_list("pk", flat=True)))
     unseen.delete()
     ask_again({str(one) for one in seen})
-    summarize(seen, timezone.now())
+    summarize(seen, now)

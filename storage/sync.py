@@ -24,6 +24,7 @@ from hosts.models import Source
 from hosts.sync import HostRows, unlink
 from storage.identity import datastore_identity
 from storage.models import Datastore, DatastoreMount
+from storage.recording import record_datastores, record_mounts
 from storage.search import index_datastores
 from storage.volumes import apply_volumes, ask_again, lock_in_order
 
@@ -176,8 +177,16 @@ class _Write:
             unlink(diff)
             ask_again(self._lost(diff, stood))
             summarize({UUID(one) for one in left | {self.ids[i] for i in touched}}, self.read_at)
+            self._record(diff, [row[0] for row in new_mounts])
             index_datastores({self.ids[identity] for identity in touched})
             self._publish(new, touched, levelled, left)
+
+    def _record(self, diff: Diff[Key, DatastoreFact], new: list[DatabaseId]) -> None:
+        """For history: the mounts; the datastores are recorded with their summary."""
+        rows = [(mount, key, fact) for mount, (key, fact, _hash) in zip(new, diff.new, strict=True)]
+        rows += [(mount, key, fact) for mount, key, fact, _hash in diff.changed]
+        told = {mount: (self.ids[self.identities[key]], key[0], fact) for mount, key, fact in rows}
+        record_mounts(told, at=self.read_at, gone=[mount for mount, _key in diff.gone])
 
     def _renamed(self, diff: Diff[Key, DatastoreFact]) -> dict[str, DatabaseId]:
         """Datastores to keep under a new identity: seen by one host only, at the same place, with another capacity.
@@ -280,3 +289,4 @@ def summarize(ids: set[UUID], read_at: datetime) -> None:
         if (after := [len(hosts) > 1, active, missing]) != before:
             changed.append((store, *after))
     bulk.update(Datastore, ("id", "shared", "active", "missing_since"), changed)
+    record_datastores(ids, at=read_at)

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from access.roles import Role
-from history.models import GuestRevision, RecordedObject
+from history.models import GuestRevision, GuestStay, Kind, RecordedObject
 from history.selectors import guests_as_of, revisions_of, stays_as_of
-from history.services import add_guest_revisions, add_guest_stays, remember_guests
+from history.services import add_guest_revisions, add_guest_stays, remember
 from tests.factories import make_user
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,8 +25,9 @@ def at(second: int) -> datetime:
 
 
 def write(guest: UUID, second: int, vcpus: int, *, gone: bool = False) -> None:
-    add_guest_revisions([(guest, at(second), gone, "db-07", SITE, vcpus, 1 << 30, {"machine": "pc"})])
-    remember_guests([(guest, at(second))])
+    add_guest_revisions([(guest, at(second), "db-07", SITE, vcpus, 1 << 30, {"machine": "pc"})])
+    add_guest_stays([(guest, at(second), gone, "running", SITE, "")])
+    remember(Kind.GUEST, [(guest, at(second))])
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ changes = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_held_then(viewer: object, changes: list[tuple[int, int, int, bool]], second: int) -> None:
     GuestRevision.objects.all().delete()
+    GuestStay.objects.all().delete()
     RecordedObject.objects.all().delete()
     expected: dict[tuple[int, int], tuple[int, bool]] = {}
     for guest, moment, vcpus, gone in changes:
@@ -68,8 +70,9 @@ def test_a_guest_that_went_and_came_back(viewer: object) -> None:
 
 def test_state_and_host_at_a_moment(viewer: object) -> None:
     first, second = uuid4(), uuid4()
-    remember_guests([(GUESTS[0], at(1))])
-    add_guest_stays([(GUESTS[0], at(1), "running", first), (GUESTS[0], at(4), "running", second)])
+    remember(Kind.GUEST, [(GUESTS[0], at(1))])
+    stays = [(GUESTS[0], at(moment), False, "running", host, "") for moment, host in ((1, first), (4, second))]
+    add_guest_stays(stays)
     assert [row.host_id for row in stays_as_of(at(3), user=viewer)] == [first]
     assert [row.host_id for row in stays_as_of(at(4), user=viewer)] == [second]
 
