@@ -8,7 +8,7 @@ from typing import cast
 
 from drivers.base import OpenSession
 from drivers.errors import NotSupported
-from drivers.types import Capability, Endpoint, Transport
+from drivers.types import Capability, Endpoint, Hypervisor, Transport
 from drivers.words import gettext_noop as _
 
 OPERATIONS = frozenset(Capability) - {Capability.POWER, Capability.LIVE_MIGRATION}
@@ -47,6 +47,67 @@ KINDS: dict[str, DriverKind] = {
         ),
     )
 }
+
+
+_COMMON = frozenset({Capability.POWER, Capability.EDIT, Capability.STORAGE, Capability.NETWORKS, Capability.EVENTS})
+_CANNOT = _("Sources of this kind cannot do that.")
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """What one of libvirt's hypervisors can do here, and for what it cannot a sentence why."""
+
+    capabilities: frozenset[Capability]
+    reasons: dict[Capability, str]
+
+
+FLAVORS: dict[Hypervisor, Flavor] = {
+    Hypervisor.QEMU: Flavor(KINDS["libvirt"].capabilities, {}),
+    # Seen with libvirt 9.0: snapshots, resetting, renaming, virtual CPUs and jobs are not supported by its LXC driver.
+    Hypervisor.LXC: Flavor(
+        _COMMON,
+        {
+            Capability.LIVE_MIGRATION: _("libvirt cannot move a running container to another host."),
+            Capability.SNAPSHOTS: _("libvirt makes no snapshots of containers."),
+            Capability.DEVICES: _("Devices of containers are not changed from here; use virsh edit on their host."),
+            Capability.DEFINE: _("Containers are not made or deleted from here; use virsh on their host."),
+            Capability.CONTENT: _("Files are not sent to the datastores of hosts that run containers."),
+        },
+    ),
+    # Source: https://libvirt.org/hvsupport.html, the column of libxl.
+    Hypervisor.XEN: Flavor(
+        _COMMON,
+        {
+            Capability.LIVE_MIGRATION: _("Guests on Xen are not moved from here: use virsh or xl on their host."),
+            Capability.SNAPSHOTS: _("libvirt makes no snapshots of guests on Xen."),
+            Capability.DEVICES: _("Devices of guests on Xen are not changed from here; use virsh edit on their host."),
+            Capability.DEFINE: _("Guests on Xen are not made or deleted from here; use virsh on their host."),
+            Capability.CONTENT: _("Files are not sent to the datastores of hosts that run Xen."),
+        },
+    ),
+}
+TEST_CAPABILITIES = KINDS["libvirt"].capabilities - {
+    Capability.LIVE_MIGRATION,
+    Capability.DEVICES,
+    Capability.CONTENT,
+}
+"""Of libvirt's built-in test driver."""
+
+
+def capabilities_of(kind: str, transport: str, hypervisor: str) -> frozenset[Capability]:
+    """What a source's sessions declare, without opening one; nothing for an unknown kind."""
+    if kind != "libvirt":
+        return KINDS[kind].capabilities if kind in KINDS else frozenset()
+    if transport == Transport.TEST:
+        return TEST_CAPABILITIES
+    return FLAVORS[Hypervisor(hypervisor)].capabilities
+
+
+def unsupported_reason(kind: str, transport: str, hypervisor: str, capability: Capability) -> str:
+    """Why sources like this one cannot do it; empty when they can."""
+    if capability in capabilities_of(kind, transport, hypervisor):
+        return ""
+    return FLAVORS[Hypervisor(hypervisor)].reasons.get(capability, _CANNOT) if kind == "libvirt" else _CANNOT
 
 
 def load_opener(endpoint: Endpoint) -> OpenSession:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from core.errors import Conflict
-from drivers.registry import KINDS
+from drivers import registry
 from drivers.types import Capability
-from hosts.models import Host, SourceState
+from hosts.models import Host, Source, SourceState
+
+
+def unsupported_reason(source: Source, capability: Capability) -> str:
+    """Why sources like this one cannot do it; empty when they can."""
+    reason = registry.unsupported_reason(source.kind, source.transport, source.hypervisor, capability)
+    return gettext(reason) if reason else ""
 
 
 def reason_unable(host: Host, capability: Capability) -> str:
     """Why this cannot be asked of the host, as far as the database knows; empty when it can. Needs its source."""
-    driver = KINDS.get(host.source.kind)
-    if driver is None or capability not in driver.capabilities:
-        return _("Sources of this kind cannot do that.")
+    if reason := unsupported_reason(host.source, capability):
+        return reason
     if host.missing_since is not None:
         return _("%(host)s was not found at the last read of its source.") % {"host": host.name}
     if host.source.state == SourceState.PAUSED:

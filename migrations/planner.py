@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 
 from access.roles import Action
 from core.models import by_name
-from drivers.registry import KINDS
 from drivers.types import Capability, Finding, Severity, Transport
+from hosts.able import unsupported_reason
 from hosts.models import Host, HostState, Source, SourceState
 from hosts.words import switch_kind_label, transport_label
 from inventory.holds import exclusive_key
@@ -23,7 +23,7 @@ from operations.services import sentence_busy
 from storage.models import DatastoreMount
 
 # What the source host itself can reach the target by.
-PEER_TRANSPORTS = frozenset({Transport.TCP, Transport.SSH, Transport.FAKE})
+PEER_TRANSPORTS = frozenset({Transport.TCP, Transport.TLS, Transport.SSH, Transport.FAKE})
 SILENT_STATES = frozenset({SourceState.UNREACHABLE, SourceState.AUTH_FAILED, SourceState.FAILING})
 # Disks that every host reaches by itself, over the network: nothing of ours mounts them.
 SELF_REACHED = frozenset({"network"})
@@ -254,14 +254,25 @@ def check_maintenance(_knowledge: Knowledge, host: Host) -> Iterator[Finding]:
 
 def check_way(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
     source, target = knowledge.guest.host.source, host.source
-    if source.kind != target.kind or not _can_migrate(source):
+    kinds = {(one.kind, one.hypervisor) for one in (source, target)}
+    if len(kinds) > 1:
         yield error("hypervisor_kind", _("A guest cannot move between these two kinds of hypervisor while it runs."))
+    elif reason := unsupported_reason(source, Capability.LIVE_MIGRATION):
+        yield error("hypervisor_kind", reason)
     elif Transport(target.transport) not in PEER_TRANSPORTS:
         yield error(
             "peer_to_peer",
             _("The hosts cannot reach each other by themselves: %(host)s is connected by %(transport)s.")
             % {"host": host.name, "transport": transport_label(target.transport)},
             _("Add the source %(source)s by an address that the other host can reach.") % {"source": target.name},
+        )
+    elif target.transport == Transport.TLS:
+        yield warning(
+            "peer_to_peer",
+            _("%(source)s itself connects to %(target)s by TLS, with certificates of its own.")
+            % {"source": knowledge.guest.host.name, "target": host.name},
+            _("Make sure that /etc/pki on %(source)s holds a client certificate that the target accepts.")
+            % {"source": knowledge.guest.host.name},
         )
     elif target.transport == Transport.SSH:
         yield warning(
@@ -271,11 +282,6 @@ def check_way(knowledge: Knowledge, host: Host) -> Iterator[Finding]:
             _("Make sure that root on %(source)s can, without being asked for a password.")
             % {"source": knowledge.guest.host.name},
         )
-
-
-def _can_migrate(source: Source) -> bool:
-    kind = KINDS.get(source.kind)
-    return kind is not None and Capability.LIVE_MIGRATION in kind.capabilities
 
 
 def check_host_uuid(knowledge: Knowledge, host: Host) -> Iterator[Finding]:

@@ -30,11 +30,13 @@ from drivers.libvirt.text import clean
 from drivers.libvirt.uploads import ContentCalls
 from drivers.libvirt.volumes import VolumeCalls
 from drivers.libvirt.watch import WatchCalls
+from drivers.registry import FLAVORS, TEST_CAPABILITIES
 from drivers.types import (
     Capability,
     Endpoint,
     Finding,
     GuestSighting,
+    Hypervisor,
     MigrationPlan,
     MigrationProgress,
     PowerAction,
@@ -44,32 +46,21 @@ from drivers.types import (
 )
 from drivers.words import gettext_noop as _
 
-COMMON = frozenset(
-    {
-        Capability.POWER,
-        Capability.SNAPSHOTS,
-        Capability.EDIT,
-        Capability.DEFINE,
-        Capability.STORAGE,
-        Capability.NETWORKS,
-        Capability.EVENTS,
-    }
-)
-
 
 def open_session(endpoint: Endpoint) -> LibvirtSession:
     """Connect. May hang for ever on a silent host: only where the process can be killed.
 
     Raises: Unreachable, AuthFailed, HostKeyChanged, Rejected.
     """
-    kind = TestSession if endpoint.transport is Transport.TEST else QemuSession
+    kinds = {Hypervisor.QEMU: QemuSession, Hypervisor.LXC: LxcSession, Hypervisor.XEN: XenSession}
+    kind = TestSession if endpoint.transport is Transport.TEST else kinds[endpoint.hypervisor]
     return kind(endpoint, Connection(endpoint))
 
 
-class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, NetworkCalls, WatchCalls):
-    """Reads, power and what needs no device of a guest: what every libvirt driver can do."""
+class LibvirtSession(EditCalls, VolumeCalls, NetworkCalls, WatchCalls):
+    """Reads, power, settings, storage and networks: what every libvirt driver can do."""
 
-    capabilities = COMMON
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__()
@@ -145,16 +136,29 @@ class LibvirtSession(SnapshotCalls, EditCalls, DefineCalls, VolumeCalls, Network
         self._connection.close()
 
 
-class TestSession(LibvirtSession):
+class LxcSession(LibvirtSession):
+    """System containers. libvirt cannot tell all their states at once: two calls each."""
+
+    capabilities = FLAVORS[Hypervisor.LXC].capabilities
+
+
+class XenSession(LibvirtSession):
+    """Xen by libxl."""
+
+    capabilities = FLAVORS[Hypervisor.XEN].capabilities
+
+
+class TestSession(LibvirtSession, SnapshotCalls, DefineCalls):
     """libvirt's built-in test driver: no real guests, no migration."""
 
+    capabilities = TEST_CAPABILITIES
     forget = FORGET_TEST
 
 
-class QemuSession(LibvirtSession, DeviceCalls, ContentCalls):
+class QemuSession(LibvirtSession, SnapshotCalls, DefineCalls, DeviceCalls, ContentCalls):
     """KVM and QEMU."""
 
-    capabilities = COMMON | {Capability.LIVE_MIGRATION, Capability.DEVICES, Capability.CONTENT}
+    capabilities = FLAVORS[Hypervisor.QEMU].capabilities
 
     def __init__(self, endpoint: Endpoint, connection: Connection) -> None:
         super().__init__(endpoint, connection)

@@ -12,9 +12,9 @@ from access.models import may, require
 from access.roles import Action
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
-from drivers.registry import KINDS
 from drivers.types import Capability
-from hosts.models import Source, SourceState
+from hosts.able import unsupported_reason
+from hosts.models import SourceState
 from inventory.holds import exclusive_key
 from inventory.models import Guest, GuestState
 from operations.errors import AlreadyOpen
@@ -51,14 +51,6 @@ CAPABILITIES = {
 """The kinds of job, and what a source must be able to do for each."""
 
 Make = Callable[[Guest], dict[str, Any]]
-
-
-def unsupported_reason(source: Source, capability: Capability) -> str:
-    """Why this kind of source cannot do it; empty when it can."""
-    driver = KINDS.get(source.kind)
-    if driver is not None and capability in driver.capabilities:
-        return ""
-    return _("Sources of this kind cannot do that.")
 
 
 def reason_against(guest: Guest, kind: str, holder: Job | None) -> str:
