@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
 from api.batches import Batch, BatchAccept, BatchAdd, BatchDiscard, BatchTest, SourceCredentials, SourceImport
+from api.guest_acts import urlpatterns as guest_acts
 from api.load import LoadEndpoint
 from api.organization import (
     ClusterAssign,
@@ -105,6 +106,7 @@ urlpatterns: list[URLPattern] = [
     path("search/", SearchEndpoint.as_view(), name="search"),
     path("guests/<uuid:id>/targets/", GuestTargets.as_view(), name="guest-targets"),
     path("guests/<uuid:id>/power/", GuestPower.as_view(), name="guest-power"),
+    *guest_acts,
     path("hosts/<uuid:id>/maintenance/", HostMaintenance.as_view(), name="host-maintenance"),
     path("migrations/<uuid:id>/cancel/", MigrationCancel.as_view(), name="migration-cancel"),
     path("tasks/<uuid:id>/cancel/", TaskCancel.as_view(), name="task-cancel"),

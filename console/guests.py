@@ -14,21 +14,20 @@ from access.models import require
 from access.roles import Action
 from console.ages import guest_silence
 from console.areas import gauge, tabs
-from console.hardware import guest_hardware, snapshot_tree
+from console.hardware import DEVICES, guest_devices, guest_hardware, snapshot_tree
 from console.listing import list_response
 from console.load import monitor
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
+from inventory.acts.rules import SNAPSHOT_CREATE, holder_of, reason_for
 from inventory.folders import folder_of
 from inventory.models import Guest, Placement
 from inventory.selectors import details_of, disks_in_common, disks_of, nics_of, twins_of
 from migrations.selectors import migration_list
 from operations.selectors import jobs_of
 
-# Names that no device has: what the page says of a disk's or NIC's kind.
-DEVICES = {"disk": "device-sd-card", "cdrom": "circle", "floppy": "device-sd-card", "lun": "database"}
 
 
 @require_safe
@@ -61,10 +60,13 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
         return render(request, "guests/guest_monitor.html", {**context, **monitor(request, "guest", guest.pk, live)})
     if tab == "hardware":
         details = details_of(guest, user=request.user)
-        return render(request, "guests/guest_hardware.html", {**context, **guest_hardware(details)})
+        acts = guest_devices(guest, user=request.user)
+        return render(request, "guests/guest_hardware.html", {**context, **guest_hardware(details), **acts})
     if tab == "snapshots":
         snapshots = snapshot_tree(details_of(guest, user=request.user))
-        return render(request, "guests/guest_snapshots.html", {**context, "snapshots": snapshots})
+        reason = reason_for(guest, SNAPSHOT_CREATE, user=request.user, holder=holder_of(guest))
+        shown = {**context, "snapshots": snapshots, "act_reason": reason}
+        return render(request, "guests/guest_snapshots.html", shown)
     if tab != "summary":
         raise Http404
     return render(request, "guests/guest_page.html", {**context, **_summary(request.user, guest)})

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
 from core.units import format_bytes
-from inventory.models import GuestDetails
+from inventory.acts.rules import MEDIA, holder_of, reason_for
+from inventory.models import Disk, Guest, GuestDetails, Nic
+from inventory.selectors import disks_of, nics_of
 
+# Names that no device has: what the page says of a disk's or NIC's kind.
+DEVICES = {"disk": "device-sd-card", "cdrom": "circle", "floppy": "device-sd-card", "lun": "database"}
 Facts = dict[str, Any]
 DEEPEST = 12  # levels of a tree that are drawn
 
@@ -28,6 +34,32 @@ def guest_hardware(details: GuestDetails) -> Facts:
         "file_systems": _file_systems(details.agent or {}),
         "is_read": bool(facts),
     }
+
+
+def guest_devices(guest: Guest, *, user: Any) -> Facts:
+    """Disks, drives and NICs with what can be done to them: `act_reason` is why nothing can, or empty."""
+    reason = reason_for(guest, MEDIA, user=user, holder=holder_of(guest))
+    return {
+        "act_reason": reason,
+        "disks": [_device(disk) for disk in disks_of(guest, user=user)],
+        "nics": [_nic(nic, reason) for nic in nics_of(guest, user=user)],
+    }
+
+
+def _device(disk: Disk) -> Facts:
+    return {
+        "row": disk,
+        "icon": DEVICES.get(disk.device, "device-sd-card"),
+        "store": disk.datastore,
+        "is_drive": disk.device in {"cdrom", "floppy"},
+        "volume": disk.source.rpartition("/")[2],
+        "query": _query(target=disk.target),
+    }
+
+
+def _nic(nic: Nic, reason: str) -> Facts:
+    fixed = "" if nic.kind in {"network", "bridge"} else _("Only adapters on a virtual switch can be changed here.")
+    return {"row": nic, "reason": reason or fixed, "query": _query(mac=nic.mac)}
 
 
 def _file_systems(agent: Facts) -> list[Facts]:
@@ -71,8 +103,18 @@ def _lines(children: dict[str, list[Facts]], root: str) -> Iterator[Facts]:
     waiting = [(one, 0) for one in _by_age(children.pop(root, []))]
     while waiting:
         node, depth = waiting.pop()
-        yield {**node, "depth": min(depth, DEEPEST), "taken_at": parse_datetime(node.get("created_at", ""))}
+        yield {
+            **node,
+            "depth": min(depth, DEEPEST),
+            "taken_at": parse_datetime(node.get("created_at", "")),
+            "query": _query(name=node["name"], created_at=node.get("created_at", "")),
+        }
         waiting += [(one, depth + 1) for one in _by_age(children.pop(node["name"], []))]
+
+
+def _query(**values: str) -> str:
+    """What an act is about, behind its address."""
+    return f"?{urlencode(values)}"
 
 
 def _by_age(nodes: list[Facts]) -> list[Facts]:

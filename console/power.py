@@ -19,6 +19,7 @@ from access.models import may, require
 from access.roles import Action
 from core.errors import Forbidden, Refused
 from drivers.types import PowerAction
+from inventory.acts.rules import SETTINGS, reason_for
 from inventory.models import Guest
 from inventory.power import KIND, PowerChoice, power_choices, submit_power
 from operations.errors import AlreadyOpen
@@ -63,6 +64,7 @@ class GuestActs:
     power_reason: str
     migrate_url: str
     migrate_reason: str
+    edit_reason: str
 
 
 def guest_acts(guest: Guest, *, user: Any) -> GuestActs:
@@ -73,6 +75,7 @@ def guest_acts(guest: Guest, *, user: Any) -> GuestActs:
         power_reason="" if may(user, Action.POWER) else refused % {"action": Action.POWER.label},
         migrate_url=reverse("guest_migrate", args=[guest.pk]),
         migrate_reason="" if may(user, Action.MIGRATE) else refused % {"action": Action.MIGRATE.label},
+        edit_reason=reason_for(guest, SETTINGS, user=user),
     )
 
 

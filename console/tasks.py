@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from access.models import require
+from access.models import may, require
 from access.roles import Action
 from console.jobs import (
     MIGRATION,
@@ -26,6 +26,8 @@ from console.jobs import (
 from console.listing import list_response
 from console.tables.tasks import TASKS, progress_words, target, task_rows, task_url
 from core.errors import Refused
+from inventory.acts.told import act_parameters
+from inventory.acts.undo import has_undo, undo_reason
 from operations.errors import CannotCancel
 from operations.models import Job, JobState
 from operations.selectors import job_list, job_title
@@ -84,11 +86,20 @@ def task_context(job: Job, *, user: Any) -> dict[str, Any]:
         "steps": list(job.steps.all()),
         "parameters": readable_parameters(job),
         "cancel": cancel_offer(job, user=user),
+        "undo": undo_offer(job, user=user),
     }
+
+
+def undo_offer(job: Job, *, user: Any) -> dict[str, Any]:
+    """Whether there is an Undo button, and the sentence why it is grey."""
+    shown = has_undo(job) and may(user, Action.CONFIGURE)
+    return {"shown": shown, "reason": undo_reason(job, user=user) if shown else ""}
 
 
 def readable_parameters(job: Job) -> list[tuple[str, str]]:
     """What was asked, for a person: ids are left out where a name stands beside them."""
+    if told := act_parameters(job):
+        return told
     labels = {"action": _("Action"), "target_host_name": _("To host"), "live": _("Live")}
     return [
         (labels.get(name, name), _readable(job, name, value))

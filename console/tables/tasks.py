@@ -16,6 +16,7 @@ from console.tables import cells
 from console.templatetags.guesthouse import age, none, state
 from core.lists import Column, ListSpec, Text, export_column, mapped_filter, text_filter
 from core.units import format_bytes, format_percent, format_rate
+from inventory.acts import rules
 from operations.models import ENDED, Job, JobState
 from operations.selectors import job_list, job_title
 
@@ -87,6 +88,17 @@ KIND_LABELS: dict[str, Text] = {
     MIGRATION: _("migration"),
     "source_test": _("test of a source"),
     "source_batch": _("many sources"),
+    rules.SNAPSHOT_CREATE: _("snapshot"),
+    rules.SNAPSHOT_REVERT: _("revert"),
+    rules.SNAPSHOT_DELETE: _("deletion of a snapshot"),
+    rules.SETTINGS: _("settings"),
+    rules.MEDIA: _("CD"),
+    rules.DISK_ADD: _("added disk"),
+    rules.DISK_GROW: _("grown disk"),
+    rules.DISK_REMOVE: _("removed disk"),
+    rules.NIC_ADD: _("added NIC"),
+    rules.NIC_CHANGE: _("changed NIC"),
+    rules.NIC_REMOVE: _("removed NIC"),
 }
 KINDS = {kind: (label, Q(kind=kind)) for kind, label in KIND_LABELS.items()}
 

@@ -59,11 +59,20 @@ def is_iso(volume: Volume) -> bool:
     return volume.format == "iso" or volume.name.lower().endswith(".iso")
 
 
+def names_of(volume: Volume, mount: DatastoreMount) -> frozenset[str]:
+    """What disks of guests on this mount's host may call the volume."""
+    return frozenset({volume.path, path_at(volume, mount), f"{mount.name}/{volume.name}"} - {""})
+
+
 def holders_of(volume: Volume, mount: DatastoreMount) -> list[str]:
     """The names of guests that have this volume as a disk, as far as is known."""
-    names = {volume.path, path_at(volume, mount), f"{mount.name}/{volume.name}"} - {""}
-    disks = Disk.objects.filter(datastore=volume.datastore_id, source__in=names)
+    disks = Disk.objects.filter(datastore=volume.datastore_id, source__in=names_of(volume, mount))
     return sorted(disks.values_list("guest__name", flat=True).distinct())
+
+
+def used_paths(mount: DatastoreMount) -> frozenset[str]:
+    """What guests' disks in this datastore are called."""
+    return frozenset(Disk.objects.filter(datastore=mount.datastore_id).values_list("source", flat=True))
 
 
 def switches_for(guest: Guest) -> QuerySet[VirtualSwitch]:

@@ -86,11 +86,36 @@ POSTED: dict[str, dict[str, Any]] = {
     "api:cluster-assign": {"hosts": ["{other_host}"]},
     "api:cluster-release": {"hosts": ["{host}"]},
     "api:guest-power": {"action": "shutdown"},
+    "snapshot_create": {"name": "before"},
+    "snapshot_revert": {"name": "before"},
+    "snapshot_delete": {"name": "before"},
+    "guest_edit": {"notes": "x"},
+    "guest_media": {"target": "sda"},
+    "disk_add": {"volume": "{volume}"},
+    "disk_grow": {"target": "vda", "capacity": "2 GiB"},
+    "disk_remove": {"target": "vda"},
+    "nic_add": {"plug": "{switch}"},
+    "nic_change": {"mac": "52:54:00:00:00:01", "link": "down"},
+    "nic_remove": {"mac": "52:54:00:00:00:01"},
+    "api:guest-snapshot-create": {"name": "before"},
+    "api:guest-snapshot-revert": {"name": "before"},
+    "api:guest-snapshot-delete": {"name": "before"},
+    "api:guest-settings": {"notes": "x"},
+    "api:guest-media": {"target": "sda"},
+    "api:guest-disk-add": {"volume": "{volume}"},
+    "api:guest-disk-grow": {"target": "vda", "capacity_bytes": 1 << 40},
+    "api:guest-disk-remove": {"target": "vda"},
+    "api:guest-nic-add": {"switch": "{switch}"},
+    "api:guest-nic-change": {"mac": "52:54:00:00:00:01", "link_up": False},
+    "api:guest-nic-remove": {"mac": "52:54:00:00:00:01"},
     "api:host-maintenance": {"on": True},
     "api:migrations": {"guest": "{guest}", "target_host": "{other_host}", "live": True},
 }
 
 VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
+
+SNAPSHOT_ACTS = ("create", "revert", "delete")
+DEVICE_ACTS = ("disk_add", "disk_grow", "disk_remove", "nic_add", "nic_change", "nic_remove")
 
 ROUTES = [
     page("healthz", EVERYBODY),
@@ -160,6 +185,11 @@ ROUTES = [
     page("guest_actions", guest_id="guest"),
     page("guest_power", Action.POWER, Action.POWER, guest_id="guest", action="'shutdown"),
     page("guest_migrate", Action.MIGRATE, Action.MIGRATE, guest_id="guest"),
+    page("guest_now", guest_id="guest"),
+    *(
+        page(name, Action.CONFIGURE, Action.CONFIGURE, guest_id="guest")
+        for name in (*(f"snapshot_{act}" for act in SNAPSHOT_ACTS), "guest_edit", "guest_media", *DEVICE_ACTS)
+    ),
     page("datastore_list"),
     page("datastore_page", pk="datastore"),
     page("datastore_tab", pk="datastore", tab="'guests"),
@@ -172,6 +202,7 @@ ROUTES = [
     page("task_list"),
     page("task_page", task_id="task"),
     page("task_live", task_id="task"),
+    page("task_undo", None, Action.CONFIGURE, task_id="task"),
     page("task_cancel", Action.CANCEL, Action.CANCEL, task_id="task"),
     page("migration_list"),
     page("migration_page", migration_id="migration"),
@@ -200,6 +231,11 @@ ROUTES = [
     *(api(f"{kind}-load", id=kind) for kind in ("guest", "host", "datastore")),
     api("guest-targets", id="guest"),
     api("guest-power", None, Action.POWER, id="guest"),
+    *(
+        api(f"guest-{act.replace('_', '-')}", None, Action.CONFIGURE, id="guest")
+        for act in (*(f"snapshot-{act}" for act in SNAPSHOT_ACTS), "settings", "media", *DEVICE_ACTS)
+    ),
+    api("task-undo", None, Action.CONFIGURE, id="task"),
     api("host-maintenance", None, Action.MAINTENANCE, id="host"),
     api("migrations", VIEW, Action.MIGRATE),
     api("migration-cancel", None, Action.CANCEL, id="migration"),
