@@ -352,8 +352,9 @@ class Lab:
         """Undo what was done: hosts are on and joined, and the guests that were started at first run."""
         for host in self.others + self.hosts:  # what serves disks before what uses them
             host.mend()
+        running = {name for host in self.hosts for name, power in host.guests().items() if power == "running"}
         for made in state.need(self.place).guests:
-            if made.start:
+            if made.start and made.name not in running:
                 LabGuest(self, made).make_run()
 
     def stop(self) -> None:

@@ -28,6 +28,7 @@ PACKAGES = (
     "nfs-ganesha",
     "nfs-ganesha-vfs",  # its exports of folders
     "rpcbind",  # where NFS clients ask for its port
+    "nfs-common",  # mount.nfs, for pools on a machine whose kernel has an NFS client
     "dash",  # the shell by which dnsmasq calls libvirt
     "dnsmasq-base",
     "iptables",
@@ -45,6 +46,7 @@ SPLIT = {
 # Names that only setting up the packages would make.
 LINKS = {
     "bin/sh": "dash",
+    "etc/mtab": "/proc/self/mounts",
     "usr/sbin/iptables": "iptables-nft",
     "usr/sbin/ip6tables": "ip6tables-nft",
     "usr/sbin/ovs-vswitchd": "/usr/lib/openvswitch-switch/ovs-vswitchd",

@@ -3,7 +3,6 @@
 Source: tgtd(8), tgtadm(8), ganesha-core-config(8), ganesha-export-config(8), https://libvirt.org/storage.html
 """
 
-import contextlib
 import socket
 import subprocess
 from collections.abc import Callable
@@ -148,8 +147,6 @@ def _start_nfs(place: Place, host: Host) -> None:
     Path("/etc/ganesha.conf").write_text(GANESHA_CONF.format(**values))
     for folder in ("/var/lib/nfs/ganesha", "/run/ganesha"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        Path("/etc/mtab").symlink_to("/proc/self/mounts")  # by which it finds the export's file system
     _launch(place, "rpcbind", "-f", "-w", "-h", host.address)
     log = place.host(NAME) / "log/ganesha.log"
     _launch(place, "ganesha.nfsd", "-F", "-f", "/etc/ganesha.conf", "-L", str(log), "-p", "/run/ganesha.pid")
