@@ -4,6 +4,8 @@ from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
 from api.batches import Batch, BatchAccept, BatchAdd, BatchDiscard, BatchTest, SourceCredentials, SourceImport
+from api.building import Guests, Switches
+from api.building import urlpatterns as building
 from api.guest_acts import urlpatterns as guest_acts
 from api.load import LoadEndpoint
 from api.organization import (
@@ -37,7 +39,6 @@ from api.resources import (
 from api.search import SearchEndpoint
 from api.uploads import UploadDetail, UploadDiscard, UploadPiece, Uploads
 from api.views import (
-    DatastoreVolumes,
     DetailEndpoint,
     GuestPower,
     GuestTargets,
@@ -64,7 +65,14 @@ RESOURCES = {
     "folders": FOLDERS,
 }
 # What can be added by a POST to its list.
-ADDED = {"migrations": Migrations, "datacenters": Datacenters, "clusters": Clusters, "folders": Folders}
+ADDED = {
+    "migrations": Migrations,
+    "datacenters": Datacenters,
+    "clusters": Clusters,
+    "folders": Folders,
+    "guests": Guests,
+    "switches": Switches,
+}
 
 urlpatterns: list[URLPattern] = [
     *(
@@ -75,7 +83,7 @@ urlpatterns: list[URLPattern] = [
         path(f"{name}/<uuid:id>/", DetailEndpoint.as_view(resource=resource), name=f"{name}-detail")
         for name, resource in RESOURCES.items()
     ),
-    path("datastores/<uuid:id>/volumes/", DatastoreVolumes.as_view(), name="datastore-volumes"),
+    *building,
     path("sources/import/", SourceImport.as_view(), name="source-import"),
     path("sources/credentials/", SourceCredentials.as_view(), name="source-credentials"),
     path("sources/batches/<uuid:id>/", Batch.as_view(), name="source-batch"),

@@ -45,7 +45,7 @@ def export_response(request: HttpRequest, spec: ListSpec[M], queryset: QuerySet[
     record(action="list.exported", by=request.user, target_kind="list", target_name=spec.name, format=wanted, filter=q)
     name = f"guesthouse-{spec.name}s-{now():%Y-%m-%d-%H%M%S}.{wanted}"
     rows = _values(spec, narrowed, sort)
-    head = [str(column.label) for column in spec.columns]
+    head = [str(column.label) for column in spec.written()]
     return _xlsx(head, rows, name) if wanted == "xlsx" else _csv(head, rows, name)
 
 
@@ -55,7 +55,7 @@ def _refuse(sentence: Text) -> HttpResponse:
 
 def _values(spec: ListSpec[M], queryset: QuerySet[M], sort: Sort) -> Iterator[list[ExportValue]]:
     for row in all_rows(queryset, sort, spec.prepare):
-        yield [column.value(row) for column in spec.columns]
+        yield [column.value(row) for column in spec.written()]
 
 
 class _Line:

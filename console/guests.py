@@ -39,7 +39,9 @@ def guest_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No guests yet."),
         "empty_hint": _("They appear as soon as a source is read."),
     }
-    return list_response(request, GUESTS, guest_rows(user=request.user), context=context, live="guests hosts loads")
+    rows = guest_rows(user=request.user)
+    template = "guests/guest_list.html"
+    return list_response(request, GUESTS, rows, template=template, context=context, live="guests hosts loads")
 
 
 @require_safe

@@ -367,6 +367,7 @@ class Column(Generic[M]):
     numeric: bool = False
     css: str = ""  # classes of its cells
     export_only: bool = False
+    page_only: bool = False
 
 
 def export_column(name: str, label: Text, value: Callable[[M], ExportValue]) -> Column[M]:
@@ -419,6 +420,10 @@ class ListSpec(Generic[M]):
         if self.prepare and page.rows:
             self.prepare(page.rows)
         return page
+
+    def written(self) -> tuple[Column[M], ...]:
+        """What files have."""
+        return tuple(column for column in self.columns if not column.page_only)
 
     def shown(self) -> tuple[Column[M], ...]:
         return tuple(column for column in self.columns if not column.export_only)

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from access.models import may
+from access.roles import Action
 from console.tables import cells
 from console.templatetags.guesthouse import bar, none
 from core.lists import Column, ListSpec, Text, exact_filter, export_column, text_filter
@@ -62,6 +65,20 @@ def users_cell(volume: Volume) -> SafeString:
     return format_html_join(", ", "{}", ((part,) for part in parts)) if parts else none()
 
 
+def acts_cell(volume: Volume) -> SafeString:
+    """What can be done to it, each asked about in a dialog."""
+    acts = (("volume_grow", gettext("Grow…")), ("volume_delete", gettext("Delete…")))
+    links = ((reverse(name, args=[volume.pk]), f"{label} {volume.name}", label) for name, label in acts)
+    shown = format_html_join(" ", _ACT, links)
+    return format_html('<span class="row-acts">{}</span>', shown)
+
+
+_ACT = (
+    '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
+    'hx-push-url="false" aria-label="{1}">{2}</a>'
+)
+ACTS: Column[Volume] = Column("acts", _("Acts"), acts_cell, lambda _volume: "", page_only=True)
+
 _VOLUMES: ListSpec[Volume] = ListSpec(
     name="volume",
     label=_("Volumes"),
@@ -104,7 +121,8 @@ _VOLUMES: ListSpec[Volume] = ListSpec(
 
 def volume_spec(datastore: Datastore, *, user: Any) -> ListSpec[Volume]:
     """The list for this user, who sees which guests use them."""
-    return replace(_VOLUMES, prepare=_usage_loader(datastore, user))
+    columns = (*_VOLUMES.columns, ACTS) if may(user, Action.PROVISION) else _VOLUMES.columns
+    return replace(_VOLUMES, columns=columns, prepare=_usage_loader(datastore, user))
 
 
 def _usage_loader(datastore: Datastore, user: Any) -> Callable[[list[Volume]], None]:

@@ -22,7 +22,7 @@ from hosts.facts import digest
 from hosts.models import Host
 from inventory.acts.devices import free_mac, is_iso
 from inventory.acts.rules import checked_guest_name, checked_notes, checked_title
-from inventory.acts.volumes import disks_on, guests_named, overlays_of, path_on, reason_to_keep, some
+from inventory.acts.volumes import guests_named, path_on, reason_to_keep, some, uses_of
 from inventory.holds import exclusive_key
 from inventory.models import Disk, Guest, GuestState, Nic, Placement
 from networks.models import PortGroup, VirtualSwitch
@@ -258,11 +258,12 @@ def _existing_disk(host: Host, volume: Volume, bus: str) -> dict[str, Any]:
     mount = mount_on(host, volume.datastore_id, "disk_volume")
     if volume.format not in DISK_FORMATS and volume.kind != "block":
         raise Invalid(_("Only raw and qcow2 volumes can be disks."), field="disk_volume")
-    users = guests_named(disks_on(volume))
+    uses = uses_of([volume])[volume.pk]
+    users = guests_named(uses.disks)
     if users:
         words = {"name": volume.name, "guests": some(users)}
         raise Conflict(_("%(name)s is used by %(guests)s: two guests that write to one disk ruin it.") % words)
-    if overlays_of(volume):
+    if uses.overlays:
         raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
     return {
         "bus": bus,
@@ -362,31 +363,35 @@ class GuestDisk:
         return self.volume.name if self.volume else self.disk.source.rpartition("/")[2]
 
 
-def volume_of(disk: Disk, mounts: Mapping[Any, DatastoreMount]) -> Volume | None:
-    """The volume that a disk is, by what its host calls it. `mounts` by datastore, of the guest's host."""
-    mount = mounts.get(disk.datastore_id)
-    if mount is None or not disk.source:
-        return None
-    name = disk.source.rpartition("/")[2]
-    for volume in Volume.objects.select_related("datastore").filter(datastore=mount.datastore_id, name=name):
-        if disk.source in {volume.path, path_on(mount, volume), f"{mount.name}/{volume.name}"}:
-            return volume
-    return None
-
-
 def disks_of(guest: Guest) -> list[GuestDisk]:
-    """The disks of a guest that are no CDs, each with why it must stay."""
-    rows = DatastoreMount.objects.filter(host=guest.host_id, missing_since=None).select_related("datastore")
+    """The disks of a guest that are no CDs, each with why it must stay. Seven queries, however many there are."""
+    disks = list(Disk.objects.filter(guest=guest, device__in=("disk", "lun")).exclude(source="").order_by("position"))
+    volumes = _volumes_of(guest, disks)
+    uses = uses_of(volumes.values())
+    found = []
+    for disk in disks:
+        volume = volumes.get(disk.pk)
+        if volume is None:
+            found.append(GuestDisk(disk, None, _("It is in no datastore that is known.")))
+            continue
+        reason = reason_to_keep(volume, but=guest, uses=uses[volume.pk])
+        found.append(GuestDisk(disk, volume, reason, own=not (reason or disk.read_only or disk.shareable)))
+    return found
+
+
+def _volumes_of(guest: Guest, disks: list[Disk]) -> dict[Any, Volume]:
+    """The volume that each disk is, by what the guest's host calls it."""
+    rows = DatastoreMount.objects.filter(host=guest.host_id, missing_since=None)
     mounts = {mount.datastore_id: mount for mount in rows}
-    disks = Disk.objects.filter(guest=guest, device__in=("disk", "lun")).exclude(source="").order_by("position")
-    return [_guest_disk(guest, disk, volume_of(disk, mounts)) for disk in disks]
-
-
-def _guest_disk(guest: Guest, disk: Disk, volume: Volume | None) -> GuestDisk:
-    if volume is None:
-        return GuestDisk(disk, None, _("It is in no datastore that is known."))
-    reason = reason_to_keep(volume, but=guest)
-    return GuestDisk(disk, volume, reason, own=not (reason or disk.read_only or disk.shareable))
+    names = {disk.source.rpartition("/")[2] for disk in disks}
+    near = Volume.objects.select_related("datastore").filter(datastore__in=list(mounts), name__in=names)
+    called: dict[tuple[Any, str], Volume] = {}
+    for volume in near:
+        mount = mounts[volume.datastore_id]
+        for name in (volume.path, path_on(mount, volume), f"{mount.name}/{volume.name}"):
+            called[volume.datastore_id, name] = volume
+    places = {disk.pk: (disk.datastore_id, disk.source) for disk in disks}
+    return {pk: called[place] for pk, place in places.items() if place in called}
 
 
 def submit_guest_delete(*, guest: Guest, confirmation: str, disks: Iterable[str] = (), by: Any) -> Job:

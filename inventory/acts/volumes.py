@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Q
 from django.utils.translation import gettext as _
@@ -47,30 +49,54 @@ def path_on(mount: DatastoreMount, volume: Volume) -> str:
     return volume.path
 
 
-def names_by_host(volume: Volume) -> dict[Any, set[str]]:
-    """What guests and other volumes of each host that sees the datastore may call it, by the host's id."""
-    mounts = DatastoreMount.objects.filter(datastore=volume.datastore_id, missing_since=None)
-    names = {mount.host_id: {path_on(mount, volume), f"{mount.name}/{volume.name}"} - {""} for mount in mounts}
-    told = next((mount.host_id for mount in mounts if mount.pk == volume.told_by), None)
-    if told is not None and volume.path:
-        names[told].add(volume.path)
-    return names
+@dataclass(slots=True)
+class Uses:
+    """Who needs a volume: guests' disks that are it or are built upon it, and other volumes that are."""
+
+    names: dict[Any, set[str]]  # what guests and volumes of each host may call it, by the host's id
+    disks: list[Disk] = field(default_factory=list)
+    overlays: list[Volume] = field(default_factory=list)
+
+    @property
+    def every(self) -> set[str]:
+        return set().union(*self.names.values())
+
+    def has(self, disk: Disk, volume: Volume) -> bool:
+        near = self.names.get(disk.guest.host_id, set())
+        if disk.source in near or (disk.datastore_id == volume.datastore_id and disk.source in self.every):
+            return True
+        return bool(near & set(_backing(disk)))
 
 
-def disks_on(volume: Volume) -> list[Disk]:
-    """Every guest's disk that is this volume or is built upon it, on any host that sees the datastore."""
-    named = names_by_host(volume)
-    every = set().union(*named.values(), {volume.path} - {""})
-    used = Q(datastore=volume.datastore_id, source__in=every)
-    for host, names in named.items():
-        used |= Q(guest__host=host, source__in=names)
+def uses_of(volumes: Iterable[Volume]) -> dict[UUID, Uses]:
+    """Of each volume, on every host that sees its datastore. Four queries, however many there are."""
+    found = {volume.pk: (volume, Uses(names)) for volume, names in _named(list(volumes))}
+    hosts = {host for _volume, uses in found.values() for host in uses.names if host is not None}
+    every = set().union(*(uses.every for _volume, uses in found.values()))
+    stores = {volume.datastore_id for volume, _uses in found.values()}
     rows = Disk.objects.select_related("guest__host").order_by("guest__name", "guest", "position")
-    direct = list(rows.filter(used))
-    chained = rows.filter(guest__host__in=list(named), details__backing__isnull=False)
-    known = {disk.pk for disk in direct}
-    return direct + [
-        disk for disk in chained if disk.pk not in known and named[disk.guest.host_id] & set(_backing(disk))
-    ]
+    near = Q(datastore__in=stores) | Q(guest__host__in=hosts)
+    disks = list(rows.filter(near & (Q(source__in=every) | Q(details__backing__isnull=False))))
+    beside = Datastore.objects.filter(mounts__host__in=hosts).values("pk")
+    above = list(Volume.objects.filter(Q(datastore__in=beside) | Q(datastore__in=stores), backing__in=every).distinct())
+    for volume, uses in found.values():
+        uses.disks += [disk for disk in disks if uses.has(disk, volume)]
+        uses.overlays += [one for one in above if one.pk != volume.pk and one.backing in uses.every]
+    return {pk: uses for pk, (_volume, uses) in found.items()}
+
+
+def _named(volumes: list[Volume]) -> Iterator[tuple[Volume, dict[Any, set[str]]]]:
+    stores = {volume.datastore_id for volume in volumes}
+    by_store: dict[Any, list[DatastoreMount]] = {}
+    for mount in DatastoreMount.objects.filter(datastore__in=stores, missing_since=None):
+        by_store.setdefault(mount.datastore_id, []).append(mount)
+    for volume in volumes:
+        names: dict[Any, set[str]] = {None: {volume.path} - {""}}
+        for mount in by_store.get(volume.datastore_id, ()):
+            names[mount.host_id] = {path_on(mount, volume), f"{mount.name}/{volume.name}"} - {""}
+            if mount.pk == volume.told_by:
+                names[mount.host_id] |= {volume.path} - {""}
+        yield volume, names
 
 
 def _backing(disk: Disk) -> Iterator[str]:
@@ -79,12 +105,8 @@ def _backing(disk: Disk) -> Iterator[str]:
             yield str(link.get("source", ""))
 
 
-def overlays_of(volume: Volume) -> list[Volume]:
-    """Other volumes that are built upon it, in whatever datastore of the hosts that see it."""
-    named = names_by_host(volume)
-    every = set().union(*named.values(), {volume.path} - {""})
-    near = Datastore.objects.filter(mounts__host__in=list(named)).values("pk")
-    return list(Volume.objects.filter(datastore__in=near, backing__in=every).exclude(pk=volume.pk).order_by("name"))
+def disks_on(volume: Volume) -> list[Disk]:
+    return uses_of([volume])[volume.pk].disks
 
 
 def guests_named(disks: list[Disk], *, but: Guest | None = None) -> list[str]:
@@ -98,14 +120,14 @@ def some(names: list[str]) -> str:
     return shown if len(names) <= NAMED else _("%(names)s and %(n)d more") % {"names": shown, "n": len(names) - NAMED}
 
 
-def reason_to_keep(volume: Volume, *, but: Guest | None = None) -> str:
+def reason_to_keep(volume: Volume, *, but: Guest | None = None, uses: Uses | None = None) -> str:
     """Why it must not be deleted, as far as the inventory knows; empty when nobody else needs it."""
-    names = guests_named(disks_on(volume), but=but)
+    uses = uses or uses_of([volume])[volume.pk]
+    names = guests_named(uses.disks, but=but)
     if names:
         return _("%(name)s is used by %(guests)s.") % {"name": volume.name, "guests": some(names)}
-    above = overlays_of(volume)
-    if above:
-        names = [one.name for one in above]
+    if uses.overlays:
+        names = [one.name for one in uses.overlays]
         return _("%(volumes)s rests on %(name)s and would be lost.") % {"name": volume.name, "volumes": some(names)}
     return ""
 
@@ -123,13 +145,14 @@ def submit_volume_grow(*, volume: Volume, capacity_bytes: int, host: Host | None
     if capacity_bytes <= volume.capacity_bytes:
         words = {"size": format_bytes(volume.capacity_bytes)}
         raise Invalid(_("A volume only grows: it has %(size)s now.") % words, field="capacity_bytes")
-    up = [disk for disk in disks_on(volume) if disk.guest.state not in AT_REST]
+    uses = uses_of([volume])[volume.pk]
+    up = [disk for disk in uses.disks if disk.guest.state not in AT_REST]
     if up:
         raise Conflict(
             _("%(guests)s runs with it: grow the disk on the guest's page, or power the guest off first.")
             % {"guests": some(guests_named(up))}
         )
-    if overlays_of(volume):
+    if uses.overlays:
         raise Conflict(_("Other volumes rest on it: they would not see it grow."))
     return _submit(
         VOLUME_GROW, Capability.CONTENT, volume, host, by, capacity_bytes=capacity_bytes, before=volume.capacity_bytes

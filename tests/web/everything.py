@@ -21,8 +21,10 @@ from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, HostSighting, Outcome, Source, SourceBatch, SourceDraft
 from inventory.models import Folder, FolderEntry, Guest, Placement
 from inventory.reindex import index_missing
+from networks.acts import NetworkAct
 from networks.models import VirtualSwitch
 from operations.models import Job, JobState
+from storage.acts import MountAct
 from storage.models import Datastore, DatastoreMount
 from tests.factories import (
     GIB,
@@ -61,6 +63,8 @@ TABS = {
 VARIANTS: dict[str, list[dict[str, str]]] = {
     "tree": [{"name": item.key} for item in TREES],
     "guest_power": [{"action": action.value} for action in PowerAction],
+    "datastore_switch": [{"action": action.value} for action in MountAct],
+    "switch_act": [{"action": action.value} for action in NetworkAct],
     **{name: [{"tab": tab} for tab in tabs] for name, tabs in TABS.items()},
 }
 
@@ -131,7 +135,8 @@ class Everything:
             kind=text[:32], details={"format": text, "servers": [text], "devices": [text]}
         )
         self.datastore.mounts.update(details={"autostart": True, "adapter": text, "initiator": text})
-        add_volume(self.datastore, text, path=text, kind=text[:16], format=text[:32], backing=text)
+        self.volume = add_volume(self.datastore, text, path=text, kind=text[:16], format=text[:32], backing=text)
+        self.mount = self.datastore.mounts.get(host=self.host)
         add_port_group(self.switch, text, virtual_port=text[:32], default=True)
         VirtualSwitch.objects.filter(pk=self.switch.pk).update(
             mode=text[:16], virtual_port=text[:32], details={"domain": text, "addresses": [text], "dhcp": [text]}

@@ -112,8 +112,30 @@ POSTED: dict[str, dict[str, Any]] = {
     "api:migrations": {"guest": "{guest}", "target_host": "{other_host}", "live": True},
 }
 
-VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
+POSTED |= {
+    "host_new_guest": {
+        "name": "web-1", "memory": "1 GiB", "vcpus": "1", "disk": "none", "cd": "none", "firmware": "bios",
+    },
+    "volume_new": {"name": "a.qcow2", "capacity_bytes": "1 GiB", "format": "qcow2"},
+    "volume_upload": {"upload": "{upload}", "name": "debian.iso"},
+    "volume_grow": {"capacity_bytes": "900 GiB"},
+    "volume_delete": {"confirmation": "free.qcow2"},
+    "host_new_network": {"name": "lab", "mode": "isolated"},
+    "guest_clone": {"name": "copy"},
+    "guest_delete": {"confirmation": "db-07"},
+    "api:guests": {"host": "{host}", "name": "web-1", "memory_bytes": 1 << 30, "vcpus": 1},
+    "api:guest-clone": {"name": "copy"},
+    "api:guest-delete": {"confirmation": "db-07"},
+    "api:datastore-volumes": {"name": "a.qcow2", "capacity_bytes": 1 << 30},
+    "api:datastore-upload": {"upload": "{upload}", "name": "debian.iso"},
+    "api:datastore-switch": {"host": "{host}", "action": "refresh"},
+    "api:volume-grow": {"capacity_bytes": 900 << 30},
+    "api:volume-delete": {"confirmation": "free.qcow2"},
+    "api:switches": {"host": "{host}", "name": "lab", "mode": "isolated"},
+    "api:switch-act": {"action": "stop"},
+}  # fmt: skip
 
+VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
 SNAPSHOT_ACTS = ("create", "revert", "delete")
 DEVICE_ACTS = ("disk_add", "disk_grow", "disk_remove", "nic_add", "nic_change", "nic_remove")
 
@@ -190,6 +212,15 @@ ROUTES = [
         page(name, Action.CONFIGURE, Action.CONFIGURE, guest_id="guest")
         for name in (*(f"snapshot_{act}" for act in SNAPSHOT_ACTS), "guest_edit", "guest_media", *DEVICE_ACTS)
     ),
+    page("guest_new", Action.PROVISION),
+    page("host_new_guest", Action.PROVISION, Action.PROVISION, host_id="host"),
+    page("host_new_network", Action.PROVISION, Action.PROVISION, host_id="host"),
+    *(page(f"guest_{act}", Action.PROVISION, Action.PROVISION, guest_id="guest") for act in ("clone", "delete")),
+    page("volume_new", Action.PROVISION, Action.PROVISION, datastore_id="datastore"),
+    page("volume_upload", Action.PROVISION, Action.PROVISION, datastore_id="datastore"),
+    *(page(f"volume_{act}", Action.PROVISION, Action.PROVISION, volume_id="volume") for act in ("grow", "delete")),
+    page("datastore_switch", Action.PROVISION, Action.PROVISION, mount_id="mount", action="'refresh"),
+    page("switch_act", Action.PROVISION, Action.PROVISION, switch_id="switch", action="'stop"),
     page("datastore_list"),
     page("datastore_page", pk="datastore"),
     page("datastore_tab", pk="datastore", tab="'guests"),
@@ -207,7 +238,12 @@ ROUTES = [
     page("migration_list"),
     page("migration_page", migration_id="migration"),
     page("migration_live", migration_id="migration"),
-    *(api(name) for name in ("sources", "hosts", "guests", "datastores", "switches", "tasks")),
+    *(api(name) for name in ("sources", "hosts", "datastores", "tasks")),
+    *(api(name, VIEW, Action.PROVISION) for name in ("guests", "switches")),
+    *(api(f"guest-{act}", None, Action.PROVISION, id="guest") for act in ("clone", "delete")),
+    *(api(f"volume-{act}", None, Action.PROVISION, id="volume") for act in ("grow", "delete")),
+    *(api(f"datastore-{act}", None, Action.PROVISION, id="datastore") for act in ("upload", "switch")),
+    api("switch-act", None, Action.PROVISION, id="switch"),
     *(api(f"{name}s-detail", id=name) for name in ("source", "host", "guest", "datastore", "task", "migration")),
     api("switches-detail", id="switch"),
     *(api(name, VIEW, SOURCES) for name in ("datacenters", "clusters", "folders")),
@@ -227,7 +263,7 @@ ROUTES = [
     api("upload", Action.PROVISION, id="upload"),
     *(api(f"upload-{act}", None, Action.PROVISION, id="upload") for act in ("pieces", "discard")),
     api("search"),
-    api("datastore-volumes", id="datastore"),
+    api("datastore-volumes", VIEW, Action.PROVISION, id="datastore"),
     *(api(f"{kind}-load", id=kind) for kind in ("guest", "host", "datastore")),
     api("guest-targets", id="guest"),
     api("guest-power", None, Action.POWER, id="guest"),

@@ -22,6 +22,7 @@ from hosts.models import SourceBatch, SourceDraft
 from migrations.models import GuestMigration
 from operations.models import Job, JobState, JobStep
 from tests.factories import (
+    add_volume,
     make_cluster,
     make_datastore,
     make_folder,
@@ -61,6 +62,8 @@ class World:
         self.task = self._job("power", JobState.RUNNING, {"action": "start"})
         self.migration = self._migration()
         self.upload = make_upload(self.users[Role.ADMIN])
+        self.volume = add_volume(self.datastore, "free.qcow2")
+        self.mount = self.datastore.mounts.get(host=self.host)
 
     def _job(self, kind: str, state: str, parameters: dict[str, Any]) -> Job:
         return Job.objects.create(
