@@ -17,6 +17,8 @@ from api.lists import (
     words_filter,
 )
 from core.models import by_name
+from history.models import GuestMove, How
+from history.selectors import move_list
 from hosts.models import Cluster, Datacenter, Host, HostState, Source, SourceState
 from hosts.selectors import (
     cluster_list,
@@ -214,6 +216,19 @@ TASKS: Resource[Job] = Resource(
     ),
     _each(out.task_json),
     _one(out.task_detail_json),
+)
+MOVES: Resource[GuestMove] = Resource(
+    lambda user: move_list(user=user),
+    Shape(
+        (
+            object_filter("guest", id_lookup="guest_id", name_lookup="guest_name"),
+            values_filter("how", "how", How.values),
+        ),
+        {"at": ("at",)},
+        "-at",
+    ),
+    _each(out.move_json),
+    _one(out.move_json),
 )
 MIGRATIONS: Resource[GuestMigration] = Resource(
     lambda user: migration_list(user=user),

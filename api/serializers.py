@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from drivers.types import Transport
+from history.models import GuestMove
 from hosts.certificates import warnings
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 from inventory.models import Disk, Folder, Guest, GuestDetails, Nic
@@ -250,6 +251,21 @@ def switch_detail_json(switch: VirtualSwitch, port_groups: Iterable[PortGroup]) 
         "virtual_port": switch.virtual_port,
         "details": switch.details,
         "port_groups": [_port_group_json(group) for group in port_groups],
+    }
+
+
+def move_json(move: GuestMove) -> Json:
+    """Names are those of then. `migration` is none when somebody else moved it."""
+    return {
+        "at": move.at,
+        "guest": {"id": move.guest_id, "name": move.guest_name},
+        "from_host": {"id": move.from_host_id, "name": move.from_host_name},
+        "to_host": {"id": move.to_host_id, "name": move.to_host_name},
+        "state": move.state,
+        "how": move.how,
+        "migration": move.migration_id,
+        "downtime_ms": move.downtime_ms,
+        "bytes_moved": move.bytes_moved,
     }
 
 

@@ -19,15 +19,16 @@ from console.listing import list_response
 from console.load import monitor
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
+from console.tables.moves import MOVES
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
+from history.selectors import move_list
 from inventory.acts.rules import SNAPSHOT_CREATE, holder_of, reason_for
 from inventory.folders import folder_of
 from inventory.models import Guest, Placement
 from inventory.selectors import details_of, disks_in_common, disks_of, nics_of, twins_of
 from migrations.selectors import migration_list
 from operations.selectors import jobs_of
-
 
 
 @require_safe
@@ -50,13 +51,10 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
     require(request.user, Action.VIEW)
     guest = get_object_or_404(guest_rows(user=request.user), pk=pk)
     context = _frame(guest, tab)
-    if tab == "tasks":
-        jobs = jobs_of(user=request.user, target_kind="guest", target_id=guest.pk)
-        return list_response(request, TASKS, jobs, template="guests/guest_tasks.html", context=context, live="tasks")
-    if tab == "migrations":
-        moves = migration_list(user=request.user).filter(guest=guest)
-        template = "guests/guest_migrations.html"
-        return list_response(request, MIGRATIONS, moves, template=template, context=context, live="tasks")
+    listed = _tab_list(request.user, guest, tab)
+    if listed is not None:
+        spec, rows, live = listed
+        return list_response(request, spec, rows, template=f"guests/guest_{tab}.html", context=context, live=live)
     if tab == "monitor":
         live = f"guest:{guest.pk} load:{guest.host.source_id}"
         return render(request, "guests/guest_monitor.html", {**context, **monitor(request, "guest", guest.pk, live)})
@@ -74,6 +72,16 @@ def guest_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpResp
     return render(request, "guests/guest_page.html", {**context, **_summary(request.user, guest)})
 
 
+def _tab_list(user: Any, guest: Guest, tab: str) -> tuple[Any, Any, str] | None:
+    if tab == "tasks":
+        return TASKS, jobs_of(user=user, target_kind="guest", target_id=guest.pk), "tasks"
+    if tab == "migrations":
+        return MIGRATIONS, migration_list(user=user).filter(guest=guest), "tasks"
+    if tab == "moves":
+        return MOVES, move_list(user=user).filter(guest_id=guest.pk), f"guest:{guest.pk}"
+    return None
+
+
 def _frame(guest: Guest, tab: str) -> dict[str, Any]:
     """What every tab shows above its own part."""
     labels: list[tuple[str, str, int | None]] = [
@@ -82,6 +90,7 @@ def _frame(guest: Guest, tab: str) -> dict[str, Any]:
         ("hardware", _("Hardware"), None),
         ("snapshots", _("Snapshots"), guest.snapshot_count),
         ("migrations", _("Migrations"), None),
+        ("moves", _("Moves"), None),
         ("tasks", _("Tasks"), None),
     ]
     return {

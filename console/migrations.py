@@ -457,4 +457,5 @@ def migration_list(request: HttpRequest) -> HttpResponseBase:
         "empty_hint": _("Open a running guest and press Migrate."),
     }
     queryset = visible_migrations(user=request.user)
-    return list_response(request, MIGRATIONS, queryset, context=context, live="tasks")
+    template = "migrations/migration_list.html"
+    return list_response(request, MIGRATIONS, queryset, template=template, context=context, live="tasks")

@@ -209,7 +209,7 @@ def _move(source: Source, datacenter: Datacenter) -> None:
     HostSighting.objects.filter(Q(source=source) | Q(host__source=source)).delete()
     move_datastores(source, datacenter)
     FolderEntry.objects.filter(guest__in=going).delete()
-    Guest.objects.filter(pk__in=going).update(datacenter=datacenter, twin=0, fact_hash="")
+    Guest.objects.filter(pk__in=going).update(datacenter=datacenter, twin=0, fact_hash="", revision_hash="")
     Placement.objects.filter(host__in=ours).update(fact_hash="")
     Disk.objects.filter(guest__in=going).exclude(datastore__datacenter=datacenter).update(datastore=None)
     ours.update(datacenter=datacenter, cluster=None, links_hash="")

@@ -14,6 +14,7 @@ from access.roles import Role
 from core.ids import new_id
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware
+from history.models import GuestMove, How
 from hosts.details import facts_json, pci_json
 from hosts.models import Cluster, Datacenter, Host, HostDetails, HostState, Source, SourceState
 from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic, Placement
@@ -200,6 +201,21 @@ def make_guest(name: str = "db-07", host: Host | None = None, **values: Any) -> 
     )
     Placement.objects.create(guest=guest, host=host, ref=guest.ref, state=guest.state, evidence_at=evidence)
     return guest
+
+
+def add_move(guest: Guest, to: Host, name: str = "", **values: Any) -> GuestMove:
+    """Of a guest from its host to another one; found by a poll unless told."""
+    usual: dict[str, Any] = {
+        "at": timezone.now(),
+        "guest_name": name or guest.name,
+        "from_host_id": guest.host_id,
+        "from_host_name": name or guest.host.name,
+        "to_host_id": to.pk,
+        "to_host_name": name or to.name,
+        "state": GuestState.RUNNING,
+        "how": How.POLL,
+    }
+    return GuestMove.objects.create(guest_id=guest.pk, **(usual | values))
 
 
 def add_details(guest: Guest, text: str = "", **facts: Any) -> GuestDetails:

@@ -31,6 +31,7 @@ from tests.factories import (
     add_details,
     add_disk,
     add_host_details,
+    add_move,
     add_nic,
     add_port_group,
     add_volume,
@@ -56,7 +57,7 @@ TABS = {
     "datacenter_tab": ("clusters", "hosts", "guests", "datastores", "switches", "sources"),
     "cluster_tab": ("hosts", "guests", "datastores", "switches"),
     "host_tab": ("monitor", "hardware", "guests", "datastores", "switches", "tasks"),
-    "guest_tab": ("monitor", "hardware", "snapshots", "migrations", "tasks"),
+    "guest_tab": ("monitor", "hardware", "snapshots", "migrations", "moves", "tasks"),
     "datastore_tab": ("monitor", "volumes", "guests", "hosts"),
     "switch_tab": ("guests",),
 }
@@ -168,6 +169,7 @@ class Everything:
         Placement.objects.create(guest=self.guest, host=host, ref="same", state="running", evidence_at=now)
         self._guest(name)
         self._know_twice(name, source)
+        add_move(self.guest, self.other_host, text[:255])
         add_disk(self.guest, self.datastore, source=text)
         add_nic(self.guest, self.switch, network=text[:255])
         make_job(self.guest, message=text, submitted_by_name=text[:150])

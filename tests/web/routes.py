@@ -236,6 +236,8 @@ ROUTES = [
     page("task_undo", None, Action.CONFIGURE, task_id="task"),
     page("task_cancel", Action.CANCEL, Action.CANCEL, task_id="task"),
     page("migration_list"),
+    page("move_list"),
+    api("moves"),
     page("migration_page", migration_id="migration"),
     page("migration_live", migration_id="migration"),
     *(api(name) for name in ("sources", "hosts", "datastores", "tasks")),

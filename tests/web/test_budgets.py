@@ -119,6 +119,8 @@ BUDGETS = {
     "task_live": 5,
     "task_cancel": 4,
     "migration_list": 6,
+    "move_list": 5,
+    "guest_tab moves": 6,
     "migration_page": 5,
     "migration_live": 5,
 }

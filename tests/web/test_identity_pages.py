@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from access.roles import Role
+from history.models import How
 from hosts.models import Datacenter, Host, HostSighting, Source
 from inventory.models import Guest
-from tests.factories import add_disk, make_datastore, make_guest, make_host, make_source
+from tests.factories import add_disk, add_move, make_datastore, make_guest, make_host, make_source
 from tests.web.conftest import ClientAs
+from tests.web.moves import make_migration
 
 pytestmark = pytest.mark.django_db
 
@@ -164,3 +166,38 @@ def test_by_the_api(client_as: ClientAs) -> None:
     assert post("relocate", confirmation="x").status_code == 400
     assert post("relocate", confirmation="rack-1").json()["datacenter"]["name"] == "North"
     assert post("relocate", confirmation="rack-1").status_code == 409
+
+
+# -- moves, whoever made them
+
+
+def test_a_move_by_somebody_else_is_listed_for_its_guest_and_among_all(client_as: ClientAs) -> None:
+    guest, far = make_guest("db-07", make_host("kvm-01")), make_host("kvm-02")
+    add_move(guest, far, how=How.EVENT)
+    add_move(make_guest("other", far), guest.host, how=How.POLL)
+    of_guest = page(client_as, f"/guests/{guest.pk}/moves/")
+    assert "by somebody else; the hosts told of it" in of_guest
+    assert ("kvm-02" in of_guest, "a read found it there" in of_guest) == (True, False)
+    assert "a read found it there" in page(client_as, "/moves/")
+    assert "/moves/" in page(client_as, "/migrations/")
+
+
+def test_a_move_by_a_task_here_leads_to_it(client_as: ClientAs) -> None:
+    guest, far = make_guest("db-07", make_host("kvm-01")), make_host("kvm-02")
+    migration = make_migration(guest, far, "succeeded")
+    add_move(guest, far, how=How.MIGRATION, migration_id=migration.pk, downtime_ms=12)
+    add_move(guest, far)
+    text = page(client_as, "/moves/")
+    assert f"/migrations/{migration.pk}/" in text
+    assert "by a task here" in page(client_as, "/moves/?q=how:here")
+    assert f"/migrations/{migration.pk}/" not in page(client_as, "/moves/?q=how:elsewhere")
+
+
+def test_moves_by_the_api(client_as: ClientAs) -> None:
+    guest, far = make_guest("db-07", make_host("kvm-01")), make_host("kvm-02")
+    add_move(guest, far, how=How.EVENT)
+    add_move(make_guest("other", far), guest.host)
+    (row,) = told(client_as, f"moves/?guest={guest.pk}")["results"]
+    assert (row["guest"]["name"], row["from_host"]["name"], row["to_host"]["name"]) == ("db-07", "kvm-01", "kvm-02")
+    assert (row["how"], row["migration"]) == ("event", None)
+    assert len(told(client_as, "moves/?how=poll")["results"]) == 1

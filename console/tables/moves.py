@@ -1,0 +1,87 @@
+"""The list of moves: every time that a guest was found on another host, whoever moved it."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console.tables import cells
+from console.tables.migrations import name_link
+from console.templatetags.guesthouse import age, none
+from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
+from core.units import format_duration_ms
+from history.models import GuestMove, How
+
+_HOW = {
+    "here": (gettext_lazy("by a task here"), Q(how=How.MIGRATION)),
+    "elsewhere": (gettext_lazy("by somebody else"), ~Q(how=How.MIGRATION)),
+}
+
+
+def how_words(move: GuestMove) -> str:
+    """By whom, and how it became known."""
+    return {
+        How.MIGRATION.value: _("by a task here"),
+        How.EVENT.value: _("by somebody else; the hosts told of it"),
+    }.get(move.how, _("by somebody else; a read found it there"))
+
+
+def how_cell(move: GuestMove) -> SafeString | str:
+    if move.migration_id is None:
+        return format_html('<span class="name">{}</span>', how_words(move))
+    url = reverse("migration_page", args=[move.migration_id])
+    return format_html('<a class="name" href="{}">{}</a>', url, how_words(move))
+
+
+MOVES: ListSpec[GuestMove] = ListSpec(
+    name="move",
+    columns=(
+        Column("at", gettext_lazy("Moved"), lambda m: age(m.at), lambda m: m.at, ("at",)),
+        Column(
+            "guest",
+            gettext_lazy("Guest"),
+            lambda m: name_link(m.guest_name, "guest_page", m.guest_id),
+            lambda m: m.guest_name,
+        ),
+        Column(
+            "from",
+            gettext_lazy("From"),
+            lambda m: name_link(m.from_host_name, "host_page", m.from_host_id),
+            lambda m: m.from_host_name,
+        ),
+        Column(
+            "to",
+            gettext_lazy("To"),
+            lambda m: name_link(m.to_host_name, "host_page", m.to_host_id),
+            lambda m: m.to_host_name,
+        ),
+        Column("how", gettext_lazy("How"), how_cell, how_words),
+        Column(
+            "sent",
+            gettext_lazy("Sent"),
+            lambda m: cells.size(m.bytes_moved),
+            lambda m: m.bytes_moved,
+            numeric=True,
+            css="optional",
+        ),
+        Column(
+            "downtime",
+            gettext_lazy("Downtime"),
+            lambda m: format_duration_ms(m.downtime_ms) or none(),
+            lambda m: m.downtime_ms,
+            numeric=True,
+        ),
+        export_column("guest_id", gettext_lazy("Guest's id"), lambda m: str(m.guest_id)),
+    ),
+    filters=(
+        mapped_filter("how", gettext_lazy("How"), _HOW),
+        text_filter("guest", gettext_lazy("Guest"), "guest_name"),
+        text_filter("host", gettext_lazy("Host"), "from_host_name", "to_host_name"),
+    ),
+    free_text=("guest_name", "from_host_name", "to_host_name"),
+    default_sort="-at",
+)
