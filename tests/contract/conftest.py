@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from drivers.fake.model import FakeGuest
 from drivers.fake.world import FakeWorld
 from drivers.isolation import SessionPool
-from drivers.types import Endpoint, GuestState, Transport
+from drivers.types import Endpoint, GuestState, Hypervisor, Transport
 from lab.api import Lab, LabGuest, LabHost
+from lab.containers import CONTAINER
 from lab.processes import NotPossible, require_machine
 from lab.state import ROOT
-from tests.contract.subjects import EVERYTHING, POWER, TEST_DRIVER, Movable, Subject
+from tests.contract.subjects import CONTAINERS, EVERYTHING, POWER, TEST_DRIVER, Movable, Subject
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 SLOW_MIB_PER_S = "4"
@@ -34,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Of a test's list of values a real host gets the first, and what takes long is left out, unless all is asked for.
     """
     for item in items:
-        if "lab" in getattr(item, "fixturenames", ()):
+        if {"lab", "wide_lab"} & set(getattr(item, "fixturenames", ())):
             for mark in ON_THE_LAB:
                 item.add_marker(mark)
     if WHOLE:
@@ -77,6 +79,22 @@ def lab(session_lab: Lab) -> Iterator[Lab]:
     """Two hosts with two guests each, mended after each test."""
     yield session_lab
     session_lab.mend()
+
+
+@pytest.fixture(scope="session")
+def wide_lab() -> Iterator[Lab]:
+    """A host that listens by TLS, too, and one that runs a container."""
+    try:
+        require_machine()
+    except NotPossible as error:
+        pytest.skip(str(error))
+    os.environ.setdefault("GUESTHOUSE_LAB_CACHE", str(ROOT / "var" / "cache" / "lab"))
+    folder = Path(tempfile.mkdtemp(prefix="guesthouse-lab-"))
+    own = hashlib.sha256(str(folder).encode()).hexdigest()[:6]
+    lab = Lab.start(1, name=f"t-wide-{WORKER}-{own}", data=folder, extras=("tls", "lxc"))
+    yield lab
+    lab.stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +155,10 @@ def fake_movable(world: FakeWorld, guest: FakeGuest, other: FakeGuest) -> Movabl
 
 
 LIBVIRT = pytest.param("libvirt", marks=ON_THE_LAB)
+LXC = pytest.param("lxc", marks=ON_THE_LAB)
 
 
-@pytest.fixture(params=["fake", "fleet", "test", LIBVIRT])
+@pytest.fixture(params=["fake", "fleet", "test", LIBVIRT, LXC])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Each kind in turn."""
     return make_subject(request)
@@ -169,6 +188,8 @@ def movable(request: pytest.FixtureRequest) -> Iterator[Movable]:
 def make_subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "libvirt":
         return lab_subject(request.getfixturevalue("lab"))
+    if request.param == "lxc":
+        return lxc_subject(request.getfixturevalue("wide_lab"))
     if request.param == "test":
         endpoint = Endpoint(kind="libvirt", transport=Transport.TEST, uri="test:///default")
         uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # libvirt's own example guest
@@ -184,6 +205,13 @@ def lab_subject(lab: Lab) -> Subject:
     moving = next(guest for guest in lab.guests if guest.address)
     movable = lab_movable(moving, power)
     return Subject("libvirt", lab_endpoint(power.host), EVERYTHING, power.uuid, movable)
+
+
+def lxc_subject(lab: Lab) -> Subject:
+    host = lab.host("lxc-01")
+    endpoint = replace(lab_endpoint(host), hypervisor=Hypervisor.LXC)
+    uuid = host.virsh("domuuid", CONTAINER).strip()
+    return Subject("lxc", endpoint, CONTAINERS, uuid, can_reset=False)
 
 
 def fake_subject(folder: Path) -> Subject:

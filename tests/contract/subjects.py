@@ -14,6 +14,7 @@ DEADLINE_S = 60.0
 POWER = frozenset({Capability.POWER})
 TEST_DRIVER = frozenset(Capability) - {Capability.LIVE_MIGRATION, Capability.DEVICES, Capability.CONTENT}
 EVERYTHING = frozenset(Capability)
+CONTAINERS = frozenset({Capability.POWER, Capability.EDIT, Capability.STORAGE, Capability.NETWORKS, Capability.EVENTS})
 
 
 def wait_until(find: Callable[[], Any], what: str) -> Any:
