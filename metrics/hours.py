@@ -61,16 +61,17 @@ def _pack(groups: Sequence[UUID], until: int, turn: Turn) -> Packed:
     gathered = _Gathered()
     for row in polls.values_list("id", "at", "exact", "objects_packed", "values_packed"):
         gathered.add(*row)
-    known = _known(gathered.samples)
+    found = gathered.points()
+    known = _known(found)
     blocks = [
         make_block(RAW, key, _together(known.get(key), points), exact=key in gathered.exact)
-        for key, points in gathered.points()
+        for key, points in found.items()
     ]
     with write_transaction():
         turn.renew()
         put_blocks(blocks)
         LoadPoll.objects.filter(pk__in=gathered.polls)._raw_delete("default")
-    return Packed(frozenset(gathered.samples))
+    return Packed(frozenset(found))
 
 
 @dataclass(slots=True)
@@ -79,30 +80,27 @@ class _Gathered:
 
     polls: list[int] = field(default_factory=list)
     exact: set[Key] = field(default_factory=set)
-    samples: dict[Key, list[tuple[int, Any]]] = field(default_factory=dict)
-    _ids: dict[bytes, UUID] = field(default_factory=dict)
+    # By the packed id: to hash a UUID for each sample takes longer than all the rest.
+    _samples: dict[tuple[bytes, int], list[tuple[int, Floats]]] = field(default_factory=dict)
 
     def add(self, poll: int, at: int, exact: bool, objects: Any, values: Any) -> None:
         self.polls.append(poll)
         packed, hour = bytes(objects), at // HOUR_S * HOUR_S
-        number = len(packed) // ID_BYTES
-        rows = decode(bytes(values), series_in(len(values), number, exact=exact), exact=exact)
-        for position in range(number):
-            key = self._id(packed[position * ID_BYTES : (position + 1) * ID_BYTES]), hour
-            self.samples.setdefault(key, []).append((at, rows[position]))
+        rows = decode(bytes(values), series_in(len(values), len(packed) // ID_BYTES, exact=exact), exact=exact)
+        for position, row in enumerate(rows):
+            key = packed[position * ID_BYTES : (position + 1) * ID_BYTES], hour
+            self._samples.setdefault(key, []).append((at, row))
             if exact:
-                self.exact.add(key)
+                self.exact.add((UUID(bytes=key[0]), hour))
 
-    def _id(self, packed: bytes) -> UUID:
-        if packed not in self._ids:
-            self._ids[packed] = UUID(bytes=packed)
-        return self._ids[packed]
+    def points(self) -> dict[Key, Points]:
+        return {(UUID(bytes=packed), hour): _points(rows) for (packed, hour), rows in self._samples.items()}
 
-    def points(self) -> Iterator[tuple[Key, Points]]:
-        for key, rows in self.samples.items():
-            times = np.array([at for at, _row in rows], np.int64)
-            series = max(len(row) for _at, row in rows)
-            yield key, samples(times, np.array([_widen(row, series) for _at, row in rows]).T)
+
+def _points(rows: list[tuple[int, Floats]]) -> Points:
+    times = np.array([at for at, _row in rows], np.int64)
+    series = max(len(row) for _at, row in rows)
+    return samples(times, np.array([_widen(row, series) for _at, row in rows]).T)
 
 
 def _widen(row: Floats, series: int) -> Floats:

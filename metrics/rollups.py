@@ -13,7 +13,7 @@ from django.db.models import Min, QuerySet
 from core.db import write_transaction
 from metrics.blocks import Key, make_block, points_of, put_blocks
 from metrics.hours import GRACE_S
-from metrics.levels import FIVE_MINUTES, HOUR, ROLL_UPS, Grain
+from metrics.levels import ROLL_UPS, Grain
 from metrics.models import LoadBlock, LoadPoll, LoadWork
 from metrics.packing import Points, is_exact
 from metrics.points import in_steps, merge

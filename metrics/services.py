@@ -15,9 +15,10 @@ from django.db.models import Model
 from django.utils import timezone
 
 from core import bulk
-from core.db import write_transaction
+from core.db import pipeline, write_transaction
 from drivers.types import GuestLoadFact, HostLoadFact
-from metrics.models import DatastoreLoad, GuestLoad, HostLoad, LoadPoll, LoadTrail
+from metrics.blocks import Poll, put_polls
+from metrics.models import DatastoreLoad, GuestLoad, HostLoad, LoadTrail
 from metrics.packing import encode
 from metrics.series import COMPUTE
 
@@ -98,20 +99,14 @@ def record_datastores(readings: Sequence[DatastoreReading], *, read_at: datetime
     before = _before(DatastoreLoad, ("datastore_id", "read_at"), [one.datastore_id for one in readings])
     due = [one for one in readings if _is_due(before.get(_plain(one.datastore_id)), read_at)]
     polls = [
-        LoadPoll(
-            group_id=one.datastore_id,
-            at=int(read_at.timestamp()),
-            exact=True,
-            objects_packed=_packed_id(one.datastore_id),
-            values_packed=_datastore_values(one),
-        )
+        (_plain(one.datastore_id), int(read_at.timestamp()), True, _packed_id(one.datastore_id), _datastore_values(one))
         for one in due
     ]
     for start in range(0, len(due), POLLS_AT_ONCE):
         rows = [(one.datastore_id, read_at) for one in due[start : start + POLLS_AT_ONCE]]
         with write_transaction():
             bulk.upsert(DatastoreLoad, ("datastore_id", "read_at"), rows, key=("datastore_id",), newer="read_at")
-            LoadPoll.objects.bulk_create(polls[start : start + POLLS_AT_ONCE])
+            put_polls(polls[start : start + POLLS_AT_ONCE])
 
 
 def _is_due(before: Row | None, read_at: datetime) -> bool:
@@ -175,26 +170,25 @@ class _Written:
             values = (row[2], row[3], _count(reading.load.memory_bytes), *_traffic(group))
             group.append((bytes.fromhex(host), values))
 
-    def polls(self) -> list[LoadPoll]:
-        return [
-            LoadPoll(
-                group_id=host,
-                at=int(self.read_at.timestamp()),
-                objects_packed=b"".join(key for key, _values in group),
-                values_packed=encode(np.array([values for _key, values in group], np.float64), exact=False),
-            )
-            for host, group in self.samples.items()
-        ]
+    def polls(self) -> list[Poll]:
+        at = int(self.read_at.timestamp())
+        return [(host, at, False, *_packed(group)) for host, group in self.samples.items()]
 
-    def flush(self, polls: Sequence[LoadPoll] = ()) -> None:
+    def flush(self, polls: Sequence[Poll] = ()) -> None:
         """Write what is there by now."""
-        with write_transaction():
+        with write_transaction(), pipeline():
             bulk.upsert(GuestLoad, _GUEST, self.guests, key=("guest_id",), newer="read_at")
             bulk.upsert(LoadTrail, _TRAIL, self.trails, key=("object_id", "group_id"))
             bulk.upsert(HostLoad, _HOST, self.hosts, key=("host_id",), newer="read_at")
             if polls:
-                LoadPoll.objects.bulk_create(polls)
+                put_polls(polls)
         self.guests, self.trails, self.hosts = [], [], []
+
+
+def _packed(group: Sequence[tuple[bytes, Row]]) -> tuple[bytes, bytes]:
+    """Objects and their values."""
+    objects = b"".join(key for key, _values in group)
+    return objects, encode(np.array([values for _key, values in group], np.float64), exact=False)
 
 
 def _traffic(group: Sequence[tuple[bytes, Row]]) -> list[float | None]:

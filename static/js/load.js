@@ -157,6 +157,7 @@
     const way = Math.sign(steps[event.key]);
     let at = Math.min(last, Math.max(0, position(plot) + steps[event.key]));
     while (!known(plot.data[1][at]) && at + way >= 0 && at + way <= last) at += way; // over gaps
+    while (!known(plot.data[1][at]) && at - way >= 0 && at - way <= last) at -= way; // nothing further that way
     plot.setCursor({ left: plot.valToPos(plot.data[0][at], "x"), top: HEIGHT / 3 });
     document.getElementById("load-said").textContent = tell(one);
   }

@@ -14,6 +14,8 @@ from tests.bench.results import Options, Result, as_json, as_table
 BENCHES = {
     "sync": "tests.bench.sync",
     "search": "tests.bench.search",
+    "metrics": "tests.bench.metrics",
+    "libvirt": "tests.bench.libvirt",
     "migrate": "tests.bench.migrate",
     "watch": "tests.bench.watch",
     "hosts": "tests.bench.hosts",
