@@ -35,7 +35,7 @@ def read_inventory(
 
 
 def read_states(connection: Connection) -> RawReading:
-    """State and load of all guests and the host: four round trips, whatever their number."""
+    """State and load of all guests and the host: four calls, six round trips, whatever their number."""
     started_at = datetime.now(UTC)
     host = read_host_load(Reader(connection))
     stats = all_stats(connection)

@@ -75,7 +75,7 @@ def read_host(reader: Reader, kept: KeptDevices) -> RawHost:
 
 
 def read_host_load(reader: Reader) -> RawHost:
-    """Three round trips."""
+    """Five round trips: libvirt's client asks first how many figures there are, twice."""
     node = tuple(reader.call(reader.raw.getInfo))
     return RawHost("", "", 0, 0, node, **_figures(reader))
 
