@@ -40,5 +40,6 @@ beat_schedule = {
     "expire drafts": {"task": "hosts.expire_drafts", "schedule": 600.0, "options": {"expires": 300}},
     "expire uploads": {"task": "storage.expire_uploads", "schedule": 1800.0, "options": {"expires": 600}},
     "keep up with load": {"task": "metrics.keep_up", "schedule": 60.0, "options": {"expires": 50}},
+    "record the day": {"task": "inventory.record_day", "schedule": 1800.0, "options": {"expires": 600}},
     "reconcile jobs": {"task": "operations.reconcile", "schedule": 2.0, "options": {"expires": 10}},
 }

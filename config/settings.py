@@ -23,6 +23,8 @@ ALLOWED_HOSTS = [name for name in os.environ.get("GUESTHOUSE_ALLOWED_HOSTS", "")
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("GUESTHOUSE_TRUSTED_ORIGINS", "").split(",") if origin]
 SOURCE_NETWORKS = [network for network in os.environ.get("GUESTHOUSE_SOURCE_NETWORKS", "").split(",") if network]
 
+HISTORY_DAYS = int(os.environ.get("GUESTHOUSE_HISTORY_DAYS") or 800)  # how long daily readings are kept
+
 LOCAL_APPS = {  # label: package
     "audit": "audit",
     "access": "access",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -28,10 +28,9 @@ from storage.recording import record_datastores, record_mounts
 from storage.search import index_datastores
 from storage.volumes import apply_volumes, ask_again, lock_in_order
 
-# Free space moves with every write of every guest: a row is written when the change shows in a list, or after a while.
+# Free space moves with every write of every guest: a row is written when the change shows in a list.
 NOISE_BYTES = 1 << 30
 NOISE_SHARE = 0.01
-NOISE_AGE = timedelta(minutes=5)
 
 MOUNT = ("datastore", "name", "path", "active", "details", "fact_hash", "evidence_at", "missing_since")
 # What a new mount has besides: nothing was compared yet. See storage.volumes.
@@ -122,11 +121,7 @@ def _shows(store: Store, fact: DatastoreFact, read_at: datetime) -> bool:
     change = abs(number(fact.available_bytes) - store.available_bytes)
     if not change or not fact.active or store.evidence_at > read_at:
         return False
-    return (
-        change >= NOISE_BYTES
-        or change > NOISE_SHARE * number(fact.capacity_bytes)
-        or read_at - store.evidence_at >= NOISE_AGE
-    )
+    return change >= NOISE_BYTES or change > NOISE_SHARE * number(fact.capacity_bytes)
 
 
 class _Write:

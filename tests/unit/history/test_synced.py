@@ -180,13 +180,18 @@ class Story:
         self.world.hosts[host] = {"hypervisor_version": f"7.{number}"}
 
     def do_store(self, host: str, what: str) -> None:
-        change = {"gone": {"gone": True}, "back": {}, "change": {"format": str(self.counter)}}
+        change: dict[str, dict[str, Any]] = {
+            "gone": {"gone": True},
+            "back": {},
+            "change": {"format": str(self.counter)},
+        }
         change["level"] = {"available_bytes": self.counter * GIB}
         self.world.stores[host] = change[what]
 
     def do_switch(self, host: str, what: str) -> None:
         groups = (PortGroupFact(name=f"vlan{self.counter}", default=False),)
-        self.world.switches[host] = {"gone": {"gone": True}, "back": {}, "change": {"port_groups": groups}}[what]
+        change: dict[str, dict[str, Any]] = {"gone": {"gone": True}, "back": {}, "change": {"port_groups": groups}}
+        self.world.switches[host] = change[what]
 
     def do_job(self, name: str, host: str) -> None:
         """A task of ours moved the guest, and saw it there."""
