@@ -30,6 +30,7 @@ BY_SOURCE = frozenset(
         Technology.VSTORAGE,
     }
 )
+BY_ITS_SOURCE = "source:"  # how such an identity begins
 BY_DEFINITION = frozenset({Technology.LOCAL, Technology.OTHER})
 _LOOPBACK = re.compile(r"(?:localhost(?:\.localdomain)?|ip6-localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 
@@ -37,7 +38,7 @@ _LOOPBACK = re.compile(r"(?:localhost(?:\.localdomain)?|ip6-localhost|127(?:\.\d
 def datastore_identity(fact: DatastoreFact, host_id: str) -> str:
     """Equal for mounts of one datastore within a trust domain."""
     if fact.technology in BY_SOURCE and fact.source and not _is_its_own_server(fact):
-        return f"source:{digest((fact.technology.value, fact.source))}"
+        return f"{BY_ITS_SOURCE}{digest((fact.technology.value, fact.source))}"
     if fact.technology in BY_DEFINITION and fact.path and fact.capacity_bytes > 0 and is_identity(fact.uuid):
         return f"definition:{digest((fact.uuid.lower(), fact.path, fact.capacity_bytes))}"
     return f"host:{host_id.replace('-', '')}:{digest(fact.ref)}"

@@ -10,19 +10,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count
+from django.utils.translation import gettext as _
 from msgspec.structs import fields
 
 from core import bulk
 from core.db import write_transaction
 from core.events import Change, publish
 from core.ids import new_ids
+from core.units import format_bytes
 from drivers.types import DatastoreFact, Snapshot
 from hosts.diff import DatabaseId, Diff, compare, database_id, load_known_parts
 from hosts.facts import Findings, cut_finding, digest, key_text, number, sparse, text
 from hosts.lease import Lease, renew
 from hosts.models import Source
 from hosts.sync import HostRows, unlink
-from storage.identity import datastore_identity
+from storage.identity import BY_ITS_SOURCE, datastore_identity
 from storage.models import Datastore, DatastoreMount
 from storage.recording import record_datastores, record_mounts
 from storage.search import index_datastores
@@ -67,6 +69,7 @@ class Store:
     id: DatabaseId
     available_bytes: int
     evidence_at: datetime
+    capacity_bytes: int
 
 
 def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease: Lease, findings: Findings) -> None:
@@ -86,6 +89,7 @@ def apply_datastores(source: Source, snapshot: Snapshot, hosts: HostRows, lease:
         for identity, fact in _latest(identities, facts).items()
         if identity in stores and _shows(stores[identity], fact, read_at)
     ]
+    _note_disagreements(diff, facts, identities, stores, findings)
     if diff or levels:
         _Write(source, read_at, findings, identities, stores).run(diff, levels, lease)
     apply_volumes(source, read_at, {key: fact for key, (fact, _hash) in facts.items()}, lease, findings)
@@ -103,8 +107,47 @@ def _by_key(stores: Iterable[DatastoreFact], hosts: HostRows) -> dict[Key, tuple
 
 def _load_stores(source: Source, identities: set[str]) -> dict[str, Store]:
     rows = Datastore.objects.filter(datacenter=source.datacenter_id, identity__in=identities)
-    found = rows.values_list("identity", "pk", "available_bytes", "evidence_at")
-    return {identity: Store(database_id(pk), available, at) for identity, pk, available, at in found}
+    found = rows.values_list("identity", "pk", "available_bytes", "evidence_at", "capacity_bytes")
+    return {identity: Store(database_id(pk), *values) for identity, pk, *values in found}
+
+
+def _note_disagreements(
+    diff: Diff[Key, DatastoreFact],
+    facts: dict[Key, tuple[DatastoreFact, str]],
+    identities: dict[Key, str],
+    stores: dict[str, Store],
+    findings: Findings,
+) -> None:
+    """Another host told another capacity of what should be the same storage, and this one says what it said before."""
+    changed = {key for key, _fact in _written(diff)}
+    for key, (fact, _hash) in facts.items():
+        store = stores.get(identities[key])
+        differs = store is not None and fact.active and _disagree(identities[key], store, fact)
+        if key in changed or not (differs or findings.kept):
+            continue
+        about = f"capacity:{digest((fact.host_ref, fact.ref))}"
+        findings.look_at(about)
+        if store is not None and differs:
+            words = {
+                "name": text(fact.name, 255),
+                "here": format_bytes(number(fact.capacity_bytes)),
+                "there": format_bytes(store.capacity_bytes),
+            }
+            findings.add(
+                about,
+                _(
+                    "The datastore %(name)s has %(here)s here, and %(there)s on another host. "
+                    "They may be two storages of one name, or one host has to mount it anew."
+                )
+                % words,
+            )
+
+
+def _disagree(identity: str, store: Store, fact: DatastoreFact) -> bool:
+    here, there = number(fact.capacity_bytes), store.capacity_bytes
+    if not (identity.startswith(BY_ITS_SOURCE) and here and there):
+        return False
+    return abs(here - there) > max(NOISE_BYTES, NOISE_SHARE * there)
 
 
 def _latest(identities: dict[Key, str], facts: dict[Key, tuple[DatastoreFact, str]]) -> dict[str, DatastoreFact]:

@@ -68,3 +68,39 @@ def test_a_shared_datastore_is_active_while_one_host_has_it() -> None:
     assert (store.shared, store.active, DatastoreMount.objects.count()) == (True, True, 2)
     read(3, datastore_fact(active=False, **nfs), source=alpha)
     assert not Datastore.objects.get().active
+
+
+def test_two_hosts_that_tell_different_capacities_of_one_storage_are_a_finding() -> None:
+    alpha, beta = make_source("alpha"), make_source("beta")
+    nfs: dict[str, Any] = {"technology": Technology.NFS, "source": "filer:/x", "path": "/mnt"}
+
+    def both(seconds: float, of_beta: int) -> list[str]:
+        for source, capacity in ((alpha, 100), (beta, of_beta), (alpha, 100)):
+            seconds += 1
+            store = datastore_fact(host=source.name, capacity_bytes=capacity * GIB, available_bytes=GIB, **nfs)
+            read(seconds, store, host=source.name, source=source)
+        alpha.refresh_from_db()
+        return [finding["message"] for finding in alpha.findings]
+
+    (message,) = both(0, 70)
+    assert "100 GiB here, and 70 GiB on another host" in message
+    assert Datastore.objects.get().shared, "it stays one: the source names the storage"
+    assert both(10, 100) == []
+
+
+def test_a_storage_that_grew_is_no_disagreement() -> None:
+    alpha, beta = make_source("alpha"), make_source("beta")
+    nfs: dict[str, Any] = {"technology": Technology.NFS, "source": "filer:/x", "path": "/mnt"}
+    for seconds, capacity in ((1, 100), (10, 200)):
+        for source in (alpha, beta):
+            store = datastore_fact(host=source.name, capacity_bytes=capacity * GIB, **nfs)
+            read(seconds, store, host=source.name, source=source)
+            source.refresh_from_db()
+            assert source.findings == []
+
+
+def test_equal_names_alone_are_two_datastores() -> None:
+    for name in ("alpha", "beta"):
+        store = datastore_fact("images", host=name, uuid=f"{len(name)}" * 32)
+        read(1, store, host=name, source=make_source(name))
+    assert Datastore.objects.count() == 2
