@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 from uuid import UUID
 
 import rest_framework.views  # noqa: F401 - see api.organization
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from rest_framework import status
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.models import require
 from access.roles import Action
 from api.errors import TooLarge
-from api.formats import Body, read_body
+from api.formats import Body, JsonParser, read_body
 from api.views import Endpoint
 from core.errors import Invalid
 from storage import staging, uploads
@@ -62,15 +64,28 @@ class UploadDetail(Endpoint):
         return Response(upload_json(own_upload(request, id)))
 
 
+class PieceParser(BaseParser):
+    """The request's body as it is. Whoever asks for what was posted, as the check of CSRF does, has it read here."""
+
+    media_type = "application/octet-stream"
+
+    def parse(  # type: ignore[override]  # bytes, no mapping
+        self, stream: Any, _media_type: str | None = None, _parser_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        return cast("bytes", stream.read(uploads.LARGEST_PIECE_BYTES + 1))
+
+
 class UploadPiece(Endpoint):
     """`?offset=` says where the piece begins; it is the request's body as it is."""
+
+    parser_classes = (PieceParser, JsonParser)  # a piece of another kind is told that it does not fit
 
     def post(self, request: Request, id: UUID) -> Response:  # noqa: A002
         upload = own_upload(request, id)
         offset = str(request.query_params.get("offset", ""))
         if not offset.isdecimal() or len(offset) > 20:  # noqa: PLR2004 - digits of the largest number there is
             raise Invalid(_("Say where the piece begins: ?offset=0."), field="offset")
-        piece = request._request.read(uploads.LARGEST_PIECE_BYTES + 1)
+        piece = request.data if isinstance(request.data, bytes) else b""
         if len(piece) > uploads.LARGEST_PIECE_BYTES:
             raise TooLarge(_("A piece has 1 byte to 1 MiB."))
         end = uploads.add_piece(upload=upload, offset=int(offset), piece=piece, by=request.user)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
@@ -22,20 +23,23 @@ from tests.factories import make_guest, make_job, make_upload, make_user
 
 pytestmark = pytest.mark.django_db
 
+TOKEN = "a" * 32
 SIZE = 3_000_000
 CONTENT = os.urandom(SIZE)
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, settings: Any) -> Path:
-    settings.UPLOAD_DIR = tmp_path / "uploads"
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(settings, "UPLOAD_DIR", tmp_path / "uploads")
     return tmp_path / "uploads"
 
 
 class Sender:
     def __init__(self, username: str = "boss") -> None:
         self.user = make_user(Role.ADMIN, username)
-        self.client = Client()
+        # As a browser: who signed in by a page must say in each request that it comes from a page of ours.
+        self.client = Client(enforce_csrf_checks=True, headers={"X-CSRFToken": TOKEN})
+        self.client.cookies[settings.CSRF_COOKIE_NAME] = TOKEN
         self.client.force_login(self.user)
 
     def post(self, path: str, body: Any, status: int = 200) -> Any:
