@@ -138,7 +138,7 @@ def mount_groups(names: list[str]) -> None:
 def remove_groups(place: Place) -> None:
     """Remove what hosts that are off have left of their groups."""
     for path in hierarchies().values():
-        for folder in path.glob(f"guesthouse-lab-{place.name}-lxc-*"):
+        for folder in path.glob(f"guesthouse-lab-{place.name}-lxc-[0-9][0-9]"):
             for inner, _folders, _files in os.walk(folder, topdown=False):
                 with contextlib.suppress(OSError):  # a group that still ends; the next `down` finds it
                     Path(inner).rmdir()

@@ -46,9 +46,17 @@ def start() -> None:
     run(["ovs-vsctl", "--no-wait", "init"])
     made = ["--may-exist", "add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev"]
     run(["ovs-vsctl", "--no-wait", *made, "--", "--may-exist", "add-port", BRIDGE, network.TRUNK])
+    _forget_guests()
     _launch("ovs-vswitchd", f"unix:{SOCKET}")
     if not wait_for(lambda: succeeds(["ip", "link", "set", BRIDGE, "up"]), START_SECONDS, step=0.1):
         raise LabError("Open vSwitch did not make its switch.")
+
+
+def _forget_guests() -> None:
+    """Ports of guests that a power loss ended: else the switch takes the next NIC of that name, whatever it is for."""
+    for port in run(["ovs-vsctl", "--no-wait", "list-ports", BRIDGE]).split():
+        if port != network.TRUNK:
+            run(["ovs-vsctl", "--no-wait", "del-port", BRIDGE, port])
 
 
 def _launch(program: str, *args: str | Path) -> None:

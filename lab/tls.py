@@ -3,6 +3,7 @@
 Source: https://libvirt.org/kbase/tlscerts.html
 """
 
+import shutil
 from pathlib import Path
 
 from lab.processes import run
@@ -13,15 +14,11 @@ DAYS = "3650"
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 # libvirt refuses a certificate that may not encipher keys, though its cipher suites need no such thing.
 COMMON = "keyUsage=critical,digitalSignature,keyEncipherment\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid"
-# Where a host has its own; /etc/pki is not the machine's to touch.
-HOST_FOLDER = "/etc/libvirt/pki"
+# The files are where libvirt looks for them when it is not told.
 LIBVIRTD_CONF = f"""\
 listen_tls = 1
 tls_port = "{PORT}"
 auth_tls = "none"
-ca_file = "{HOST_FOLDER}/cacert.pem"
-cert_file = "{HOST_FOLDER}/servercert.pem"
-key_file = "{HOST_FOLDER}/serverkey.pem"
 """
 
 
@@ -50,11 +47,17 @@ def make_authorities(place: Place) -> None:
 
 
 def make_host(place: Place, host: Host) -> None:
-    """A certificate for the host's address and names; hosts are each other's clients, too."""
-    folder, authority = place.host(host.name) / "libvirt/pki", place.folder / "pki" / "authority"
+    """A certificate for the host's address and names; in a move hosts are each other's clients, too."""
+    made, authority = place.host(host.name) / "pki", place.folder / "pki" / "authority"
     names = f"subjectAltName=IP:{host.address},DNS:{host.fqdn},DNS:{host.name}"
-    _certify(authority, folder, "server", host.fqdn, f"{names}\nextendedKeyUsage=serverAuth,clientAuth")
-    _trust(folder, authority)
+    _certify(authority, made, "server", host.fqdn, f"{names}\nextendedKeyUsage=serverAuth,clientAuth")
+    pki = place.host(host.name) / "etc/pki"
+    for folder in ("CA", "libvirt/private"):
+        (pki / folder).mkdir(parents=True)
+    _trust(pki / "CA", authority)
+    for role in ("server", "client"):
+        shutil.copy2(made / "servercert.pem", pki / f"libvirt/{role}cert.pem")
+        shutil.copy2(made / "serverkey.pem", pki / f"libvirt/private/{role}key.pem")
 
 
 def _trust(folder: Path, *authorities: Path) -> None:

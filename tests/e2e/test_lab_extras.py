@@ -113,7 +113,7 @@ def hears_its_own_vlan_only(guest: LabGuest, same: LabGuest, other: LabGuest, ma
 
 
 def test_guests_of_one_vlan_meet_across_hosts_and_those_of_two_do_not(lab: Lab) -> None:
-    web, other_web, other_db = lab.guest("web-01"), lab.guest("web-02"), lab.guest("db-02")
+    web, other_web, other_db = (lab.guest(name) for name in ("web-01", "web-02", "db-02"))
     assert web.host.name != other_web.host.name
     hears_its_own_vlan_only(web, other_web, other_db)
     hears_its_own_vlan_only(lab.guest("db-01"), other_db, other_web)
@@ -200,6 +200,15 @@ def test_a_client_of_the_labs_authority_is_let_in_and_a_stranger_is_not(lab: Lab
         read(pool, tls(host, clients["stranger"]))
     with pytest.raises(LabError, match="TLS"):
         run(["virsh", "-q", "-c", f"{uri}?pkipath={clients['stranger']['folder']}", "hostname"])
+
+
+def test_hosts_are_each_others_clients_by_tls(lab: Lab) -> None:
+    guest = lab.guest("db-01")
+    away, before = other_host(guest), guest.wait_heartbeat()
+    options = ("--live", "--p2p", "--undefinesource", "--persistent")
+    guest.host.virsh("migrate", *options, guest.name, f"qemu+tls://{away.address}/system")
+    assert guest.running_on == guest.defined_on == [away.name]
+    guest.wait_heartbeat(before)
 
 
 def test_a_container_runs_and_the_driver_reads_it(lab: Lab, pool: SessionPool) -> None:
