@@ -61,6 +61,11 @@ class Dialog:
     icon: str = "check"
     risky: bool = False
     reason: str = ""
+    word: str = ""  # the page's heading, when it is not what the button says
+
+    @property
+    def heading(self) -> str:
+        return self.word or self.button
 
     @property
     def back(self) -> str:

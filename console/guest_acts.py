@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,7 @@ from operations.selectors import job_list
 from storage.models import Datastore, Volume
 
 OFFERED = 500  # of a list to choose from
+LOOKED_AT = 5000  # volumes of a host, to find those that fit
 Ask = Callable[[HttpRequest, Guest], HttpResponseBase]
 
 
@@ -202,6 +204,7 @@ def guest_edit(request: HttpRequest, guest: Guest) -> HttpResponseBase:
         crumbs=_crumbs(guest),
         fields=tuple(_settings_fields(guest)),
         icon="edit",
+        word=_("Edit"),
         reason=_reason(guest, rules.SETTINGS),
     )
     return dialog_page(
@@ -277,7 +280,7 @@ def _changes(request: HttpRequest) -> dict[str, Any]:
 def guest_media(request: HttpRequest, guest: Guest) -> HttpResponseBase:
     """Insert an ISO; by POST without one, eject."""
     target = _given(request, "target")
-    isos = tuple(_volume_options(request.user, guest, devices.is_iso))
+    isos = tuple(islice(_volume_options(request.user, guest, devices.is_iso), OFFERED))
     none = _("There is no ISO image in a started datastore of this host.")
     label = _("Even if the guest has locked the drive")
     dialog = Dialog(
@@ -303,7 +306,7 @@ def guest_media(request: HttpRequest, guest: Guest) -> HttpResponseBase:
 @act_page
 def disk_add(request: HttpRequest, guest: Guest) -> HttpResponseBase:
     makes = may(request.user, Action.PROVISION)
-    free = tuple(_volume_options(request.user, guest, _is_disk, free=True))
+    free = tuple(islice(_volume_options(request.user, guest, _is_disk, free=True), OFFERED))
     new = [Option("new", _("A new, empty volume"))] if makes else []
     stores = tuple(
         Option(str(mount.datastore_id), f"{mount.datastore.name} ({format_bytes(mount.datastore.available_bytes)})")
@@ -406,17 +409,15 @@ def _is_disk(volume: Volume) -> bool:
 
 def _volume_options(user: Any, guest: Guest, fits: Callable[[Volume], bool], *, free: bool = False) -> Iterable[Option]:
     """Volumes of started datastores of the guest's host, by datastore and name."""
-    rows = Volume.objects.restrict(user, Action.VIEW).order_by("name", "pk")
-    for mount in devices.mounts_for(guest):
-        taken = devices.used_paths(mount) if free else frozenset()
-        for volume in rows.filter(datastore=mount.datastore_id)[:OFFERED]:
-            if fits(volume) and not (taken & devices.names_of(volume, mount)):
-                words = {
-                    "name": volume.name,
-                    "store": mount.datastore.name,
-                    "size": format_bytes(volume.capacity_bytes),
-                }
-                yield Option(str(volume.pk), _("%(store)s: %(name)s (%(size)s)") % words)
+    mounts = {mount.datastore_id: mount for mount in devices.mounts_for(guest)}
+    used = devices.used_names(mounts.values()) if free else set()
+    rows = Volume.objects.restrict(user, Action.VIEW).filter(datastore__in=mounts)
+    for volume in rows.order_by("datastore__name", "name", "pk")[:LOOKED_AT]:
+        mount = mounts[volume.datastore_id]
+        names = {(volume.datastore_id, name) for name in devices.names_of(volume, mount)}
+        if fits(volume) and not used & names:
+            words = {"name": volume.name, "store": mount.datastore.name, "size": format_bytes(volume.capacity_bytes)}
+            yield Option(str(volume.pk), _("%(store)s: %(name)s (%(size)s)") % words)
 
 
 def _chosen_volume(request: HttpRequest) -> Volume:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -70,9 +71,10 @@ def holders_of(volume: Volume, mount: DatastoreMount) -> list[str]:
     return sorted(disks.values_list("guest__name", flat=True).distinct())
 
 
-def used_paths(mount: DatastoreMount) -> frozenset[str]:
-    """What guests' disks in this datastore are called."""
-    return frozenset(Disk.objects.filter(datastore=mount.datastore_id).values_list("source", flat=True))
+def used_names(mounts: Iterable[DatastoreMount]) -> set[tuple[UUID, str]]:
+    """What guests' disks in these datastores are called, by datastore."""
+    disks = Disk.objects.filter(datastore__in={mount.datastore_id for mount in mounts})
+    return set(disks.values_list("datastore_id", "source"))
 
 
 def switches_for(guest: Guest) -> QuerySet[VirtualSwitch]:

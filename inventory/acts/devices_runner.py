@@ -11,7 +11,7 @@ from drivers.isolation import RemoteSession
 from drivers.requests import DiskRequest, Effect, NicRequest, VolumeRef, VolumeRequest, VolumeResult
 from hosts.acts import At, Turn
 from inventory.acts.rules import DISK_ADD, DISK_GROW, DISK_REMOVE, MEDIA, NIC_ADD, NIC_CHANGE, NIC_REMOVE
-from inventory.acts.runner import GuestAct, note_later, when
+from inventory.acts.runner import GuestAct, note_later, said
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
 
@@ -31,8 +31,8 @@ class ChangeMedia(GuestAct):
 
     def told(self, effect: Effect) -> str:
         if self.parameters["path"]:
-            return _("The ISO is in the drive: %(when)s.") % {"when": when(effect)}
-        return _("The drive is empty: %(when)s.") % {"when": when(effect)}
+            return said(_("The ISO is in the drive."), effect)
+        return said(_("The drive is empty."), effect)
 
 
 class AddDisk(GuestAct):
@@ -57,7 +57,7 @@ class AddDisk(GuestAct):
         effect = self.ask("add", at, lambda s, turn: s.add_disk(at.ref, request, turn.not_after), Effect)
         if effect is Effect.AFTER_NEXT_START:
             note_later(self, {"disk_add": asked["volume_name"]})
-        return _("The guest has the disk: %(when)s.") % {"when": when(effect)}
+        return said(_("The guest has the disk."), effect)
 
     def make(self, store: At) -> VolumeResult:
         asked = self.parameters
@@ -84,7 +84,7 @@ class GrowDisk(GuestAct):
         effect = self.ask("grow", at, call, Effect)
         if effect is Effect.AFTER_NEXT_START:
             note_later(self, {"disk_grow": asked["target"]})
-        return _("The disk has grown: %(when)s. Now let the guest's file system use it.") % {"when": when(effect)}
+        return said(_("The disk has grown; now let the guest's file system use it."), effect)
 
 
 class RemoveDisk(GuestAct):
@@ -97,7 +97,7 @@ class RemoveDisk(GuestAct):
         effect = self.ask("remove", at, call, Effect)
         if effect is Effect.AFTER_NEXT_START:
             note_later(self, {"disk_remove": asked["target"]})
-        return _("The disk is removed: %(when)s. Its volume stays.") % {"when": when(effect)}
+        return said(_("The disk is removed; its volume stays."), effect)
 
 
 class ChangeNic(GuestAct):
@@ -116,8 +116,7 @@ class ChangeNic(GuestAct):
         effect = self.ask("nic", at, call, Effect)
         if effect is Effect.AFTER_NEXT_START:
             note_later(self, {self.handle.job.kind: asked["mac"]})
-        sentence = _("The NIC is added: %(when)s.") if adds else _("The NIC is changed: %(when)s.")
-        return sentence % {"when": when(effect)}
+        return said(_("The NIC is added.") if adds else _("The NIC is changed."), effect)
 
 
 class RemoveNic(GuestAct):
@@ -126,7 +125,7 @@ class RemoveNic(GuestAct):
         effect = self.ask("remove", at, lambda s, turn: s.remove_nic(at.ref, mac, turn.not_after), Effect)
         if effect is Effect.AFTER_NEXT_START:
             note_later(self, {"nic_remove": mac})
-        return _("The NIC is removed: %(when)s.") % {"when": when(effect)}
+        return said(_("The NIC is removed."), effect)
 
 
 ACTS: dict[str, type[GuestAct]] = {

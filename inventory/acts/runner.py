@@ -64,3 +64,8 @@ def note_later(act: HostAct, values: dict[str, Any]) -> None:
 def when(effect: Effect) -> str:
     """From when on, in words that end a sentence."""
     return _("now") if effect is Effect.NOW else _("after the next start")
+
+
+def said(sentence: str, effect: Effect) -> str:
+    """What was done, and when it counts if that is not now."""
+    return sentence if effect is Effect.NOW else f"{sentence} {_('That counts after the next start.')}"
