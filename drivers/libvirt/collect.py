@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from drivers.libvirt.agents import Agents
-from drivers.libvirt.collect_guests import GuestCollector, all_stats
+from drivers.libvirt.collect_guests import STATE, STATE_AND_LOAD, GuestCollector, all_stats
 from drivers.libvirt.collect_host import KeptDevices, read_host, read_host_load
 from drivers.libvirt.collect_networks import Networks
 from drivers.libvirt.collect_storage import Storage
@@ -34,10 +34,13 @@ def read_inventory(
     return RawInventory(started_at, reader.complete and pools_whole, host, guests, pools, raw_networks, bridges)
 
 
-def read_states(connection: Connection) -> RawReading:
-    """State and load of all guests and the host: four calls, six round trips, whatever their number."""
+def read_states(connection: Connection, *, bare: bool = False) -> RawReading:
+    """State and load of all guests and the host: four calls, six round trips, whatever their number.
+
+    `bare` leaves out the guests' load, for which libvirt has to ask them.
+    """
     started_at = datetime.now(UTC)
     host = read_host_load(Reader(connection))
-    stats = all_stats(connection)
+    stats = all_stats(connection, STATE if bare else STATE_AND_LOAD)
     guests = (RawGuest(uuid=uuid, name=name, stats=values) for uuid, name, values in stats)
-    return RawReading(started_at, host, tuple(guests))
+    return RawReading(started_at, host, tuple(guests), bare)

@@ -20,8 +20,9 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.raw import RawGuest
 from drivers.libvirt.reader import Reader
 
+STATE = libvirt.VIR_DOMAIN_STATS_STATE
 STATE_AND_LOAD = (
-    libvirt.VIR_DOMAIN_STATS_STATE
+    STATE
     | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
     | libvirt.VIR_DOMAIN_STATS_BALLOON
     | libvirt.VIR_DOMAIN_STATS_INTERFACE
@@ -42,13 +43,13 @@ LONGEST_SNAPSHOT = 256 * 1024  # a name, notes and a line for each of 512 disks 
 Stats = dict[str, int | str]
 
 
-def all_stats(connection: Connection) -> list[tuple[str, str, Stats]]:
+def all_stats(connection: Connection, groups: int = STATE_AND_LOAD) -> list[tuple[str, str, Stats]]:
     """State and load of every guest, as (UUID, name, figures): one round trip.
 
     Xen's and LXC's drivers have no such call; there it takes two a guest.
     """
     try:
-        records = connection.call(connection.raw.getAllDomainStats, STATE_AND_LOAD, NO_WAIT)
+        records = connection.call(connection.raw.getAllDomainStats, groups, NO_WAIT)
     except NotSupported:
         domains = connection.call(connection.raw.listAllDomains, 0)[:MOST_GUESTS]
         return [(domain.UUIDString(), domain.name(), _stats_of(connection, domain)) for domain in domains]

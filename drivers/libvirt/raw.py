@@ -104,6 +104,9 @@ class RawInventory:
 
 @dataclass(frozen=True, slots=True)
 class RawReading:
+    """`bare` says that the guests' load was not asked for."""
+
     read_started_at: datetime
     host: RawHost
     guests: tuple[RawGuest, ...]
+    bare: bool = False

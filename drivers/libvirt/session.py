@@ -23,6 +23,7 @@ from drivers.libvirt.migrate import Migrations
 from drivers.libvirt.networks import NetworkCalls
 from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid
 from drivers.libvirt.parse.host import host_ref
+from drivers.libvirt.patience import States
 from drivers.libvirt.power import change_power
 from drivers.libvirt.snapshots import SnapshotCalls
 from drivers.libvirt.tasks import known_uuid
@@ -69,6 +70,7 @@ class LibvirtSession(EditCalls, VolumeCalls, NetworkCalls, WatchCalls):
         self._agents = Agents(partial(Connection, endpoint))
         self._devices = KeptDevices()
         self._storage = Storage(partial(Connection, endpoint))
+        self._states = States(connection, partial(Connection, endpoint))
         self._host_ref = ""
 
     def snapshot(self) -> Snapshot:
@@ -78,7 +80,8 @@ class LibvirtSession(EditCalls, VolumeCalls, NetworkCalls, WatchCalls):
         return snapshot
 
     def read_states(self) -> StateReading:
-        return parse.reading_of(collect.read_states(self._connection), self._ref())
+        ref = self._ref()
+        return parse.reading_of(self._states.read(), ref)
 
     def _ref(self) -> str:
         """The host's own reference, asked once per connection."""

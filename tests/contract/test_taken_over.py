@@ -1,4 +1,4 @@
-"""The worker's process is killed in the middle, on a real host: whoever takes over asks again, and nothing is twice."""
+"""On a real host, the worker's process is killed or a guest hangs: whoever takes over asks again, nothing is twice."""
 
 import hashlib
 import os
@@ -23,6 +23,7 @@ from tests.contract.subjects import DEADLINE_S, Subject, wait_until
 from tests.contract.test_snapshot_ops import finish, new_stamp, snapshots, take
 
 MIB = 1 << 20
+STATES_DEADLINE_S = 10.0  # a poll's
 
 
 @pytest.fixture
@@ -88,6 +89,18 @@ def when_it_may(call: Callable[[], Any]) -> Any:
 
     wait_until(answered, "the host at rest")
     return answers[0]
+
+
+def test_a_guest_that_hangs_keeps_nobody_from_the_rest(host: Subject, pool: SessionPool, ref: str) -> None:
+    """Its QEMU has stopped and nobody knows yet: whoever asks first waits a while, but is answered."""
+    with pool.session(host.endpoint, deadline_s=DEADLINE_S) as session:
+        session.read_states()
+        with frozen(ref):
+            for _again in range(2):
+                states = session.read_states(deadline_s=STATES_DEADLINE_S)
+                assert states.complete
+                assert next(guest.state for guest in states.guests if guest.ref == ref) is GuestState.RUNNING
+        wait_until(lambda: all(g.load for g in session.read_states().guests if g.ref == ref), "its load again")
 
 
 def test_a_snapshot_is_there_once(session: RemoteSession, pool: SessionPool, ref: str) -> None:

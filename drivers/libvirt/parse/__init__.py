@@ -37,7 +37,7 @@ def reading_of(raw: RawReading, host_ref: str) -> StateReading:
     return StateReading(
         read_started_at=raw.read_started_at,
         complete=True,
-        guests=tuple(state_fact(guest, host_ref) for guest in raw.guests),
+        guests=tuple(state_fact(guest, host_ref, with_load=not raw.bare) for guest in raw.guests),
         hosts=(host_load_fact(raw.host, host_ref),),
     )
 

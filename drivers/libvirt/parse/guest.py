@@ -62,7 +62,7 @@ def _cpu_mode(node: Node) -> str:
     return f"{mode}: {model}" if mode == "custom" and model else mode
 
 
-def state_fact(raw: RawGuest, host: str) -> GuestStateFact:
+def state_fact(raw: RawGuest, host: str, *, with_load: bool = True) -> GuestStateFact:
     state, reason = _state(raw)
     uuid = clean_uuid(raw.uuid)
     return GuestStateFact(
@@ -72,7 +72,7 @@ def state_fact(raw: RawGuest, host: str) -> GuestStateFact:
         name=clean(raw.name, LONGEST_NAME) or uuid,
         state=state,
         state_reason=reason,
-        load=_load(raw.stats) if state in {GuestState.RUNNING, GuestState.PAUSED} else None,
+        load=_load(raw.stats) if with_load and state in {GuestState.RUNNING, GuestState.PAUSED} else None,
     )
 
 
