@@ -19,10 +19,9 @@ from console.listing import list_response
 from console.load import monitor
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
-from console.tables.moves import MOVES
+from console.tables.moves import MOVES, move_rows
 from console.tables.tasks import TASKS
 from core.units import format_bytes, format_percent, share
-from history.selectors import move_list
 from inventory.acts.rules import SNAPSHOT_CREATE, holder_of, reason_for
 from inventory.folders import folder_of
 from inventory.models import Guest, Placement
@@ -78,7 +77,7 @@ def _tab_list(user: Any, guest: Guest, tab: str) -> tuple[Any, Any, str] | None:
     if tab == "migrations":
         return MIGRATIONS, migration_list(user=user).filter(guest=guest), "tasks"
     if tab == "moves":
-        return MOVES, move_list(user=user).filter(guest_id=guest.pk), f"guest:{guest.pk}"
+        return MOVES, move_rows(user=user).filter(guest_id=guest.pk), f"guest:{guest.pk}"
     return None
 
 

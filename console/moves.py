@@ -10,8 +10,7 @@ from django.views.decorators.http import require_safe
 from access.models import require
 from access.roles import Action
 from console.listing import list_response
-from console.tables.moves import MOVES
-from history import selectors
+from console.tables.moves import MOVES, move_rows
 
 
 @require_safe
@@ -24,7 +23,7 @@ def move_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No guest went to another host yet."),
         "empty_hint": _("Moves that others begin, such as by virsh, are noticed and stand here, too."),
     }
-    return list_response(request, MOVES, selectors.move_list(user=request.user), context=context, live="guests")
+    return list_response(request, MOVES, move_rows(user=request.user), context=context, live="guests")
 
 
 urlpatterns = [path("moves/", move_list, name="move_list")]

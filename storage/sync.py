@@ -108,7 +108,9 @@ def _by_key(stores: Iterable[DatastoreFact], hosts: HostRows) -> dict[Key, tuple
 def _load_stores(source: Source, identities: set[str]) -> dict[str, Store]:
     rows = Datastore.objects.filter(datacenter=source.datacenter_id, identity__in=identities)
     found = rows.values_list("identity", "pk", "available_bytes", "evidence_at", "capacity_bytes")
-    return {identity: Store(database_id(pk), *values) for identity, pk, *values in found}
+    return {
+        identity: Store(database_id(pk), available, at, capacity) for identity, pk, available, at, capacity in found
+    }
 
 
 def _note_disagreements(

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from access.roles import Action
 from console.tables import cells
 from console.tables.migrations import name_link
 from console.templatetags.guesthouse import age, none
 from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
 from core.units import format_duration_ms
 from history.models import GuestMove, How
+from history.selectors import move_list
+from hosts.models import Host
+from inventory.models import Guest
+
+
+def move_rows(*, user: Any) -> QuerySet[GuestMove]:
+    """With `has_guest`, `has_from_host` and `has_to_host`: whether these are still there for this user."""
+    guests, hosts = Guest.objects.restrict(user, Action.VIEW), Host.objects.restrict(user, Action.VIEW)
+    return move_list(user=user).annotate(
+        has_guest=Exists(guests.filter(pk=OuterRef("guest_id"))),
+        has_from_host=Exists(hosts.filter(pk=OuterRef("from_host_id"))),
+        has_to_host=Exists(hosts.filter(pk=OuterRef("to_host_id"))),
+    )
+
 
 _HOW = {
     "here": (gettext_lazy("by a task here"), Q(how=How.MIGRATION)),
     "elsewhere": (gettext_lazy("by somebody else"), ~Q(how=How.MIGRATION)),
 }
+
+
+def _there(move: GuestMove, what: str) -> UUID | None:
+    """The id, if the object is still there. Needs a row of `move_rows`."""
+    return getattr(move, f"{what}_id") if getattr(move, f"has_{what}") else None
 
 
 def how_words(move: GuestMove) -> str:
@@ -44,19 +67,21 @@ MOVES: ListSpec[GuestMove] = ListSpec(
         Column(
             "guest",
             gettext_lazy("Guest"),
-            lambda m: name_link(m.guest_name, "guest_page", m.guest_id),
+            lambda m: name_link(m.guest_name, "guest_page", _there(m, "guest")),
             lambda m: m.guest_name,
         ),
         Column(
             "from",
             gettext_lazy("From"),
-            lambda m: name_link(m.from_host_name, "host_page", m.from_host_id),
+            lambda m: name_link(
+                m.from_host_name, "host_page", m.from_host_id if getattr(m, "has_from", False) else None
+            ),
             lambda m: m.from_host_name,
         ),
         Column(
             "to",
             gettext_lazy("To"),
-            lambda m: name_link(m.to_host_name, "host_page", m.to_host_id),
+            lambda m: name_link(m.to_host_name, "host_page", _there(m, "to_host")),
             lambda m: m.to_host_name,
         ),
         Column("how", gettext_lazy("How"), how_cell, how_words),

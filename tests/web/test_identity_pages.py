@@ -182,6 +182,17 @@ def test_a_move_by_somebody_else_is_listed_for_its_guest_and_among_all(client_as
     assert "/moves/" in page(client_as, "/migrations/")
 
 
+def test_what_is_gone_is_named_and_leads_nowhere(client_as: ClientAs) -> None:
+    guest, far = make_guest("db-07", make_host("kvm-01")), make_host("kvm-02")
+    add_move(guest, far)
+    far.source.delete()
+    Guest.objects.all().delete()
+    text = page(client_as, "/moves/")
+    assert "db-07" in text
+    assert f"/guests/{guest.pk}/" not in text
+    assert (f"/hosts/{far.pk}/" in text, f"/hosts/{guest.host_id}/" in text) == (False, True)
+
+
 def test_a_move_by_a_task_here_leads_to_it(client_as: ClientAs) -> None:
     guest, far = make_guest("db-07", make_host("kvm-01")), make_host("kvm-02")
     migration = make_migration(guest, far, "succeeded")
