@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from audit.models import AuditRow
 from config import data
 from core.crypto import UnreadableSecret, decrypt, encrypt
-from hosts.models import Source
+from hosts.models import SECRETS, Source
 from tests.factories import make_source
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,8 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> 
 def test_every_credential_is_read_with_the_new_key_and_no_longer_with_the_old(
     instance: data.Instance, settings: Any
 ) -> None:
-    make_source("rack-1", password_encrypted=encrypt("geheim"), private_key_encrypted=encrypt("key"))
+    stored = {name: encrypt(name) for name in SECRETS}
+    make_source("rack-1", **{**stored, "password_encrypted": encrypt("geheim")})
     make_source("rack-2")
     before = Source.objects.get(name="rack-1").password_encrypted
     call_command("rotate_keys")
@@ -40,7 +41,8 @@ def test_every_credential_is_read_with_the_new_key_and_no_longer_with_the_old(
     assert after.file.stat().st_mode & 0o777 == 0o600
     settings.CREDENTIAL_KEYS = list(after.fernet_keys)
     source = Source.objects.get(name="rack-1")
-    assert (decrypt(source.password_encrypted), decrypt(source.private_key_encrypted)) == ("geheim", "key")
+    assert decrypt(source.password_encrypted) == "geheim"
+    assert all(decrypt(getattr(source, name)) == name for name in SECRETS if name != "password_encrypted")
     with pytest.raises(UnreadableSecret):
         decrypt(before)
     assert AuditRow.objects.get().detail == {"number": 1}

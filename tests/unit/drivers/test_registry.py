@@ -7,14 +7,32 @@ import pytest
 
 from drivers.errors import NotSupported
 from drivers.isolation.process import HOME
-from drivers.registry import KINDS, load_opener
-from drivers.types import Endpoint, Transport
+from drivers.registry import KINDS, capabilities_of, load_opener, unsupported_reason
+from drivers.types import Capability, Endpoint, Hypervisor, Transport
 
 
 def test_every_kind_has_an_opener() -> None:
     for kind, driver in KINDS.items():
         assert callable(load_opener(Endpoint(kind=kind, transport=driver.server_transports[0])))
         assert set(driver.page_transports) <= set(driver.server_transports)
+
+
+@pytest.mark.parametrize("hypervisor", list(Hypervisor))
+def test_what_a_hypervisor_cannot_do_has_a_sentence_of_its_own(hypervisor: Hypervisor) -> None:
+    for capability in Capability:
+        can = capability in capabilities_of("libvirt", Transport.TCP, hypervisor)
+        reason = unsupported_reason("libvirt", Transport.TCP, hypervisor, capability)
+        assert bool(reason) is not can
+        assert not reason.startswith("Sources of this kind")
+
+
+def test_sources_without_a_hypervisor_of_their_own() -> None:
+    everything = frozenset(Capability)
+    assert capabilities_of("fake", Transport.FAKE, "qemu") == everything
+    assert capabilities_of("abacus", Transport.TCP, "qemu") == frozenset()
+    assert Capability.DEVICES not in capabilities_of("libvirt", Transport.TEST, "qemu")
+    for kind, transport in (("abacus", Transport.TCP), ("libvirt", Transport.TEST)):
+        assert unsupported_reason(kind, transport, "qemu", Capability.DEVICES)
 
 
 def test_an_unknown_kind() -> None:

@@ -13,15 +13,20 @@ from drivers.errors import AuthFailed, Unreachable
 from drivers.fake.world import FakeWorld
 from drivers.types import HostKeyFact, Transport
 from hosts import probe, services
+from hosts.certificates import presented_key
 from hosts.models import Source, SourceDraft
 from hosts.validation import fingerprint
 from operations.models import Job, JobState
 from operations.runtime import run
+from tests.certificates import make
 from tests.factories import make_user
 from tests.world import open_here
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+PRESENTED = presented_key(make("kvm-9").pem)
 
 
 class Network:
@@ -67,6 +72,10 @@ def draft(**values: Any) -> SourceDraft:
     return SourceDraft.objects.create(**{**parts, "password_encrypted": encrypt("right"), **values})
 
 
+def by_tls(**values: Any) -> SourceDraft:
+    return draft(transport=Transport.TLS, username="", password_encrypted="", **values)
+
+
 def tried(source: SourceDraft | Source) -> Job:
     """The source's test, run to its end as a worker runs it."""
     job = services.test_source(source=source, by=make_user("admin", f"boss-{Job.objects.count()}"))
@@ -110,6 +119,35 @@ class TestSteps:
         assert job.progress["host_key"]["accepted_fingerprint"] == fingerprint(KEY)
         assert job.progress["host_key"]["fingerprint"] == fingerprint(OTHER_KEY)
         assert network.sessions == []
+
+    def test_a_certificate_is_asked_about_as_a_host_key_is(self, network, monkeypatch):
+        """Without a CA: with what stands in it, and nothing is sent before somebody accepts it."""
+        monkeypatch.setattr("drivers.tls.probe_certificate", lambda _endpoint: HostKeyFact(PRESENTED, "AA"))
+        source = by_tls()
+        job = tried(source)
+        assert (job.state, steps(job)[-1]) == (JobState.SUCCEEDED, ("certificate", "question"))
+        asked = job.progress["host_key"]
+        assert (asked["key"], asked["certificate"]["subject"]) == (PRESENTED, "CN=kvm-9")
+        assert network.sessions == []
+        source.host_key = PRESENTED
+        source.save()
+        job = tried(source)
+        assert (job.state, job.progress["ready"]) == (JobState.SUCCEEDED, True)
+        assert [one.server_name for one in network.sessions] == ["10.0.0.9"]
+
+    def test_a_changed_certificate_fails_and_tells_both(self, network, monkeypatch):
+        monkeypatch.setattr("drivers.tls.probe_certificate", lambda _endpoint: HostKeyFact(PRESENTED, "AA"))
+        job = tried(by_tls(host_key=presented_key(make("kvm-8").pem)))
+        assert job.state == JobState.FAILED
+        assert job.progress["host_key"]["accepted_fingerprint"]
+        assert network.sessions == []
+
+    def test_with_a_ca_nobody_is_asked(self, network, monkeypatch):
+        """The sign-in has it verified."""
+        monkeypatch.setattr("drivers.tls.probe_certificate", lambda _endpoint: HostKeyFact(PRESENTED, "AA"))
+        job = tried(by_tls(ca_certificate_encrypted=encrypt(make("CA", ca=True).pem)))
+        assert (job.state, job.progress["ready"]) == (JobState.SUCCEEDED, True)
+        assert len(network.sessions) == 1
 
     def test_a_refused_sign_in(self, network):
         job = tried(draft(host_key=KEY, password_encrypted=encrypt("wrong")))

@@ -1,12 +1,14 @@
 """No URI but ours reaches libvirt: it would run programs and read files for others."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import Rejected
 from drivers.libvirt import uri
-from drivers.types import Endpoint, Transport
+from drivers.types import Endpoint, Hypervisor, Transport
 
 HOSTILE = [
     "qemu+ext:///system?command=/bin/true",
@@ -46,6 +48,23 @@ def test_only_the_known_local_uris_pass(transport: Transport, text: str) -> None
 )
 def test_the_servers_own_configuration_may_name_these(transport: Transport, text: str) -> None:
     assert uri.local_uri(Endpoint("libvirt", transport, uri=text)) == text
+
+
+@pytest.mark.parametrize("hypervisor", list(Hypervisor))
+def test_each_hypervisor_has_its_own_scheme(hypervisor: Hypervisor) -> None:
+    by_tcp = Endpoint("libvirt", Transport.TCP, "192.0.2.1", hypervisor=hypervisor)
+    assert uri.tcp_uri(by_tcp) == f"{hypervisor.value}+tcp://192.0.2.1:16509/system"
+    assert uri.socket_uri(by_tcp, "/tmp/x y/s") == f"{hypervisor.value}+unix:///system?socket=/tmp/x%20y/s"
+    local = Endpoint("libvirt", Transport.UNIX, uri=f"{hypervisor.value}:///system", hypervisor=hypervisor)
+    assert uri.local_uri(local) == local.uri
+
+
+def test_a_target_by_tls_is_named_as_its_certificate_is() -> None:
+    target = Endpoint("libvirt", Transport.TLS, "192.0.2.1", server_name="kvm-02.example.org")
+    assert uri.migration_uri(target) == "qemu+tls://kvm-02.example.org:16514/system"
+    assert uri.migration_uri(replace(target, server_name="")) == "qemu+tls://192.0.2.1:16514/system"
+    with pytest.raises(Rejected):
+        uri.migration_uri(replace(target, server_name="h/system?pkipath=/tmp"))
 
 
 @pytest.mark.parametrize(
