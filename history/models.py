@@ -53,7 +53,8 @@ class GuestStay(Interval):
 class GuestRevision(Interval):
     """What a guest was made of. `facts`: the revisioned fields of drivers.types.GuestFact, without what is empty.
 
-    Not what its agent told: that is AgentRevision's. Whether it was there, its stay says.
+    Of these the hardware is apart, in the GuestBuild that `hardware` names; what its agent told is AgentRevision's.
+    Whether the guest was there, its stay says.
     """
 
     name = models.CharField(max_length=255)
@@ -61,11 +62,27 @@ class GuestRevision(Interval):
     vcpus = models.PositiveIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     facts = models.JSONField(default=dict)
+    hardware = models.CharField(max_length=32, blank=True)
 
     objects = RestrictedQuerySet.as_manager()
 
     class Meta(Interval.Meta):
         pass
+
+
+class GuestBuild(models.Model):
+    """The hardware of guests, the revisioned fields of drivers.types.GuestHardware: one row for all that have the same.
+
+    It is two thirds of what a guest is made of, seldom changes, and is alike in guests of one template.
+    """
+
+    digest = models.CharField(max_length=32, primary_key=True)
+    facts = models.JSONField(default=dict)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 class Revision(Interval):

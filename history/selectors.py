@@ -16,6 +16,7 @@ from django.db.models import Model, OuterRef, QuerySet, Subquery
 from access.roles import Action
 from history.models import (
     DatastoreRevision,
+    GuestBuild,
     GuestMove,
     GuestRevision,
     GuestStay,
@@ -49,6 +50,12 @@ def stays_of(guests: Iterable[UUID], at: datetime, *, user: Any) -> dict[UUID, G
     """State, host and addresses of these guests at that moment."""
     known = _known(Kind.GUEST, user).filter(object_id__in=list(guests))
     return {row.object_id: row for row in _held(GuestStay.objects.restrict(user, Action.VIEW), known, at)}
+
+
+def hardware_of(rows: Iterable[GuestRevision], *, user: Any) -> dict[str, Any]:
+    """What the `hardware` of these revisions says, by that."""
+    builds = GuestBuild.objects.restrict(user, Action.VIEW).filter(pk__in={row.hardware for row in rows})
+    return dict(builds.values_list("pk", "facts"))
 
 
 def hosts_as_of(at: datetime, *, user: Any) -> QuerySet[HostRevision]:

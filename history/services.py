@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from core import bulk
 from history.models import (
     AgentRevision,
     DatastoreRevision,
+    GuestBuild,
     GuestMove,
     GuestRevision,
     GuestStay,
@@ -34,7 +36,7 @@ from history.models import (
 )
 
 STAY = ("object_id", "valid_from", "gone", "state", "host_id", "addresses")
-GUEST = ("object_id", "valid_from", "name", "datacenter_id", "vcpus", "memory_bytes", "facts")
+GUEST = ("object_id", "valid_from", "name", "datacenter_id", "vcpus", "memory_bytes", "facts", "hardware")
 MOVE = (
     "at",
     "guest_id",
@@ -75,6 +77,12 @@ def add_guest_revisions(rows: Sequence[Values]) -> None:
     Transaction: the one that changes the guests.
     """
     bulk.upsert(GuestRevision, GUEST, rows, key=_MOMENT)
+
+
+def add_guest_builds(facts: Mapping[str, Any]) -> None:
+    """Hardware of guests by digest; what is there stays. In one order: two workers may bring the same."""
+    rows = sorted(facts.items(), key=itemgetter(0))
+    bulk.upsert(GuestBuild, ("digest", "facts"), rows, key=("digest",), keep=("facts",))
 
 
 def add_guest_stays(rows: Sequence[Values]) -> None:

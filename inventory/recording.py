@@ -11,11 +11,12 @@ from uuid import UUID
 import msgspec
 
 from core import bulk
-from drivers.types import AgentFact, GuestFact
+from drivers.types import AgentFact, GuestFact, GuestHardware
 from history.fields import record_of
 from history.models import AgentRevision, GuestRevision, How, Kind
 from history.services import (
     Stay,
+    add_guest_builds,
     add_guest_revisions,
     add_guest_stays,
     add_moves,
@@ -30,36 +31,44 @@ from hosts.facts import json_bytes
 from hosts.models import Host
 from inventory.models import Guest
 
-_record_of_guest = record_of(GuestFact, "name", "vcpus", "memory_bytes", "agent")
+_record_of_guest = record_of(GuestFact, "name", "vcpus", "memory_bytes", "hardware", "agent")
+_record_of_hardware = record_of(GuestHardware)
 _record_of_agent = record_of(AgentFact)
 
 
 class Made(NamedTuple):
-    """What a guest is made of as history keeps it. `facts` is encoded JSON, without what has columns of its own."""
+    """What a guest is made of as history keeps it: encoded JSON, apart from what has columns of its own."""
 
     digest: str
     name: str
     vcpus: int
     memory_bytes: int
     facts: bytes
+    hardware: bytes
+    hardware_digest: str
 
     def row(self, guest_id: Any, since: Any, datacenter_id: Any) -> tuple[Any, ...]:
         """The values of history.services.GUEST."""
         head = (guest_id, since, self.name, datacenter_id, self.vcpus, self.memory_bytes)
-        return (*head, msgspec.Raw(self.facts))
+        return (*head, msgspec.Raw(self.facts), self.hardware_digest)
 
 
 def made_of(fact: GuestFact, content: Sequence[Any]) -> Made:
     """`content`: the values of inventory.values.CONTENT. Runs for every guest whose fact changed."""
     name, _title, _notes, vcpus, memory = content[:5]
-    facts = json_bytes(_record_of_guest(fact))
-    body = f"{name}\n{vcpus}\n{memory}\n".encode() + facts
-    return Made(blake2b(body, digest_size=16).hexdigest(), name, vcpus, memory, facts)
+    facts, hardware = json_bytes(_record_of_guest(fact)), json_bytes(_record_of_hardware(fact.hardware))
+    of_hardware = _digest(hardware)
+    whole = _digest(f"{name}\n{vcpus}\n{memory}\n{of_hardware}\n".encode() + facts)
+    return Made(whole, name, vcpus, memory, facts, hardware, of_hardware)
+
+
+def _digest(body: bytes) -> str:
+    return blake2b(body, digest_size=16).hexdigest()
 
 
 def nothing_known(uuid: str) -> Made:
     """Of a guest just found out that nobody has read yet."""
-    return Made("unread", uuid, 0, 0, b"{}")
+    return Made("unread", uuid, 0, 0, b"{}", b"{}", _digest(b"{}"))
 
 
 class Changes:
@@ -69,6 +78,7 @@ class Changes:
         self._read_at = at
         self._datacenter_id, self._at = database_id(datacenter_id), time_value(at)
         self._revisions: list[tuple[Any, ...]] = []
+        self._builds: dict[str, msgspec.Raw] = {}
         self._stays: list[tuple[Any, ...]] = []
         self._new: list[tuple[Any, Any]] = []
         self._agents: dict[UUID, AgentFact] = {}
@@ -77,6 +87,7 @@ class Changes:
         """`before`: the digest of what was recorded last; empty for a guest that history does not know yet."""
         if made.digest != before:
             self._revisions.append(made.row(guest_id, self._at, self._datacenter_id))
+            self._builds[made.hardware_digest] = msgspec.Raw(made.hardware)
         if not before:
             self._new.append((guest_id, self._at))
 
@@ -88,6 +99,7 @@ class Changes:
 
     def write(self) -> None:
         """Transaction: the one that changes the guests."""
+        add_guest_builds(self._builds)
         add_guest_revisions(self._revisions)
         add_guest_stays(self._stays)
         remember(Kind.GUEST, self._new)
@@ -131,6 +143,7 @@ def record_made(guests: dict[UUID, Made], datacenter_id: UUID, *, at: datetime) 
     """
     known = moments(GuestRevision, guests)
     since = {guest: max(at, known.get(guest, at)) for guest in guests}
+    add_guest_builds({made.hardware_digest: msgspec.Raw(made.hardware) for made in guests.values()})
     add_guest_revisions([made.row(guest, since[guest], datacenter_id) for guest, made in guests.items()])
     bulk.update(Guest, ("id", "revision_hash"), [(guest, made.digest) for guest, made in guests.items()])
     keep_evidence({guest: moment for guest, moment in since.items() if moment > at})

@@ -25,7 +25,7 @@ def at(second: int) -> datetime:
 
 
 def write(guest: UUID, second: int, vcpus: int, *, gone: bool = False) -> None:
-    add_guest_revisions([(guest, at(second), "db-07", SITE, vcpus, 1 << 30, {"machine": "pc"})])
+    add_guest_revisions([(guest, at(second), "db-07", SITE, vcpus, 1 << 30, {"machine": "pc"}, "")])
     add_guest_stays([(guest, at(second), gone, "running", SITE, "")])
     remember(Kind.GUEST, [(guest, at(second))])
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from access.roles import Role
-from drivers.types import AgentFact, GuestState, PortGroupFact, Snapshot
+from drivers.types import AgentFact, GuestHardware, GuestState, PortGroupFact, Snapshot
 from history.models import (
     AgentRevision,
     DatastoreRevision,
@@ -27,6 +27,7 @@ from history.models import (
 from history.selectors import (
     datastores_as_of,
     guests_as_of,
+    hardware_of,
     hosts_as_of,
     mounts_as_of,
     stays_of,
@@ -35,7 +36,7 @@ from history.selectors import (
 from hosts.lease import Lease
 from hosts.models import Host, Source
 from inventory.clock import TOLERATED
-from inventory.models import Guest
+from inventory.models import Guest, GuestDetails
 from inventory.services import place_guest
 from inventory.sync import apply_look, apply_snapshot, apply_states
 from networks.models import VirtualSwitch
@@ -167,6 +168,7 @@ class Story:
             how["agent"] = AgentFact(hostname=f"{name}-{self.counter % 3}")
         elif what == "change":
             how |= {"vcpus": self.counter % 5 + 1, "notes": f"step {self.counter}"}
+            how["hardware"] = GuestHardware(balloon=f"kind {self.counter % 3}")
         else:
             how["state"] = GuestState.RUNNING if what == "run" else GuestState.OFF
 
@@ -230,7 +232,7 @@ def read_times(source: Source) -> list[datetime]:
 def shown_now() -> dict[str, Any]:
     """The inventory as far as history has it."""
     guests = {
-        row.pk: (row.name, row.vcpus, row.memory_bytes, row.state, row.host_id, row.addresses)
+        row.pk: (row.name, row.vcpus, row.memory_bytes, row.state, row.host_id, row.addresses, balloon_of(row))
         for row in Guest.objects.filter(missing_since=None)
     }
     there = {"missing_since": None}
@@ -246,13 +248,20 @@ def shown_now() -> dict[str, Any]:
     }
 
 
+def balloon_of(guest: Guest) -> str:
+    details = GuestDetails.objects.filter(pk=guest.pk).first()
+    return str(details.facts.get("balloon", "")) if details else ""
+
+
 def shown_then(at: datetime, viewer: Any) -> dict[str, Any]:
     made = {row.object_id: row for row in guests_as_of(at, user=viewer)}
     stays = stays_of(made, at, user=viewer)
-    guests: dict[UUID, Any] = {
-        one: (row.name, row.vcpus, row.memory_bytes, stays[one].state, stays[one].host_id, stays[one].addresses)
-        for one, row in made.items()
-    }
+    hardware = hardware_of(made.values(), user=viewer)
+    guests: dict[UUID, Any] = {}
+    for one, row in made.items():
+        stay, build = stays[one], hardware[row.hardware]
+        of_stay = (stay.state, stay.host_id, stay.addresses)
+        guests[one] = (row.name, row.vcpus, row.memory_bytes, *of_stay, build.get("balloon", ""))
     stores = datastores_as_of(at, user=viewer)
     return {
         "guests": guests,
