@@ -73,9 +73,7 @@ MOVES: ListSpec[GuestMove] = ListSpec(
         Column(
             "from",
             gettext_lazy("From"),
-            lambda m: name_link(
-                m.from_host_name, "host_page", m.from_host_id if getattr(m, "has_from", False) else None
-            ),
+            lambda m: name_link(m.from_host_name, "host_page", _there(m, "from_host")),
             lambda m: m.from_host_name,
         ),
         Column(
