@@ -24,6 +24,7 @@ from console.jobs import (
     state_look,
 )
 from console.listing import list_response
+from console.made import made_parameters
 from console.tables.tasks import TASKS, progress_words, target, task_rows, task_url
 from core.errors import Refused
 from inventory.acts.told import act_parameters
@@ -98,7 +99,7 @@ def undo_offer(job: Job, *, user: Any) -> dict[str, Any]:
 
 def readable_parameters(job: Job) -> list[tuple[str, str]]:
     """What was asked, for a person: ids are left out where a name stands beside them."""
-    if told := act_parameters(job):
+    if told := act_parameters(job) or made_parameters(job):
         return told
     labels = {"action": _("Action"), "target_host_name": _("To host"), "live": _("Live")}
     return [

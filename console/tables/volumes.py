@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from access.models import may
 from access.roles import Action
 from console.tables import cells
-from console.templatetags.guesthouse import bar, none
+from console.templatetags.guesthouse import bar, icon, none
 from core.lists import Column, ListSpec, Text, exact_filter, export_column, text_filter
 from core.models import by_name
 from core.units import format_bytes, share
@@ -67,15 +67,16 @@ def users_cell(volume: Volume) -> SafeString:
 
 def acts_cell(volume: Volume) -> SafeString:
     """What can be done to it, each asked about in a dialog."""
-    acts = (("volume_grow", gettext("Grow…")), ("volume_delete", gettext("Delete…")))
-    links = ((reverse(name, args=[volume.pk]), f"{label} {volume.name}", label) for name, label in acts)
-    shown = format_html_join(" ", _ACT, links)
-    return format_html('<span class="row-acts">{}</span>', shown)
+    acts = (("volume_grow", gettext("Grow %(name)s"), "plus"), ("volume_delete", gettext("Delete %(name)s"), "trash"))
+    links = (
+        (reverse(name, args=[volume.pk]), label % {"name": volume.name}, icon(picture)) for name, label, picture in acts
+    )
+    return format_html('<span class="row-acts">{}</span>', format_html_join("", _ACT, links))
 
 
 _ACT = (
     '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
-    'hx-push-url="false" aria-label="{1}">{2}</a>'
+    'hx-push-url="false" aria-label="{1}" title="{1}">{2}</a>'
 )
 ACTS: Column[Volume] = Column("acts", _("Acts"), acts_cell, lambda _volume: "", page_only=True)
 
@@ -121,7 +122,10 @@ _VOLUMES: ListSpec[Volume] = ListSpec(
 
 def volume_spec(datastore: Datastore, *, user: Any) -> ListSpec[Volume]:
     """The list for this user, who sees which guests use them."""
-    columns = (*_VOLUMES.columns, ACTS) if may(user, Action.PROVISION) else _VOLUMES.columns
+    columns = _VOLUMES.columns
+    if may(user, Action.PROVISION):
+        path = next(number for number, column in enumerate(columns) if column.name == "path")
+        columns = (*columns[:path], ACTS, *columns[path:])
     return replace(_VOLUMES, columns=columns, prepare=_usage_loader(datastore, user))
 
 

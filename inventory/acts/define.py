@@ -372,7 +372,7 @@ def disks_of(guest: Guest) -> list[GuestDisk]:
     for disk in disks:
         volume = volumes.get(disk.pk)
         if volume is None:
-            found.append(GuestDisk(disk, None, _("It is in no datastore that is known.")))
+            found.append(GuestDisk(disk, None, _("Its volume is not known; refresh its datastore, then try again.")))
             continue
         reason = reason_to_keep(volume, but=guest, uses=uses[volume.pk])
         found.append(GuestDisk(disk, volume, reason, own=not (reason or disk.read_only or disk.shareable)))
@@ -487,7 +487,9 @@ def _copies(guest: Guest, name: str, uuid: str, datastore: Datastore | None) -> 
     for number, one in enumerate(own):
         if one.volume is None:
             words = {"disk": one.disk.target}
-            raise Conflict(_("Disk %(disk)s is in no datastore that is known, so it cannot be copied.") % words)
+            raise Conflict(
+                _("The volume of disk %(disk)s is not known; refresh its datastore, then try again.") % words
+            )
         store = datastore or one.volume.datastore
         mount_on(guest.host, store.pk, "datastore")
         require_makes_volumes(store)

@@ -359,7 +359,7 @@ def test_what_speaks_against_a_clone(fleet: Fleet, admin: User, off: Guest) -> N
     with pytest.raises(Invalid, match="free, and this needs"):
         submit_guest_clone(guest=off, name="copy", by=admin)
     Volume.objects.all().delete()
-    with pytest.raises(Conflict, match="no datastore that is known"):
+    with pytest.raises(Conflict, match="is not known; refresh"):
         submit_guest_clone(guest=off, name="copy", by=admin)
 
 
