@@ -129,6 +129,7 @@ class DeviceCalls(Calls):
                 for flag, found in having
             ]
             later = any(flag == LIVE and found.get("type", path="model") != nic.model for flag, found in having)
+            later = later or not _is_plugged(described(line, domain).live, nic)
             return Effect.AFTER_NEXT_START if later or Effect.AFTER_NEXT_START in effects else Effect.NOW
 
     def remove_nic(self, guest_ref: str, mac: str, not_after: float = math.inf) -> Effect:
@@ -169,6 +170,12 @@ def _still(line: Connection, domain: Any, effect: Effect, find: Callable[[Node],
     """A guest is asked to let a device go; libvirt waits for it only a few seconds."""
     live = described(line, domain).live
     return Effect.AFTER_NEXT_START if live is not None and find(live) else effect
+
+
+def _is_plugged(live: Node | None, nic: NicRequest) -> bool:
+    """libvirt 9.0 says yes to another port group of the same network and leaves the guest in its old one."""
+    now = _nic(live, nic.mac) if live else None
+    return now is None or not nic.port_group or now.get("portgroup", path="source") == nic.port_group
 
 
 # Finding

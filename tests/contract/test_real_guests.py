@@ -3,6 +3,7 @@
 import uuid as uuids
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import libvirt
 import pytest
@@ -14,7 +15,10 @@ from drivers.requests import (
     DiskRequest,
     Effect,
     GuestRequest,
+    NetworkMode,
+    NetworkRequest,
     NicRequest,
+    PortGroupRequest,
     SnapshotKind,
     SnapshotRef,
     SnapshotRequest,
@@ -207,6 +211,22 @@ def test_there_is_room_for_more_devices(session: RemoteSession) -> None:
         assert session.add_disk(ref, DiskRequest(new_volume(session))) is Effect.NOW
     with pytest.raises(Rejected, match="bus"):
         session.add_disk(ref, DiskRequest(new_volume(session), bus="ide"))
+
+
+@pytest.mark.whole
+def test_another_port_group_counts_from_when_the_guest_is_in_it(session: RemoteSession) -> None:
+    groups = (PortGroupRequest("office"), PortGroupRequest("the lab", default=True))
+    network = NetworkRequest(str(uuids.uuid4()), new_name(""), NetworkMode.ISOLATED, port_groups=groups)
+    session.create_network(network)
+    nic = NicRequest(new_mac(), network=network.name, port_group="the lab")
+    ref = make_guest(session, running=True, nics=(nic,))
+    effect = session.change_nic(ref, replace(nic, port_group="office"))
+    in_it = guest(session, ref).nics[0].port_group == "office"
+    assert effect is (Effect.NOW if in_it else Effect.AFTER_NEXT_START)
+    session.power(ref, PowerAction.OFF)
+    assert guest(session, ref).nics[0].port_group == "office"
+    session.undefine_guest(ref)
+    session.delete_network(network.uuid)
 
 
 @pytest.mark.whole
