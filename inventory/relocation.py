@@ -212,7 +212,7 @@ def _move(source: Source, datacenter: Datacenter) -> None:
     Guest.objects.filter(pk__in=going).update(datacenter=datacenter, twin=0, fact_hash="", revision_hash="")
     Placement.objects.filter(host__in=ours).update(fact_hash="")
     Disk.objects.filter(guest__in=going).exclude(datastore__datacenter=datacenter).update(datastore=None)
-    ours.update(datacenter=datacenter, cluster=None, links_hash="")
+    ours.update(datacenter=datacenter, cluster=None, links_hash="", fact_hash="")
     _begin_anew(source, datacenter)
 
 

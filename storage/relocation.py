@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from hosts.models import Datacenter, Source
 from storage.models import Datastore, DatastoreMount
+from storage.recording import record_datastores
 from storage.removal import drop_mounts
 
 
@@ -20,3 +23,4 @@ def move_datastores(source: Source, datacenter: Datacenter) -> None:
     moved = list(going.values_list("pk", flat=True))
     drop_mounts(mounts.exclude(datastore__in=moved))
     Datastore.objects.filter(pk__in=moved).update(datacenter=datacenter)
+    record_datastores(moved, at=timezone.now())
