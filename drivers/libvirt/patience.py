@@ -41,6 +41,13 @@ class States:
                 self._stuck = reading
         return self._read_bare()
 
+    def when_free(self, act: Callable[[], object]) -> None:
+        """Do it once no call hangs on the connection: libvirt's client does not bear that it is closed under one."""
+        if self._stuck is None:
+            act()
+        else:
+            self._stuck.add_done_callback(lambda _reading: act())
+
     def _read_into(self, reading: Future[RawReading]) -> None:
         try:
             reading.set_result(collect.read_states(self._connection))

@@ -136,7 +136,7 @@ class LibvirtSession(EditCalls, VolumeCalls, NetworkCalls, WatchCalls):
 
     def close(self) -> None:
         self._close_events()
-        self._connection.close()
+        self._states.when_free(self._connection.close)
 
 
 class LxcSession(LibvirtSession):

@@ -69,13 +69,20 @@ def test_what_answers_is_read_on_one_connection(host: Host) -> None:
     states = States(host.open(), host.open)
     assert [load_of(states) is None, load_of(states) is None] == [False, False]
     assert len(host.opened) == 1
+    closed: list[bool] = []
+    states.when_free(lambda: closed.append(True))
+    assert closed == [True]
 
 
 def test_while_a_guest_hangs_its_host_tells_states(host: Host) -> None:
     states = States(host.open(), host.open, patience_s=0.05)
     assert [load_of(states), load_of(states)] == [None, None]
     assert [groups == libvirt.VIR_DOMAIN_STATS_STATE for groups in host.asked] == [False, True, True], "asked once only"
+    closed = threading.Event()
+    states.when_free(closed.set)
+    assert not closed.is_set(), "not under a call that hangs"
     host.answers.set()
+    assert closed.wait(60)
     while load_of(states) is None:
         pass
     assert len(host.opened) < len(host.asked)
