@@ -50,7 +50,10 @@ def waiting_for_start(guest: Guest, *, user: Any) -> list[Waiting]:
 def stored_settings(guest: Guest) -> Settings:
     """Those it has from its next start on."""
     later = {name: value for name, value, job in reversed(_waiting(guest)) if job.kind == SETTINGS}
-    return {**settings_of(guest), **later}
+    stored = {**settings_of(guest), **later}
+    for name in ("memory_bytes", "vcpus"):  # what it gets raises the most it may have
+        stored[f"most_{name}"] = max(stored[f"most_{name}"], stored[name])
+    return stored
 
 
 def _waiting(guest: Guest) -> list[Asked]:

@@ -55,7 +55,7 @@ def seeded(inventory: Inventory, complaints: Complaints) -> Inventory:
 
 
 # Parts of pages, which the pages above hold.
-PARTS = {"recent_tasks", "guest_actions", "search_suggestions", "task_live", "migration_live"}
+PARTS = {"recent_tasks", "guest_actions", "guest_now", "search_suggestions", "task_live", "migration_live"}
 ONE_QUESTION = "guest_power off"
 STEPS = ["done", "failed", "question", "running"]  # of a source's test
 
