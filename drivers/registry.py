@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import cast
 
 from drivers.base import OpenSession
 from drivers.errors import NotSupported
-from drivers.types import Capability, Endpoint, Hypervisor, Transport
+from drivers.types import Capability, Endpoint, Hypervisor, PowerAction, Transport
 from drivers.words import gettext_noop as _
 
 OPERATIONS = frozenset(Capability) - {Capability.POWER, Capability.LIVE_MIGRATION}
@@ -59,6 +59,7 @@ class Flavor:
 
     capabilities: frozenset[Capability]
     reasons: dict[Capability, str]
+    power: dict[PowerAction, str] = field(default_factory=dict)  # what it cannot of the power actions
 
 
 FLAVORS: dict[Hypervisor, Flavor] = {
@@ -73,6 +74,7 @@ FLAVORS: dict[Hypervisor, Flavor] = {
             Capability.DEFINE: _("Containers are not made or deleted from here; use virsh on their host."),
             Capability.CONTENT: _("Files are not sent to the datastores of hosts that run containers."),
         },
+        {PowerAction.RESET: _("A container cannot be reset; power it off, then start it.")},
     ),
     # Source: https://libvirt.org/hvsupport.html, the column of libxl.
     Hypervisor.XEN: Flavor(
@@ -108,6 +110,11 @@ def unsupported_reason(kind: str, transport: str, hypervisor: str, capability: C
     if capability in capabilities_of(kind, transport, hypervisor):
         return ""
     return FLAVORS[Hypervisor(hypervisor)].reasons.get(capability, _CANNOT) if kind == "libvirt" else _CANNOT
+
+
+def powerless_reason(kind: str, hypervisor: str, action: PowerAction) -> str:
+    """Why guests of sources like this one know no such action; empty when they do."""
+    return FLAVORS[Hypervisor(hypervisor)].power.get(action, "") if kind == "libvirt" else ""
 
 
 def load_opener(endpoint: Endpoint) -> OpenSession:

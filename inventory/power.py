@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from access.models import may, require
 from access.roles import Action
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
+from drivers.registry import powerless_reason
 from drivers.types import GuestState as SightedState
 from drivers.types import PowerAction
 from hosts.models import SourceState
@@ -136,6 +137,8 @@ def reason_against(guest: Guest, action: PowerAction, holder: Job | None) -> str
         return _("The guest was not found at the last read of its host.")
     if source.state == SourceState.PAUSED:
         return _("The source of this guest's host is paused. Resume it first.")
+    if reason := powerless_reason(source.kind, source.hypervisor, action):
+        return gettext(reason)
     if guest.state not in rule.allowed:
         instead = _INSTEAD.get((action, GuestState(guest.state)))
         return str(instead or _("The guest is %(state)s.") % {"state": GuestState(guest.state).label})

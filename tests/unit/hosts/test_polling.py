@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from core import queue
 from drivers.errors import AuthFailed, DriverError, Unreachable
 from hosts import lease, polling
+from hosts.certificates import presented_key
 from hosts.facts import Findings
 from hosts.lease import Lease, LeaseLost
 from hosts.models import Host, HostState, Source, SourceState
 from hosts.sync import apply_hosts
+from tests.certificates import make
 from tests.facts import make_source, snapshot
 from tests.together import database_for_threads, together
 
@@ -270,3 +274,27 @@ def test_what_is_asked_for_while_it_is_read_is_read_after(dispatch: Callable[[],
     assert lease.claim(source.pk) is None  # the message finds it taken
     polling.record_success(source, held, inventory=True)
     assert dispatch() == 1
+
+
+def test_the_hosts_certificate_is_kept_and_written_only_when_it_changes() -> None:
+    source = make_source("rack-1", certificates={"client": {"subject": "CN=us"}})
+    held = lease.claim(source.pk)
+    assert held is not None
+    presented = presented_key(make("kvm-1").pem)
+    polling.note_certificate(source, held, presented)
+    source.refresh_from_db()
+    assert source.certificates["client"] == {"subject": "CN=us"}
+    assert source.certificates["server"]["subject"] == "CN=kvm-1"
+    with CaptureQueriesContext(connection) as queries:
+        polling.note_certificate(source, held, presented)
+    assert not queries.captured_queries
+
+
+def test_whoever_lost_the_lease_keeps_no_certificate() -> None:
+    source = make_source("rack-1")
+    held = lease.claim(source.pk)
+    assert held is not None
+    Source.objects.update(lease_token=held.token + 1)
+    with pytest.raises(LeaseLost):
+        polling.note_certificate(source, held, presented_key(make("kvm-1").pem))
+    assert Source.objects.get().certificates == {}

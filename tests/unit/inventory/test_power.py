@@ -25,6 +25,7 @@ from operations.models import Job
 from operations.runtime import run
 from operations.selectors import job_title
 from operations.services import request_cancel
+from tests.factories import make_guest, make_user
 from tests.world import Fleet, make_fleet, open_here
 
 
@@ -455,3 +456,15 @@ def test_a_call_past_the_lease_does_nothing(fleet: Fleet, monkeypatch: Any) -> N
     ended = go(job)
     assert (ended.state, ended.message) == ("failed", "The time to do this is over; nothing was done.")
     assert really(fleet, guest) == "running"
+
+
+def test_a_container_cannot_be_reset(db: None) -> None:
+    guest = make_guest("box-01")
+    source = guest.host.source
+    source.kind, source.hypervisor = "libvirt", "lxc"
+    source.save()
+    choices = {choice.action: choice.reason for choice in power_choices(guest, user=make_user(Role.OPERATOR))}
+    assert "cannot be reset" in choices["reset"]
+    assert not choices["off"]
+    with pytest.raises(Conflict, match="cannot be reset"):
+        submit_power(guest=guest, action="reset", by=make_user(Role.OPERATOR, "second"))
