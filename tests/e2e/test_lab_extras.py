@@ -23,7 +23,7 @@ from drivers.types import (
 )
 from lab import extras, lifecycle
 from lab.api import Lab, LabGuest, LabHost
-from lab.processes import LabError, run, wait_for
+from lab.processes import LabError, run, succeeds, wait_for
 from storage.identity import datastore_identity
 from tests.traces import traces
 
@@ -214,7 +214,7 @@ def test_hosts_are_each_others_clients_by_tls(lab: Lab) -> None:
 def test_a_container_runs_and_the_driver_reads_it(lab: Lab, pool: SessionPool) -> None:
     host = lab.host("lxc-01")
     (container,) = lab.status()["others"][0]["containers"]
-    assert wait_for(lambda: "0% packet loss" in run(["ping", "-c", "1", container["address"]]), 30)
+    assert wait_for(lambda: succeeds(["ping", "-c", "1", "-W", "1", container["address"]]), 30)
     snapshot = read(pool, tcp(host, Hypervisor.LXC))
     assert snapshot.hosts[0].uuid == host.uuid
     assert [(guest.name, guest.state) for guest in snapshot.guests] == [(container["name"], GuestState.RUNNING)]
@@ -232,6 +232,16 @@ def test_all_of_it_outlives_a_power_loss(lab: Lab, pool: SessionPool) -> None:
     mark = len(web.serial_text(host))
     web.make_run()
     hears_its_own_vlan_only(web, lab.guest("web-01"), lab.guest("db-01"), mark)
+
+
+def test_a_container_starts_again_with_its_host(lab: Lab) -> None:
+    host = lab.host("lxc-01")
+    (container,) = lab.status()["others"][0]["containers"]
+    host.pull_plug()
+    assert not succeeds(["ping", "-c", "1", "-W", "1", container["address"]])
+    host.plug_in()
+    assert wait_for(lambda: succeeds(["ping", "-c", "1", "-W", "1", container["address"]]), 30)
+    assert host.virsh("list", "--name").split() == [container["name"]]
 
 
 def test_a_person_sees_every_machine_and_its_extras(lab: Lab) -> None:
