@@ -22,6 +22,7 @@ import msgspec
 
 from drivers.base import Session
 from drivers.errors import DriverError, NotFound, NotSupported, Unreachable
+from drivers.isolation.files import files_for, raise_file_limit
 from drivers.isolation.outbox import Outbox, Watches
 from drivers.isolation.wire import (
     CONTROL_ARGUMENTS,
@@ -269,7 +270,9 @@ def main(fd: int, parent_pid: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # sessions hold credentials
     sock = socket.socket(fileno=fd)
+    sessions = int(os.environ[SESSION_LIMIT_VARIABLE])
+    raise_file_limit(files_for(sessions))
     try:
-        Server(sock, Sessions(int(os.environ[SESSION_LIMIT_VARIABLE]))).serve()
+        Server(sock, Sessions(sessions)).serve()
     finally:
         os._exit(0)  # never wait for threads that hang
