@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from config.data import HOME  # noqa: E402
 from config.processes import die_with_parent  # noqa: E402
 from core.events import STREAM  # noqa: E402
 from drivers.types import GuestState  # noqa: E402
-from hosts.models import Datacenter, Source  # noqa: E402
+from hosts.fleet import make_fleet as make_many  # noqa: E402
+from hosts.models import Datacenter, Source, SourceState  # noqa: E402
 from inventory.models import Guest, Watch  # noqa: E402
 from inventory.sync import apply_snapshot  # noqa: E402
 from tests.bench.fleet import make_snapshot  # noqa: E402
@@ -47,6 +48,7 @@ CHANGES = 60
 PAUSE_S = 0.4  # longer than the gap between two looks at one source: people do not act faster
 GOAL_S = 1.0
 LONGEST_S = 30.0
+GUESTS_A_HOST = 20
 HOSTS = ("alpha", "beta", "gamma")
 
 
@@ -60,9 +62,23 @@ def main(guests: int) -> Iterator[Result]:
             yield result(f"event to browsers, {vendor}", measure(fleet))
             with storms(fleet):
                 yield result(f"event to browsers, storms elsewhere, {vendor}", measure(fleet, "alpha"))
+            more = watch_many(guests // GUESTS_A_HOST)
+            yield result(
+                f"event to browsers, {more} more sources that tell something each minute, {vendor}", measure(fleet)
+            )
             with running("-m", "tests.bench.watch_child", "write", str(guests)):
                 until(lambda: Guest.objects.count() > guests)
                 yield result(f"event to browsers, {guests} guests being written, {vendor}", measure(fleet))
+
+
+def watch_many(hosts: int) -> int:
+    """Have the watcher listen to a fleet of so many more hosts, of which nobody polls any."""
+    later = timezone.now() + timedelta(days=1)
+    made = make_many(hosts=hosts, guests=hosts * 4, events_s=60, beside_real=True)
+    fleet = Source.objects.filter(pk__in=[source.pk for source in made])
+    fleet.update(state=SourceState.OK, next_inventory_at=later, next_states_at=later)
+    until(lambda: fleet.filter(watch__since__isnull=False).count() == hosts, seconds=900)
+    return hosts
 
 
 def result(name: str, seconds: list[float]) -> Result:
@@ -125,8 +141,8 @@ def storms(fleet: Fleet) -> Iterator[None]:
         yield
 
 
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 300
+def until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    limit = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > limit:
             raise SystemExit("It never came true.")
