@@ -9,7 +9,7 @@ from drivers.errors import Busy, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.refusals import refusal_of
-from drivers.libvirt.session import open_session
+from drivers.libvirt.session import TestSession as DriverSession
 from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, plan_snapshot, revert_findings
 from drivers.libvirt.tasks import TASKS, Task
 from drivers.libvirt.xml import read_xml
@@ -116,7 +116,7 @@ def test_who_works_is_seen_without_waiting_for_it() -> None:
 
 def test_another_process_began_it_and_it_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is there before the content: it counts only when nothing of the guest runs any more."""
-    line, session = Connection(ENDPOINT), open_session(ENDPOINT)
+    line, session = Connection(ENDPOINT), DriverSession(ENDPOINT, Connection(ENDPOINT))
     domain = line.raw.lookupByUUIDString(GUEST)
     write_stamp(line, domain, "op-elsewhere", OPERATION)
     domain.snapshotCreateXML("<domainsnapshot><name>elsewhere</name></domainsnapshot>", 0)
@@ -140,7 +140,7 @@ def test_another_process_began_it_and_it_still_runs(monkeypatch: pytest.MonkeyPa
 
 def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes over waits for libvirt's turn, and finds the claim gone: nothing is reverted twice."""
-    line, session = Connection(ENDPOINT), open_session(ENDPOINT)
+    line, session = Connection(ENDPOINT), DriverSession(ENDPOINT, Connection(ENDPOINT))
     domain = line.raw.lookupByUUIDString(GUEST)
     session.create_snapshot(GUEST, SnapshotRequest("before"), "op-take")
     session.claim_guest(GUEST, "op-back")

@@ -179,7 +179,7 @@ def test_a_bare_bridge_is_there_unless_the_host_says_no(*, missing: bool, state:
 @pytest.mark.parametrize("nic", [{"kind": "direct"}, {"kind": "network", "network": "lan"}, {"bridge": ""}])
 def test_other_plugs_make_no_bridge(nic: dict[str, str]) -> None:
     guest = plugged("br1")
-    assert bare([replace(guest, nics=(replace(guest.nics[0], **nic),))]) == ()  # type: ignore[arg-type]
+    assert bare([replace(guest, nics=(replace(guest.nics[0], **nic),))]) == ()
 
 
 def test_bare_bridges_are_bounded() -> None:
