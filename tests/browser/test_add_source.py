@@ -57,7 +57,7 @@ def test_a_host_is_added_by_ssh_after_a_person_accepted_its_key(
     page.get_by_label("Host name or IP address").fill(server.host.address)
     page.get_by_label("Port").fill(str(PORT))
     page.get_by_label("User", exact=True).fill(USER)
-    page.get_by_label("Private key").fill((server.folder / "client-ed25519").read_text())
+    page.get_by_label("Private key", exact=True).fill((server.folder / "client-ed25519").read_text())
     page.get_by_role("button", name="Test", exact=True).click()
     shown = fingerprint(server.folder / "host-ed25519")
     expect(page.locator("#draft")).to_contain_text(shown, timeout=READ_MS)

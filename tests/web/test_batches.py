@@ -118,7 +118,7 @@ def test_from_test_to_keys_to_adding(boss: Client) -> None:
     act(boss, batch, "keys", key=[f"{first.pk} {fingerprint(KEY)}"])
     first.refresh_from_db()
     assert (first.host_key, first.outcome) == (KEY, Outcome.NEW)
-    assert "Accept the ticked" not in shown(boss, batch), "not while a task is at it"
+    assert "Accept those ticked" not in shown(boss, batch), "not while a task is at it"
 
     Job.objects.update(state=JobState.SUCCEEDED)
     batch.drafts.update(outcome=Outcome.READY)
