@@ -2,8 +2,9 @@
 
 A host's ARP table forgets a guest it does not talk to, leases run out unnoticed, and agents are busy. So what a running
 guest's NIC was seen with stays until it is seen with something else, or the guest stops. Only the agent inside knows
-all of a NIC's addresses: what it tells replaces them. A lease or the ARP table may show some of them: they add what is
-new beside one that is known, and replace what has nothing in common with it. IPv4 and IPv6 each count by themselves.
+all addresses: when it tells of any, that is what there is. A lease or the ARP table may show some of them: they add
+what is new beside one that is known, and replace what has nothing in common with it. IPv4 and IPv6 each count by
+themselves.
 A NIC with several addresses whose host sees them only one at a time, in turn, changes with each of them.
 """
 
@@ -15,12 +16,13 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from django.db import connection
 from msgspec.structs import replace
 
 from core import bulk
 from drivers.types import GuestFact, GuestState, NicFact
-from hosts.diff import DatabaseId, database_id
-from inventory.models import Nic, Placement
+from hosts.diff import DatabaseId, database_id, id_column
 from inventory.values import MOST_ADDRESSES
 
 AGENT = "agent"
@@ -30,19 +32,21 @@ STOPPED = frozenset({GuestState.OFF, GuestState.CRASHED})
 Known = Mapping[str, tuple[str, Sequence[str]]]
 
 
+def is_settled(fact: GuestFact) -> bool:
+    """Whether what was seen before says nothing about these addresses."""
+    return fact.state in STOPPED or any(nic.addresses_from == AGENT for nic in fact.nics)
+
+
 def keep_addresses(fact: GuestFact, known: Known) -> GuestFact:
     """The fact with what its NICs were seen with before, where that still counts."""
-    if not known or fact.state in STOPPED:
+    if not known or is_settled(fact):
         return fact
     nics = tuple(_keep(nic, *known[nic.mac]) if nic.mac in known else nic for nic in fact.nics)
     return fact if nics == fact.nics else replace(fact, nics=nics)
 
 
 def _keep(nic: NicFact, told_by: str, before: Sequence[str]) -> NicFact:
-    now = nic.addresses
-    if not before or (now and nic.addresses_from == AGENT and set(now) != set(before)):
-        return nic
-    merged = tuple(before) if nic.addresses_from == AGENT else _merge(before, now)
+    merged = _merge(before, nic.addresses)
     if set(merged) == set(before):
         return replace(nic, addresses=tuple(before), addresses_from=told_by)
     return replace(nic, addresses=merged)
@@ -57,24 +61,41 @@ def _merge(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept[:MOST_ADDRESSES])
 
 
+_QUERY = """
+    SELECT {key}, n.mac, n.addresses, {told_by} FROM {tables}
+    WHERE {column} {among} AND n.mac <> '' AND n.addresses <> '[]'
+"""
+_NICS = "inventory_nic n"
+_WORDS = "inventory_placement p JOIN inventory_nic n ON n.guest_id = p.guest_id"
+_decode = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
 def addresses_behind(words: Iterable[DatabaseId]) -> dict[DatabaseId, Known]:
-    """As `load_addresses`, by the placements of the guests."""
-    guests: dict[DatabaseId, UUID] = {}
-    remaining = iter(words)
-    while batch := list(islice(remaining, bulk.BATCH)):
-        rows = Placement.objects.filter(pk__in=batch).order_by().values_list("pk", "guest_id")
-        guests.update({database_id(word): guest for word, guest in rows})
-    known = load_addresses(set(guests.values()))
-    return {word: known[guest] for word, guest in guests.items() if guest in known}
+    """What the NICs of the guests of these placements were seen with, by placement and MAC address."""
+    return _load(_WORDS, "p.id", words)
 
 
 def load_addresses(guests: Iterable[UUID]) -> dict[UUID, Known]:
-    """What the NICs of these guests were seen with, by guest and MAC address; those without are left out."""
-    found: defaultdict[UUID, dict[str, tuple[str, Sequence[str]]]] = defaultdict(dict)
-    remaining = iter(guests)
-    while batch := list(islice(remaining, bulk.BATCH)):
-        rows: Any = Nic.objects.filter(guest__in=batch).exclude(mac="").order_by()
-        for guest, mac, addresses, details in rows.values_list("guest_id", "mac", "addresses", "details"):
-            if addresses:
-                found[guest][mac] = (str(details.get("addresses_from", "")), addresses)
+    """The same by guest."""
+    return {UUID(guest): known for guest, known in _load(_NICS, "n.guest_id", map(database_id, guests)).items()}
+
+
+def _load(tables: str, column: str, ids: Iterable[DatabaseId]) -> dict[DatabaseId, Known]:
+    """Raw: everything a source's guests are known by may have changed at once."""
+    found: defaultdict[DatabaseId, dict[str, tuple[str, Sequence[str]]]] = defaultdict(dict)
+    remaining = iter(ids)
+    with connection.cursor() as cursor:
+        while batch := list(islice(remaining, bulk.BATCH)):
+            cursor.execute(*_query(tables, column, batch))
+            for key, mac, addresses, told_by in cursor.fetchall():
+                found[key][mac] = (told_by or "", _decode(addresses))
     return dict(found)
+
+
+def _query(tables: str, column: str, ids: list[DatabaseId]) -> tuple[str, list[Any]]:
+    words = {"tables": tables, "key": id_column(column), "column": column}
+    if connection.vendor == "sqlite":
+        marks = f"IN ({', '.join(['%s'] * len(ids))})"
+        told_by = "json_extract(n.details, '$.addresses_from')"
+        return _QUERY.format(told_by=told_by, among=marks, **words), list(ids)
+    return _QUERY.format(told_by="n.details->>'addresses_from'", among="= ANY(%s::uuid[])", **words), [ids]

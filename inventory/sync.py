@@ -27,7 +27,7 @@ from hosts.lease import Lease, renew
 from hosts.models import Host, Source
 from hosts.owners import without_seen
 from hosts.sync import HostRows, apply_hosts
-from inventory.addresses import addresses_behind, keep_addresses
+from inventory.addresses import addresses_behind, is_settled, keep_addresses
 from inventory.clock import repair_clock
 from inventory.links import Links
 from inventory.loads import record_datastore_loads
@@ -170,7 +170,7 @@ class _Comparison:
             elif word[2] != fact_hash or word[3] != fact.state or word[4] != _reason(fact) or force:
                 item = Item(host, ref, fact.state.value, _reason(fact), fact, fact_hash, word[1])
                 same = addresses_part(word[2]) == addresses_part(fact_hash)
-                (self.items if same else self.seen_otherwise).append(item)
+                (self.items if same or is_settled(fact) else self.seen_otherwise).append(item)
 
     def keep_addresses(self) -> None:
         """What was seen before stays where a host merely forgot it; guests that differ in nothing else are no news."""

@@ -48,15 +48,15 @@ class Flicker:
         )
 
     def guest(self, fact: GuestFact) -> GuestFact:
-        agent = self.dice.choice((fact.agent, None))
-        return replace(fact, agent=agent, nics=tuple(map(self.nic, fact.nics)))
+        if self.dice.random() < 1 / 4:
+            nics = (replace(nic, addresses_from="agent") if nic.addresses else nic for nic in fact.nics)
+            return replace(fact, nics=tuple(nics))
+        return replace(fact, agent=None, nics=tuple(map(self.nic, fact.nics)))
 
     def nic(self, fact: NicFact) -> NicFact:
         if not fact.addresses:
             return fact
-        told_by = self.dice.choice(("agent", "lease", "arp", ""))
-        if told_by == "agent":
-            return replace(fact, addresses_from="agent")
+        told_by = self.dice.choice(("lease", "arp", ""))
         some = fact.addresses if told_by == "lease" else fact.addresses[: self.dice.randint(1, len(fact.addresses))]
         return replace(fact, addresses_from=told_by, addresses=some if told_by else ())
 
