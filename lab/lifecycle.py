@@ -32,6 +32,7 @@ def up(place: Place, count: int, *, owned: bool, say: Say, chosen: Sequence[str]
             return _build(place, count, owned, say, list(chosen))
         except BaseException:  # also Ctrl-C: whatever ends the building, nothing of it may stay
             remove(place)
+            state.remove_lab_lock(place)
             raise
 
 
