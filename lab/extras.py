@@ -20,7 +20,7 @@ STORAGE = frozenset({"iscsi", "nfs"})
 # Their hosts need programs that no plain lab needs: they run from a root that has them.
 ROOTED = frozenset({"ovs", *STORAGE})
 NEWER = "trixie"
-STORAGE_NUMBER, LXC_NUMBER = 0, network.MAX_HOSTS + 1
+STORAGE_NUMBER, LXC_NUMBER = 0, network.MAX_HOSTS + 2  # around the hosts, and Debian 13's after them
 
 
 def parse(words: str) -> list[str]:
