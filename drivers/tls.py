@@ -1,6 +1,6 @@
 """TLS to a libvirt: whom we trust, who we are, and the certificate a host presents.
 
-Python's own TLS rather than libvirt's: see docs/adr/0011-tls-by-our-own-hand.md. Of libvirt's protocol only one byte is
+Python's own TLS rather than libvirt's: see docs/adr/0016-tls-by-our-own-hand.md. Of libvirt's protocol only one byte is
 known here: after the handshake the host sends it when it accepts the client's certificate, or closes the connection.
 Source: https://libvirt.org/kbase/tlscerts.html and virNetClientSetTLSSession in libvirt's src/rpc/virnetclient.c
 """
