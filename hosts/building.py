@@ -113,12 +113,15 @@ class Build(HostAct):
         step = f"undo {thing['kind']} {thing['name']}"
         try:
             getattr(self, f"undo_{thing['kind']}")(step, thing)
-        except (DriverError, Impossible, Unclear) as error:
-            reason = sentence(error) if isinstance(error, DriverError) else str(error)
-            self.said(step, _("%(name)s is left over: %(reason)s") % {"name": thing["name"], "reason": reason})
-            return False
-        self.said(step, _("%(name)s is removed again.") % {"name": thing["name"]})
-        return True
+        except DriverError as error:
+            reason = sentence(error)
+        except (Impossible, Unclear) as error:
+            reason = str(error)
+        else:
+            self.said(step, _("%(name)s is removed again.") % {"name": thing["name"]})
+            return True
+        self.said(step, _("%(name)s is left over: %(reason)s") % {"name": thing["name"], "reason": reason})
+        return False
 
     def require_wanted(self) -> None:
         """What is being undone is undone to its end, whoever asks to stop."""

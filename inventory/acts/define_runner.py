@@ -185,12 +185,14 @@ class CreateGuest(Guests):
 
         try:
             self.order("start", At(host, uuid), call, _("It was asked to start."))
-        except (DriverError, Unclear) as error:
-            reason = sentence(error) if isinstance(error, DriverError) else str(error)
-            raise Failed(
-                JobState.NEEDS_ATTENTION,
-                _("The guest is created, but it was not started: %(reason)s") % {"reason": reason},
-            ) from None
+        except DriverError as error:
+            reason = sentence(error)
+        except Unclear as error:
+            reason = str(error)
+        else:
+            return
+        told = _("The guest is created, but it was not started: %(reason)s") % {"reason": reason}
+        raise Failed(JobState.NEEDS_ATTENTION, told)
 
 
 class CloneGuest(Guests):
@@ -303,8 +305,10 @@ class DeleteGuest(HostAct):
 
         try:
             self.tell(step, At(host, ref.datastore_uuid), call)
-        except (DriverError, Unclear) as error:
-            return f"{ref.name}: {sentence(error) if isinstance(error, DriverError) else error}"
+        except DriverError as error:
+            return f"{ref.name}: {sentence(error)}"
+        except Unclear as error:
+            return f"{ref.name}: {error}"
         return ""
 
     def write_end(self, to: JobState) -> None:
