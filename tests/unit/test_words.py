@@ -160,8 +160,8 @@ def test_what_drivers_say_is_translated_before_it_is_kept():
 
 
 # Names of things, the same in every language.
-NAMES = {"API", "BIOS", "Guesthouse", "IOMMU", "MAC", "MHz", "MTU", "TPM", "UEFI", "UTC", "VLAN", "WWNN", "WWPN", "libvirt"}
-NAMES |= {"IOV", "SR"}  # SR-IOV
+NAMES = {"API", "BIOS", "Guesthouse", "IOMMU", "MAC", "MHz", "MTU", "TPM", "UTC", "VLAN", "WWNN", "WWPN", "libvirt"}
+NAMES |= {"UEFI", "IOV", "SR"}  # SR-IOV
 UNREAD = re.compile(
     r"{% block main_class %}.*?endblock|{% blocktranslate.*?endblocktranslate %}|<(script|style|code|kbd)\b.*?</\1>"
     r"|{#.*?#}|{%.*?%}|{{.*?}}|&\w+;",
