@@ -195,6 +195,5 @@ def states(
 
 
 def load_fact(cpu_time_ns: int = 0, counters: int = 0) -> GuestLoadFact:
-    return GuestLoadFact(
-        cpu_time_ns, GIB, *[counters] * 4, memory_bytes=2 * GIB, disk_reads=counters, disk_writes=counters
-    )
+    c = counters
+    return GuestLoadFact(cpu_time_ns, GIB, c, c, c, c, memory_bytes=2 * GIB, disk_reads=c, disk_writes=c)

@@ -122,7 +122,7 @@ def test_first_a_plan_then_the_act(client_as: ClientAs) -> None:
     asked = client_as(Role.ADMIN).get(page_of)
     assert "North" in asked.content.decode()
     assert "Type the source" not in asked.content.decode()
-    shown = client_as(Role.ADMIN).get(page_of, {"datacenter": north.pk}).content.decode()
+    shown = client_as(Role.ADMIN).get(page_of, {"datacenter": str(north.pk)}).content.decode()
     assert "1 host goes along, with 1 guest" in shown
     assert "Type the source" in shown
     refused = relocate(client_as, host.source, datacenter=north.pk, confirmation="yes")
@@ -135,7 +135,9 @@ def test_first_a_plan_then_the_act(client_as: ClientAs) -> None:
 def test_a_blocker_leaves_nothing_to_confirm(client_as: ClientAs, twins: list[Guest]) -> None:
     north = Datacenter.objects.create(name="North")
     source = twins[0].host.source
-    shown = client_as(Role.ADMIN).get(f"/sources/{source.pk}/datacenter/", {"datacenter": north.pk}).content.decode()
+    shown = (
+        client_as(Role.ADMIN).get(f"/sources/{source.pk}/datacenter/", {"datacenter": str(north.pk)}).content.decode()
+    )
     assert "Solve it first" in shown
     assert "Type the source" not in shown
     assert relocate(client_as, source, datacenter=north.pk, confirmation=source.name).status_code == 400

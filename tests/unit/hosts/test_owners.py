@@ -11,6 +11,7 @@ from access.models import User
 from access.roles import Role
 from audit.models import AuditRow
 from hosts import owners
+from hosts.lease import Lease
 from hosts.models import Host, HostSighting, Source
 from hosts.owners import without_seen
 from hosts.services import pause_source, remove_source, resume_source
@@ -163,7 +164,7 @@ def test_what_it_tells_of_a_host_it_merely_sees_is_not_news(tcp: Source, ssh: So
     assert without_seen(tcp, states(6, off)).guests == (off,)
 
 
-class Standing(owners.Lease):
+class Standing(Lease):
     def prove(self) -> bool:
         return True
 
@@ -187,7 +188,7 @@ def test_two_that_meet_it_at_once_have_one_row(tcp: Source, monkeypatch: pytest.
     """Between the look and the insert of the one, the other inserts."""
     other = make_source("other")
     look = owners._rivals
-    looked = []
+    looked: list[bool] = []
 
     def overtaken(source: Source, facts: Any) -> Any:
         found = look(source, facts)

@@ -50,7 +50,7 @@ def read(source: Source, seconds: float, *guests: Any, host: str = "", stores: t
     source.refresh_from_db()
     host = host or source.name
     own = datastore_fact("own", host, uuid=uuid_of(f"own {host}"))
-    facts = {"datastores": (own,) if stores is None else stores, "switches": (switch_fact(host=host),)}
+    facts: dict[str, Any] = {"datastores": (own,) if stores is None else stores, "switches": (switch_fact(host=host),)}
     apply_snapshot(source, snapshot(seconds, *guests, host=host, **facts), source.lease_token)
 
 
@@ -74,7 +74,8 @@ def test_everything_goes_along_as_it_is(source: Source, target: Datacenter, boss
     host = Host.objects.get()
     assert (host.datacenter, host.cluster, FolderEntry.objects.count()) == (target, None, 0)
     assert (set(Guest.objects.values_list("pk", "name")), host.pk, Datastore.objects.get().pk) == before
-    assert {row.datacenter for row in (*Guest.objects.all(), *Datastore.objects.all())} == {target}
+    rows: list[Guest | Datastore] = [*Guest.objects.all(), *Datastore.objects.all()]
+    assert {row.datacenter for row in rows} == {target}
     read(source, 2, guest_fact(), guest_fact("web-01", title="new"))
     assert set(Guest.objects.values_list("pk", "name")) == before[0]
     assert Guest.objects.filter(missing_since=None, conflict="", datacenter=target).count() == 2
