@@ -85,7 +85,8 @@ def _check_together(guest: Guest, wanted: Settings, changed: Settings) -> None:
 
 def title(parameters: Mapping[str, Any]) -> str:
     """Such as "Change memory to 4 GiB, vCPUs to 2": texts that may be long are only named."""
-    parts = [_part(name, value) for name, value in (parameters.get("changes") or {}).items()]
+    changes = parameters.get("changes") or {}
+    parts = [_part(name, changes[name]) for name in LABELS if name in changes]  # a database may keep another order
     return _("Change %(what)s") % {"what": ", ".join(parts) or "?"}
 
 

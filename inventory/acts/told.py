@@ -23,18 +23,17 @@ def act_parameters(job: Job) -> Lines:
 
 
 def _settings(asked: Mapping[str, Any]) -> Lines:
-    before = asked.get("before") or {}
+    changes, before = asked.get("changes") or {}, asked.get("before") or {}
     return [
-        (
-            str(LABELS.get(name, name)),
-            _("%(new)s (was %(old)s)")
-            % {
-                "new": value_words(name, value) or _("empty"),
-                "old": value_words(name, before.get(name, "")) or _("empty"),
-            },
-        )
-        for name, value in (asked.get("changes") or {}).items()
+        (str(label), _change(name, changes[name], before.get(name, "")))
+        for name, label in LABELS.items()
+        if name in changes
     ]
+
+
+def _change(name: str, new: Any, old: Any) -> str:
+    words = {"new": value_words(name, new) or _("empty"), "old": value_words(name, old) or _("empty")}
+    return _("%(new)s (was %(old)s)") % words
 
 
 def _others(asked: Mapping[str, Any]) -> Lines:
