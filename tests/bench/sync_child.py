@@ -33,7 +33,7 @@ SAMPLE = 1000
 CHANGED_EVERY = 50  # 2 %
 GOALS = {"sqlite": (100, 40), "postgresql": (200, 40)}
 WRITES = re.compile(
-    r"(INSERT INTO|UPDATE|DELETE FROM) (inventory_|hosts_host|hosts_datacenter|storage_|networks_|search_)",
+    r"(INSERT INTO|UPDATE|DELETE FROM) (inventory_|hosts_host|hosts_datacenter|storage_|networks_|history_|search_)",
     re.IGNORECASE,
 )
 
@@ -112,7 +112,7 @@ class Bench:
             assert sizes == [disk.capacity_bytes for disk in fact.disks], sizes
 
     def unchanged(self, vendor: str) -> Result:
-        """A poll that finds nothing new writes no row to the tables of identity and of the search."""
+        """A poll that finds nothing new writes no row to the tables of identity, history and search."""
         self.apply()
         with counted_writes() as writes:
             seconds = self.apply()
