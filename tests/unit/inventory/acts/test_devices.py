@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,6 @@ from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.fake.ops_model import FakeVolume
 from drivers.types import GuestState
-from inventory.acts import devices
 from inventory.acts.devices import (
     add_disk,
     add_nic,
@@ -211,7 +211,10 @@ def test_a_volume_of_another_guest_is_added_only_to_be_read(site: Site) -> None:
 def test_disks_that_make_no_sense(
     stocked: Site, act: Callable[..., Job], options: dict[str, Any], error: type[Exception]
 ) -> None:
-    given = {"add_disk": {"volume": volume("spare.qcow2")}, "create_disk": {"datastore": Datastore.objects.first()}}
+    given: dict[str, dict[str, Any]] = {
+        "add_disk": {"volume": volume("spare.qcow2")},
+        "create_disk": {"datastore": Datastore.objects.first()},
+    }
     with pytest.raises(error):
         act(guest=stocked.guest(), by="test", **given.get(act.__name__, {}), **options)
     assert not Job.objects.exists()
@@ -260,7 +263,7 @@ def test_back_to_where_it_was_plugged_in(site: Site, ada: User) -> None:
 def test_a_new_adapter_has_a_mac_address_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     Nic.objects.update(mac="52:54:00:01:02:03")
     tails = iter([b"\x01\x02\x03", b"\x01\x02\x04"])
-    monkeypatch.setattr(devices.secrets, "token_bytes", lambda _count: next(tails))
+    monkeypatch.setattr(secrets, "token_bytes", lambda _count: next(tails))
     job = add_nic(guest=site.guest(), switch=switch("default"), by="test")
     assert job.parameters["mac"] == "52:54:00:01:02:04"
 
