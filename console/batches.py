@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, QuerySet
+from django.db.models import Case, Count, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -91,8 +91,7 @@ def source_rotate(request: HttpRequest) -> HttpResponseBase:
     asked = request.POST if request.method == "POST" else request.GET
     chosen, q = ids(asked.getlist("sources")), str(asked.get("q", ""))[:100]
     found = offered(_signing_in(request), chosen, q, ("name", "address", "username"))
-    context = {"url": reverse("source_rotate"), "users": _users(request), **found}
-    context["by_tls"] = _signing_in(request).filter(transport=Transport.TLS).count()
+    context = {"url": reverse("source_rotate"), **_ways_in(request), **found}
     if request.method != "POST":
         return form_page(request, "sources/source_rotate.html", {"who": TICKED, "q": q}, **context)
     who, values = str(request.POST.get("who", "")), pem_values(request, *SIGN_IN)
@@ -107,10 +106,16 @@ def _signing_in(request: HttpRequest) -> QuerySet[Source]:
     return Source.objects.restrict(request.user, Action.SOURCES).filter(transport__in=SIGNING_IN)
 
 
-def _users(request: HttpRequest) -> list[dict[str, Any]]:
-    by_ssh = _signing_in(request).filter(transport=Transport.SSH)
-    counts = by_ssh.order_by("username").values_list("username").annotate(Count("pk"))
-    return [{"value": f"{OF_USER}{name}", "name": name, "number": number} for name, number in counts[:OFFERED]]
+def _ways_in(request: HttpRequest) -> dict[str, Any]:
+    """How many sources are reached by TLS, and by SSH as which user; TLS comes first and has no user."""
+    user = Case(When(transport=Transport.TLS, then=Value("")), default="username")
+    rows = _signing_in(request).annotate(user=user).order_by("-transport", "user").values_list("transport", "user")
+    ways = list(rows.annotate(Count("pk"))[: OFFERED + 1])
+    users = [(name, number) for transport, name, number in ways if transport == Transport.SSH]
+    return {
+        "users": [{"value": f"{OF_USER}{name}", "name": name, "number": number} for name, number in users],
+        "by_tls": sum(number for transport, _user, number in ways if transport == Transport.TLS),
+    }
 
 
 def _meant(request: HttpRequest, who: str, chosen: list[UUID]) -> list[UUID]:
