@@ -69,6 +69,7 @@ def fact_of(certificate: bytes) -> HostKeyFact:
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which demands a certificate that is valid for the name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # who was checked once is who stays
     _trust(context, endpoint)
     with ExitStack() as files:
         try:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -120,6 +120,11 @@ def _require_key(certificate: x509.Certificate, private_key: str) -> None:
             one.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             for one in (key.public_key(), certificate.public_key())
         )
+    except UnsupportedAlgorithm:
+        raise Invalid(
+            _("The client certificate has a kind of key that is not known here; use RSA, ECDSA or Ed25519."),
+            field="client_certificate",
+        ) from None
     except (ValueError, TypeError, x509.InvalidVersion):
         raise Invalid(
             _("This is not the key of a certificate; paste the whole PEM file, without a passphrase."),
@@ -182,7 +187,7 @@ def _require_signed(chain: Sequence[x509.Certificate], authorities: Sequence[x50
 def _signed(issued: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         issued.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
@@ -193,7 +198,7 @@ def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except (ValueError, x509.DuplicateExtension) as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise Invalid(_("This certificate is broken inside; have it made anew.")) from error
 
 

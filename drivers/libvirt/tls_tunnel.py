@@ -124,9 +124,14 @@ class Pump:
         room_for_plain, room_for_secure = len(self._to_plain) < MOST_WAITING, len(self._to_secure) < MOST_WAITING
         if room_for_plain and self._secure.pending():
             return
+        wanted = (
+            (self._plain, _events(room_for_secure, bool(self._to_plain))),
+            (self._secure, _events(room_for_plain, bool(self._to_secure) or self._secure_wants_to_write)),
+        )
         waiting = select.poll()
-        waiting.register(self._plain, _events(room_for_secure, bool(self._to_plain)))
-        waiting.register(self._secure, _events(room_for_plain, bool(self._to_secure) or self._secure_wants_to_write))
+        for end, events in wanted:
+            if events:  # else its end would be told again and again, while there is no room to read up to it
+                waiting.register(end, events)
         waiting.poll()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import threading
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from drivers import tls
 from drivers.errors import AuthFailed, HostKeyChanged, Unreachable
-from drivers.libvirt.tls_tunnel import TlsTunnel
+from drivers.libvirt import tls_tunnel
+from drivers.libvirt.tls_tunnel import MOST_WAITING, Pump, TlsTunnel
 from drivers.tls import connect, fact_of, probe_certificate
 from drivers.types import Endpoint, Hypervisor, Transport
 from tests.certificates import CLIENT, SERVER, Made, make
@@ -184,6 +187,36 @@ def test_what_the_host_said_last_arrives(tmp_path: Path) -> None:
         with through(tunnel) as plain:
             assert received(plain, 300_001) == b"x" * 300_000
         tunnel.close()
+
+
+def test_a_host_that_takes_nothing_keeps_no_processor_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt has gone, and what it sent last still waits for the host: that it has gone is not told over and over."""
+    told: list[tuple[int, int]] = []
+
+    def poll() -> SimpleNamespace:
+        waiting = select.poll()
+        return SimpleNamespace(register=waiting.register, poll=lambda: told.extend(waiting.poll(0)))
+
+    events = {name: getattr(select, name) for name in ("POLLIN", "POLLOUT")}
+    monkeypatch.setattr(tls_tunnel, "select", SimpleNamespace(poll=poll, **events))
+    (plain, libvirt), (host, _silent) = socket.socketpair(), socket.socketpair()
+    libvirt.close()
+    host.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            host.send(b"x" * MOST_WAITING)
+    pump = Pump(plain, SimpleNamespace(fileno=host.fileno, pending=int))  # type: ignore[arg-type]
+    pump._to_secure += b"x" * MOST_WAITING
+    pump._wait()
+    assert told == []
+
+
+def test_no_host_starts_the_handshake_again(tmp_path: Path) -> None:
+    """With another certificate, it might be."""
+    with server(HOST, tmp_path) as endpoint:
+        secure, _presented = connect(endpoint)
+        with secure:
+            assert secure.context.options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_closed_before_anybody_came(tmp_path: Path) -> None:

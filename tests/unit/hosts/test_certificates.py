@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+from datetime import UTC, datetime
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +120,38 @@ def test_a_damaged_one_is_refused_or_read(at: int, letter: str):
         read_certificates(GOOD.pem[:at] + letter + GOOD.pem[at + 1 :], "client_certificate")
     except Invalid as error:
         assert error.field == "client_certificate"
+
+
+EC_KEY, CURVE = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d030107")
+SELF_SIGNED = make("console", ca=True)
+
+
+def changed(of: bytes, to: str) -> str:
+    """A good certificate with another object identifier in it."""
+    der = SELF_SIGNED.certificate.public_bytes(Encoding.DER)
+    assert of in der
+    return ssl.DER_cert_to_PEM_cert(der.replace(of, bytes.fromhex(to)))
+
+
+def with_name_of_x400() -> str:
+    name = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("3002a300"))
+    subject, private = SELF_SIGNED.certificate.subject, SELF_SIGNED.private
+    builder = x509.CertificateBuilder(subject, subject, private.public_key(), 1, extensions=[])
+    builder = builder.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC)).not_valid_after(
+        datetime(2096, 1, 1, tzinfo=UTC)
+    )
+    made = builder.add_extension(name, critical=False).sign(private, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [changed(EC_KEY, "2a8648ce3d027f"), changed(CURVE, "2a8648ce3d03017f"), with_name_of_x400()],
+    ids=["kind of key", "curve", "kind of name"],
+)
+def test_what_nobody_here_knows_is_a_mistake_and_no_accident(odd: str):
+    assert refused(client=odd, key=SELF_SIGNED.key).field in {"client_certificate", ""}
+    assert refused(ca=odd).field in {"ca_certificate", ""}
 
 
 def test_a_name_that_would_turn_the_page_around():
