@@ -35,7 +35,8 @@ CONSEQUENCES = {
     acts.NetworkAct.STOP: gettext_lazy("The host takes its bridge away, unless a guest that runs is plugged in."),
     acts.NetworkAct.DELETE: gettext_lazy("The host stops and forgets it, unless a guest is plugged in."),
 }
-_GROUP = re.compile(r"\s*(\*?)([^:]+?)\s*(?::\s*([\d,\s]*))?")
+_VLANS = re.compile(r"[\d,\s]*")
+DIGITS = 4  # of the largest VLAN
 
 
 def read_port_groups(text: str) -> tuple[acts.PortGroup, ...]:
@@ -44,11 +45,13 @@ def read_port_groups(text: str) -> tuple[acts.PortGroup, ...]:
 
 
 def _group(line: str) -> acts.PortGroup:
-    match = _GROUP.fullmatch(line)
-    numbers = re.findall(r"\d+", match[3] or "") if match else []
-    if match is None or any(len(number) > 4 for number in numbers):  # noqa: PLR2004 - digits of the largest VLAN
+    """Raises: Invalid."""
+    text = line.strip()
+    name, _colon, vlans = text.removeprefix("*").partition(":")
+    numbers = re.findall(r"\d+", vlans)
+    if not name.strip() or not _VLANS.fullmatch(vlans) or any(len(number) > DIGITS for number in numbers):
         raise Invalid(_("Write one port group a line, such as office: 20."), field="port_groups")
-    return acts.PortGroup(match[2].strip(), tuple(map(int, numbers)), default=bool(match[1]))
+    return acts.PortGroup(name.strip(), tuple(map(int, numbers)), default=text.startswith("*"))
 
 
 @require_http_methods(ASKED)

@@ -66,11 +66,19 @@ class Volumes(Build):
         def call(session: RemoteSession, turn: Turn) -> VolumeResult:
             return session.create_volume(request, turn.again, turn.not_after)
 
+        if not self.is_asked(step):
+            self.require_new(mount, request.name)
         words = {"name": request.name, "datastore": mount.datastore.name}
         told = _("Volume %(name)s is created in %(datastore)s.") % words
         made = self.step(step, self.at(mount), call, VolumeResult, told)
         self.made("volume", request.name, uuid=mount.uuid, host=str(mount.host_id))
         return made
+
+    def require_new(self, mount: DatastoreMount, name: str) -> None:
+        """Before it is asked for: whoever takes over takes what has the name for what was asked. Raises: Impossible."""
+        if self.look(mount.host, lambda session: session.find_volume(VolumeRef(mount.uuid, name))) is not None:
+            words = {"datastore": mount.datastore.name}
+            raise Impossible(_("%(datastore)s has something of this name; choose another.") % words)
 
     def undo_volume(self, step: str, thing: dict[str, Any]) -> None:
         host = Host.objects.select_related("source").get(pk=thing["host"])

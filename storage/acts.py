@@ -25,7 +25,7 @@ from operations.services import submit_job
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.naming import checked_capacity, checked_volume_name
 from storage.places import choose_mount, mount_key, volume_key
-from storage.uploads import require_free, require_whole
+from storage.uploads import lock_upload, require_free, require_whole
 
 VOLUME_CREATE = "volume_create"
 VOLUME_UPLOAD = "volume_upload"
@@ -155,8 +155,7 @@ def submit_volume_upload(*, upload: Upload, datastore: Datastore, name: str, hos
     mount = choose_mount(datastore, host)
     require_able(mount.host, Capability.CONTENT)
     with write_transaction():
-        locked = Upload.objects.select_for_update().get(pk=upload.pk)
-        require_free(locked)
+        require_free(lock_upload(upload))
         job = _volume_job(
             VOLUME_UPLOAD, mount, name, by, upload=str(upload.pk), upload_name=upload.name, bytes=upload.size_bytes
         )

@@ -95,6 +95,14 @@ def require_free(upload: Upload) -> None:
         raise Conflict(_("A task writes this upload to a datastore already."))
 
 
+def lock_upload(upload: Upload) -> Upload:
+    """As it is now, until the transaction ends. Raises: Conflict when it was discarded meanwhile."""
+    found = Upload.objects.select_for_update().filter(pk=upload.pk).first()
+    if found is None:
+        raise Conflict(_("The uploaded file is not here any more; send it again."))
+    return found
+
+
 def require_whole(upload: Upload) -> None:
     """Raises: Conflict."""
     if staging.received_bytes(upload.pk) != upload.size_bytes:
@@ -107,9 +115,9 @@ def discard_upload(*, upload: Upload, by: Any) -> None:
     Raises: Forbidden, Conflict.
     """
     require(by, Action.PROVISION)
-    require_free(upload)
     identifier = upload.pk
     with write_transaction():
+        require_free(lock_upload(upload))
         _record("upload.discarded", upload, by=by)
         upload.delete()
     staging.remove(identifier)

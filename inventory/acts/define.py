@@ -33,7 +33,7 @@ from operations.services import sentence_busy, submit_job
 from storage.acts import checked_format, require_makes_volumes, require_new_name, require_room
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.naming import checked_capacity, checked_volume_name, volume_name_like
-from storage.uploads import require_free, require_whole
+from storage.uploads import lock_upload, require_free, require_whole
 
 GUEST_CREATE = "guest_create"
 GUEST_CLONE = "guest_clone"
@@ -160,7 +160,7 @@ def submit_guest_create(*, new: NewGuest, by: Any) -> Job:
     with write_transaction():
         upload = new.cd.upload if new.cd else None
         if upload is not None:
-            require_free(Upload.objects.select_for_update().get(pk=upload.pk))
+            require_free(lock_upload(upload))
         if new.disk and new.disk.volume:
             require_unpromised(new.disk.volume, new.host)
         job = submit_job(

@@ -285,8 +285,9 @@ class DeleteGuest(HostAct):
 
     def _reason(self, disk: dict[str, Any]) -> str:
         volume = Volume.objects.select_related("datastore").filter(pk=UUID(disk["volume"])).first()
-        guest = Guest.objects.filter(pk=UUID(self.handle.job.target_id)).first()
-        return reason_to_keep(volume, but=guest) if volume is not None else ""
+        if volume is None:  # what has its name now is another one
+            return _("%(name)s is not in its datastore any more.") % {"name": disk["name"]}
+        return reason_to_keep(volume, but=Guest.objects.filter(pk=UUID(self.handle.job.target_id)).first())
 
     def delete_disk(self, host: Host, disk: dict[str, Any]) -> str:
         """Returns why it was not deleted; empty when it was."""

@@ -24,6 +24,7 @@ from inventory.acts.rules import (
     NIC_REMOVE,
     submit_act,
 )
+from inventory.acts.volumes import guests_named, some, uses_of
 from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
@@ -63,12 +64,6 @@ def is_iso(volume: Volume) -> bool:
 def names_of(volume: Volume, mount: DatastoreMount) -> frozenset[str]:
     """What disks of guests on this mount's host may call the volume."""
     return frozenset({volume.path, path_at(volume, mount), f"{mount.name}/{volume.name}"} - {""})
-
-
-def holders_of(volume: Volume, mount: DatastoreMount) -> list[str]:
-    """The names of guests that have this volume as a disk, as far as is known."""
-    disks = Disk.objects.filter(datastore=volume.datastore_id, source__in=names_of(volume, mount))
-    return sorted(disks.values_list("guest__name", flat=True).distinct())
 
 
 def used_names(mounts: Iterable[DatastoreMount]) -> set[tuple[UUID, str]]:
@@ -144,10 +139,8 @@ def add_disk(
         mount = _mount(fresh, volume.datastore_id)
         if volume.format not in FORMATS and volume.kind != "block":
             raise Invalid(_("Only raw and qcow2 volumes can be disks."), field="volume")
-        names = holders_of(volume, mount)
-        if names and not read_only:
-            words = {"guests": ", ".join(names[:3])}
-            raise Conflict(_("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words)
+        if not read_only:
+            _require_free(volume)
         return {
             "volume_name": volume.name,
             "path": path_at(volume, mount),
@@ -231,6 +224,17 @@ def remove_disk(*, guest: Guest, target: str, by: Any) -> Job:
         return {"target": target, "path": path, "volume_name": disk.source.rpartition("/")[2]}
 
     return submit_act(guest=guest, kind=DISK_REMOVE, make=make, by=by)
+
+
+def _require_free(volume: Volume) -> None:
+    """Whatever the hosts that see it call it. Raises: Conflict."""
+    uses = uses_of([volume])[volume.pk]
+    names = guests_named(uses.disks)
+    if names:
+        words = {"guests": some(names)}
+        raise Conflict(_("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words)
+    if uses.overlays:
+        raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
 
 
 def _how(bus: str, cache: str) -> Parameters:

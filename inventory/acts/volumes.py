@@ -132,6 +132,16 @@ def reason_to_keep(volume: Volume, *, but: Guest | None = None, uses: Uses | Non
     return ""
 
 
+def reason_not_to_grow(volume: Volume) -> str:
+    """Why it must not be made larger now, as far as the inventory knows; empty when nothing speaks against it."""
+    uses = uses_of([volume])[volume.pk]
+    up = [disk for disk in uses.disks if disk.guest.state not in AT_REST]
+    if up:
+        words = {"guests": some(guests_named(up))}
+        return _("%(guests)s runs with it: grow the disk on the guest's page, or power the guest off first.") % words
+    return _("Other volumes rest on it: they would not see it grow.") if uses.overlays else ""
+
+
 # -- asking
 
 
@@ -145,15 +155,9 @@ def submit_volume_grow(*, volume: Volume, capacity_bytes: int, host: Host | None
     if capacity_bytes <= volume.capacity_bytes:
         words = {"size": format_bytes(volume.capacity_bytes)}
         raise Invalid(_("A volume only grows: it has %(size)s now.") % words, field="capacity_bytes")
-    uses = uses_of([volume])[volume.pk]
-    up = [disk for disk in uses.disks if disk.guest.state not in AT_REST]
-    if up:
-        raise Conflict(
-            _("%(guests)s runs with it: grow the disk on the guest's page, or power the guest off first.")
-            % {"guests": some(guests_named(up))}
-        )
-    if uses.overlays:
-        raise Conflict(_("Other volumes rest on it: they would not see it grow."))
+    reason = reason_not_to_grow(volume)
+    if reason:
+        raise Conflict(reason)
     return _submit(
         VOLUME_GROW, Capability.CONTENT, volume, host, by, capacity_bytes=capacity_bytes, before=volume.capacity_bytes
     )

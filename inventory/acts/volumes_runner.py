@@ -10,7 +10,7 @@ from core.units import format_bytes
 from drivers.isolation import RemoteSession
 from drivers.requests import VolumeRef
 from hosts.acts import At, HostAct, Impossible, Turn
-from inventory.acts.volumes import reason_to_keep
+from inventory.acts.volumes import reason_not_to_grow, reason_to_keep
 from operations.handle import JobHandle
 from operations.models import JobState
 from storage.models import DatastoreMount, Volume
@@ -38,14 +38,22 @@ class VolumeAct(HostAct):
             raise Impossible(_("The host does not see this datastore any more."))
         return found
 
-    def volume(self) -> Volume | None:
-        return Volume.objects.select_related("datastore").filter(pk=UUID(self.handle.parameters["volume"])).first()
+    def volume(self) -> Volume:
+        """Raises: Impossible when it is gone: what has its name now is another one."""
+        found = Volume.objects.select_related("datastore").filter(pk=UUID(self.handle.parameters["volume"])).first()
+        if found is None:
+            raise Impossible(_("The volume is not in its datastore any more."))
+        return found
 
 
 class GrowVolume(VolumeAct):
     def perform(self) -> str:
         mount, size = self.mount(), int(self.handle.parameters["capacity_bytes"])
         ref = VolumeRef(mount.uuid, self.handle.parameters["name"])
+        if not self.is_asked("grow"):
+            reason = reason_not_to_grow(self.volume())  # a guest may have been started since it was asked for
+            if reason:
+                raise Impossible(reason)
 
         def call(session: RemoteSession, turn: Turn) -> None:
             session.resize_volume(ref, size, turn.not_after)
@@ -56,9 +64,9 @@ class GrowVolume(VolumeAct):
 
 class DeleteVolume(VolumeAct):
     def perform(self) -> str:
-        mount, volume = self.mount(), self.volume()
-        if volume is not None and not self.is_asked("delete"):
-            reason = reason_to_keep(volume)  # somebody may have taken it since it was asked for
+        mount = self.mount()
+        if not self.is_asked("delete"):
+            reason = reason_to_keep(self.volume())  # somebody may have taken it since it was asked for
             if reason:
                 raise Impossible(reason)
         ref = VolumeRef(mount.uuid, self.handle.parameters["name"])

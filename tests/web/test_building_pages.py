@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from access.models import User
+from console.network_acts import read_port_groups
+from core.errors import Invalid
 from core.ids import new_id
 from hosts.models import Host
 from inventory.models import Guest
@@ -190,6 +192,12 @@ def test_who_may_not_is_offered_nothing(client_as: ClientAs, host: Host, store: 
 
 
 GROUPS = "office: 20\n*routers: 20, 30\nplain"
+
+
+@pytest.mark.parametrize("line", [" " * 10_000 + ":x", "a" + " " * 10_000 + "::", "*", "*:1", "a:12345"])
+def test_a_line_that_is_no_port_group_is_told_at_once(line: str) -> None:
+    with pytest.raises(Invalid):
+        read_port_groups(line)
 
 
 def test_a_network_with_port_groups(client: Client, host: Host) -> None:

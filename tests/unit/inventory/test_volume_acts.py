@@ -11,6 +11,7 @@ from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.fake.ops_model import FakeVolume
+from inventory.acts.devices import add_disk
 from inventory.acts.volumes import submit_volume_delete, submit_volume_grow
 from inventory.models import Disk, Guest
 from operations.errors import AlreadyOpen
@@ -128,3 +129,53 @@ def test_what_speaks_against_it(fleet: Fleet, volume: Volume, admin: User) -> No
     delete(volume, admin)
     with pytest.raises(AlreadyOpen):
         delete(volume, admin)
+
+
+@pytest.mark.parametrize("use", USES, ids=str)
+def test_what_a_guest_of_another_host_has_is_given_to_no_second_one(
+    fleet: Fleet, volume: Volume, admin: User, use: dict[str, Any]
+) -> None:
+    other = fleet.guest("beta")
+    Disk.objects.filter(guest=other, position=0).update(**use)
+    with pytest.raises(Conflict, match=f"It is a disk of {other.name}"):
+        add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
+    assert add_disk(guest=fleet.guest("alpha"), volume=volume, read_only=True, by=admin).state == "queued"
+
+
+def test_a_host_that_mounts_it_elsewhere_counts(fleet: Fleet, volume: Volume, admin: User) -> None:
+    volume.datastore.mounts.filter(host__name="beta").update(path="/mnt/nas")
+    Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source="/mnt/nas/data.qcow2", datastore=None)
+    with pytest.raises(Conflict, match="Two guests"):
+        add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
+
+
+def test_what_others_rest_on_is_no_disk_to_write_to(fleet: Fleet, volume: Volume, admin: User) -> None:
+    add_volume(volume.datastore, "top.qcow2", backing=volume.path)
+    with pytest.raises(Conflict, match=r"Other volumes rest on data\.qcow2"):
+        add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
+
+
+def test_another_volume_of_the_same_name_is_not_deleted(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    job = delete(volume, admin)
+    values = {"path": volume.path, "capacity_bytes": GIB}
+    volume.delete()  # a read found it gone, the next one found another
+    add_volume(Datastore.objects.get(name="shared"), "data.qcow2", **values)
+    ended = live(job)
+    assert (ended.state, ended.message) == ("failed", "The volume is not in its datastore any more.")
+    assert there(fleet)
+
+
+def test_it_does_not_grow_below_a_guest_that_was_started_meanwhile(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    job = submit_volume_grow(volume=volume, capacity_bytes=2 * GIB, by=admin)
+    guest = fleet.guest("beta")
+    Disk.objects.filter(guest=guest, position=0).update(source=volume.path)
+    ended = live(job)
+    assert (ended.state, f"{guest.name} runs with it" in ended.message) == ("failed", True)
+    found = there(fleet)
+    assert found and found.capacity_bytes == GIB

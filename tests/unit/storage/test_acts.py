@@ -13,6 +13,7 @@ import pytest
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
+from drivers.errors import Rejected
 from drivers.fake.ops_model import FakeVolume
 from hosts.models import Source
 from operations.errors import AlreadyOpen
@@ -21,8 +22,9 @@ from operations.services import request_cancel
 from storage import act_runner, staging
 from storage.acts import MountAct, submit_datastore_switch, submit_volume_create, submit_volume_upload
 from storage.models import Datastore, DatastoreMount, Upload
+from storage.uploads import discard_upload
 from tests.factories import add_volume, make_upload, make_user
-from tests.lives import Fate, live, strike_with
+from tests.lives import Fate, Killed, live, strike_with
 from tests.world import Fleet, make_fleet
 
 CONTENT = os.urandom(1000)
@@ -223,6 +225,50 @@ def test_what_is_there_already_stays(
     ended = live(job)
     assert (ended.state, "choose another" in ended.message) == ("failed", True)
     assert volumes(fleet)["a.qcow2"].capacity_bytes == 7
+
+
+def test_what_is_there_already_is_not_written_to_by_who_takes_over(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host said no, and the worker died before it could note that."""
+    fate = strike_with(monkeypatch)
+    job = send(local, admin)
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        store.volumes["a.iso"] = FakeVolume(name="a.iso", capacity_bytes=GIB, digest="theirs")
+    call = fate.call
+
+    def die_when_refused(name: str, *rest: Any) -> Any:
+        try:
+            return call(name, *rest)
+        except Rejected:
+            raise Killed from None
+
+    monkeypatch.setattr(fate, "call", die_when_refused)
+    ended = live(job)
+    assert (ended.state, "choose another" in ended.message) == ("failed", True)
+    assert volumes(fleet)["a.iso"].digest == "theirs"
+
+
+def test_an_upload_that_a_task_reads_is_not_discarded_by_an_older_page(
+    fleet: Fleet, local: Datastore, admin: User
+) -> None:
+    upload = whole_upload(admin)
+    older = Upload.objects.get(pk=upload.pk)
+    send(local, admin, upload)
+    with pytest.raises(Conflict, match="already"):
+        discard_upload(upload=older, by=admin)
+    assert staging.received_bytes(upload.pk) == len(CONTENT)
+
+
+def test_a_discarded_upload_is_told_in_a_sentence(
+    fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = whole_upload(admin)
+    discard_upload(upload=Upload.objects.get(pk=upload.pk), by=admin)
+    monkeypatch.setattr("storage.acts.require_whole", lambda _upload: None)  # it was, a moment ago
+    with pytest.raises(Conflict, match="not here any more"):
+        send(local, admin, upload)
 
 
 def test_one_of_many_at_once(fleet: Fleet, local: Datastore, admin: User) -> None:
