@@ -11,25 +11,19 @@ import numpy as np
 
 from core.db import write_transaction
 from metrics.blocks import Key, make_block, points_of, put_blocks
-from metrics.levels import HOUR_S, RAW
+from metrics.levels import GRACE_S, HOUR_S, RAW
 from metrics.models import LoadBlock, LoadPoll, LoadTrail
 from metrics.packing import Floats, Points, decode, samples
 from metrics.points import merge
+from metrics.rollups import late_periods, redo
 from metrics.turns import Turn
 
-# What was read in the last seconds of an hour may still be on its way into the database.
-GRACE_S = 120
 POLLS_LOOKED_AT = 2000
-# So many hosts together: a few hundred blocks, whose transaction is short on SQLite, too.
+# So many hosts together, usually a few hundred blocks; and of hosts with a thousand guests so many blocks in one
+# transaction, which is short on SQLite, too.
 GROUPS_AT_ONCE = 10
+BLOCKS_AT_ONCE = 1000
 ID_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """What was packed in one go: which object's hours."""
-
-    keys: frozenset[Key]
 
 
 def due_until(now: int) -> int:
@@ -37,16 +31,17 @@ def due_until(now: int) -> int:
     return (now - GRACE_S) // HOUR_S * HOUR_S
 
 
-def pack_hours(turn: Turn, now: int) -> Iterator[Packed]:
-    """Pack what is due, some hosts at a time.
+def pack_hours(turn: Turn, now: int) -> Iterator[None]:
+    """Pack what is due, some hosts at a time; what was rolled up of these hours already is made again.
 
     Raises: TurnLost.
-    Transaction: a short one for each part; it writes the blocks and takes their polls away.
+    Transaction: several short ones for each part; the last one takes its polls away.
     """
     until = due_until(now)
     while groups := _due_groups(until):
         for start in range(0, len(groups), GROUPS_AT_ONCE):
-            yield _pack(groups[start : start + GROUPS_AT_ONCE], until, turn)
+            _pack(groups[start : start + GROUPS_AT_ONCE], until, turn)
+            yield
     oldest = LoadPoll.objects.order_by("at").values_list("at", flat=True).first()
     LoadTrail.objects.filter(until__lte=until if oldest is None else oldest).delete()
 
@@ -56,7 +51,7 @@ def _due_groups(until: int) -> list[UUID]:
     return list(dict.fromkeys(due[:POLLS_LOOKED_AT]))
 
 
-def _pack(groups: Sequence[UUID], until: int, turn: Turn) -> Packed:
+def _pack(groups: Sequence[UUID], until: int, turn: Turn) -> None:
     polls = LoadPoll.objects.filter(group_id__in=groups, at__lt=until).order_by("at", "id")
     gathered = _Gathered()
     for row in polls.values_list("id", "at", "exact", "objects_packed", "values_packed"):
@@ -67,11 +62,15 @@ def _pack(groups: Sequence[UUID], until: int, turn: Turn) -> Packed:
         make_block(RAW, key, _together(known.get(key), points), exact=key in gathered.exact)
         for key, points in found.items()
     ]
+    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+        with write_transaction():
+            turn.renew()
+            put_blocks(blocks[start : start + BLOCKS_AT_ONCE])
+    redo(late_periods(found), turn)
+    # The polls go last: whoever comes after a crash in between does all of it again, which changes nothing.
     with write_transaction():
         turn.renew()
-        put_blocks(blocks)
         LoadPoll.objects.filter(pk__in=gathered.polls)._raw_delete("default")
-    return Packed(frozenset(found))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ from django.conf import settings
 from metrics.models import Level
 
 HOUR_S, DAY_S = 3600, 86400
+# What was read in the last seconds of an hour may still be on its way into the database.
+GRACE_S = 120
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from metrics.hours import pack_hours
 from metrics.levels import FIVE_MINUTES, HOUR
 from metrics.retention import prune
-from metrics.rollups import redo, roll_up
+from metrics.rollups import roll_up
 from metrics.turns import Turn, TurnLost, take_turn
 
 # Of each minute at most so long: the worker's other threads have work, too.
@@ -36,9 +36,7 @@ def keep_up(*, now: float | None = None, budget_s: float = BUDGET_S) -> bool:
 
 
 def _parts(turn: Turn, now: int) -> Iterator[None]:
-    for packed in pack_hours(turn, now):
-        redo(packed.keys, turn)
-        yield
+    yield from pack_hours(turn, now)
     yield from roll_up(FIVE_MINUTES, turn, now)
     yield from roll_up(HOUR, turn, now)
     yield from prune(turn, now)

@@ -10,12 +10,15 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import User
 from access.roles import Role
 from drivers.types import HostLoadFact
 from metrics import hours, retention, rollups
+from metrics.levels import FIVE_MINUTES
 from metrics.models import Level, LoadBlock, LoadPoll, LoadTrail, LoadWork
 from metrics.packing import Points
 from metrics.selectors import LoadSeries, load_series
@@ -161,11 +164,62 @@ def test_upkeep_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
         same_as(read(0, HOUR, 300, guest).points, told[guest], 300)
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's plan")
+def test_objects_to_roll_up_are_found_without_sorting_all_of_a_day() -> None:
+    with CaptureQueriesContext(connection) as seen:
+        rollups._next_objects(FIVE_MINUTES, BEGAN, GUEST)
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {seen.captured_queries[0]['sql']}")
+        plan = [row[-1] for row in cursor.fetchall()]
+    assert len(plan) == 1, plan
+    assert "COVERING INDEX sqlite_autoindex_metrics_loadblock_1 (object_id>?" in plan[0]
+
+
 def test_what_comes_late_reaches_roll_ups_that_were_made() -> None:
     told = record(range(0, HOUR, 300))
     keep_up(now=BEGAN + 2 * DAY, budget_s=600)
     late = record(range(2 * HOUR, 3 * HOUR, 300), host=OTHER)
     keep_up(now=BEGAN + 2 * DAY + HOUR, budget_s=600)
+    same_as(read(0, DAY, 300).points, told + late, 300)
+
+
+def test_what_comes_late_reaches_a_roll_up_that_is_half_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollups, "OBJECTS_AT_ONCE", 1)
+    last = UUID(int=9)
+    told = record(range(0, HOUR, 300))
+    record(range(0, HOUR, 300), guest=last, host=last)
+    rounds = 0
+    while LoadWork.objects.filter(cursor=GUEST).count() == 0:
+        keep_up(now=BEGAN + 2 * DAY, budget_s=0.0)
+        rounds += 1
+        assert rounds < 10
+    late = record(range(2 * HOUR, 3 * HOUR, 300), host=OTHER)
+    keep_up(now=BEGAN + 4 * DAY, budget_s=600)  # by then the raw points are gone
+    same_as(read(0, DAY, 300).points, told + late, 300)
+
+
+def test_what_comes_late_reaches_roll_ups_after_a_crash_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = record(range(0, HOUR, 300))
+    keep_up(now=BEGAN + 2 * DAY, budget_s=600)
+    late = record(range(2 * HOUR, 3 * HOUR, 300), host=OTHER)
+
+    def crash(*_args: Any) -> None:
+        raise TurnLost
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollups, "make_roll_ups", crash)
+        assert not keep_up(now=BEGAN + 2 * DAY + HOUR, budget_s=600)
+    keep_up(now=BEGAN + 4 * DAY, budget_s=600)
+    same_as(read(0, DAY, 300).points, told + late, 300)
+
+
+def test_what_comes_late_takes_nothing_from_roll_ups_whose_points_are_gone() -> None:
+    """As after the clock was days ahead and is set back."""
+    told = record(range(0, HOUR, 300))
+    keep_up(now=BEGAN + 4 * DAY, budget_s=600)
+    assert not LoadBlock.objects.filter(level=Level.RAW).exists()
+    late = record(range(2 * HOUR, 3 * HOUR, 300), host=OTHER)
+    keep_up(now=BEGAN + 4 * DAY, budget_s=600)
     same_as(read(0, DAY, 300).points, told + late, 300)
 
 
