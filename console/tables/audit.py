@@ -29,13 +29,25 @@ from core.lists import (
 )
 from operations.models import ENDED
 
+
+def _begins(*words: str) -> Q:
+    found = Q()
+    for word in words:
+        found |= Q(action__startswith=word)
+    return found
+
+
 AREAS = {
-    "user": (_("users and sign-in"), Q(action__startswith="user.") | Q(action__startswith="token.")),
+    "user": (_("users and sign-in"), _begins("user.", "token.")),
     "source": (_("sources"), Q(action__startswith="source")),
     "host": (_("hosts"), Q(action__startswith="host.")),
+    "place": (_("datacenters, clusters and folders"), _begins("datacenter.", "cluster.", "folder.")),
+    "guest": (_("changed guests"), _begins("snapshot_", "guest_", "disk_", "nic_")),
+    "storage": (_("storage"), _begins("volume_", "datastore_", "upload.")),
+    "network": (_("virtual switches"), _begins("network_")),
     "power": (_("power"), Q(action__startswith="power.")),
     "migration": (_("migrations"), Q(action__startswith="migration.")),
-    "export": (_("exports"), Q(action="list.exported")),
+    "export": (_("exports"), Q(action__in=("list.exported", "load.exported"))),
     "installation": (_("backup and restore"), Q(action__startswith="installation.")),
 }
 # What the program writes down, by its stable name; tasks are named by their kind and state below.
@@ -70,7 +82,26 @@ ACTS: dict[str, Text] = {
     "source_draft.discarded": _("draft of a source discarded"),
     "host.maintenance_entered": _("maintenance entered"),
     "host.maintenance_left": _("maintenance left"),
+    "source_credentials.planned": _("new credentials for many sources planned"),
+    "source_import.planned": _("import of sources planned"),
+    "source_import.host_keys_accepted": _("host keys of an import accepted"),
+    "datacenter.created": _("datacenter added"),
+    "datacenter.renamed": _("datacenter renamed"),
+    "datacenter.deleted": _("datacenter removed"),
+    "cluster.created": _("cluster added"),
+    "cluster.renamed": _("cluster renamed"),
+    "cluster.deleted": _("cluster removed"),
+    "cluster.hosts_assigned": _("hosts put into a cluster"),
+    "cluster.hosts_released": _("hosts taken out of a cluster"),
+    "folder.created": _("folder added"),
+    "folder.renamed": _("folder renamed"),
+    "folder.deleted": _("folder removed"),
+    "folder.guests_assigned": _("guests put into a folder"),
+    "folder.guests_released": _("guests taken out of a folder"),
+    "upload.begun": _("upload begun"),
+    "upload.discarded": _("upload discarded"),
     "list.exported": _("list exported"),
+    "load.exported": _("load exported"),
     "installation.backed_up": _("installation backed up"),
     "installation.restored": _("installation restored"),
 }
@@ -85,6 +116,14 @@ TARGETS: dict[str, Text] = {
     "source_draft": _("source draft"),
     "host": _("host"),
     "guest": _("guest"),
+    "datacenter": _("datacenter"),
+    "cluster": _("cluster"),
+    "folder": _("folder"),
+    "datastore": _("datastore"),
+    "volume": _("volume"),
+    "switch": _("virtual switch"),
+    "source_batch": _("many sources"),
+    "upload": _("upload"),
     "list": _("list"),
     "installation": _("installation"),
 }

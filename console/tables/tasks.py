@@ -16,9 +16,11 @@ from console.tables import cells
 from console.templatetags.guesthouse import age, none, state
 from core.lists import Column, ListSpec, Text, export_column, mapped_filter, text_filter
 from core.units import format_bytes, format_percent, format_rate
-from inventory.acts import rules
+from inventory.acts import define, rules, volumes
+from networks import acts as networks
 from operations.models import ENDED, Job, JobState
 from operations.selectors import job_list, job_title
+from storage import acts as storage
 
 
 def task_rows(*, user: Any) -> QuerySet[Job]:
@@ -99,6 +101,16 @@ KIND_LABELS: dict[str, Text] = {
     rules.NIC_ADD: _("added NIC"),
     rules.NIC_CHANGE: _("changed NIC"),
     rules.NIC_REMOVE: _("removed NIC"),
+    define.GUEST_CREATE: _("new guest"),
+    define.GUEST_CLONE: _("clone"),
+    define.GUEST_DELETE: _("deleted guest"),
+    storage.VOLUME_CREATE: _("new volume"),
+    storage.VOLUME_UPLOAD: _("upload"),
+    volumes.VOLUME_GROW: _("grown volume"),
+    volumes.VOLUME_DELETE: _("deleted volume"),
+    storage.DATASTORE_SWITCH: _("switched datastore"),
+    networks.NETWORK_CREATE: _("new virtual switch"),
+    networks.NETWORK_SWITCH: _("changed virtual switch"),
 }
 KINDS = {kind: (label, Q(kind=kind)) for kind, label in KIND_LABELS.items()}
 
