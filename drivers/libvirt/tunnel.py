@@ -147,7 +147,7 @@ class _Command:
             environment |= {"SSH_ASKPASS": str(ASKPASS), "SSH_ASKPASS_REQUIRE": "force"}
             environment["GUESTHOUSE_ASKPASS_FILE"] = memory_file(files, "password", self._password)
         return subprocess.Popen(
-            [*command, "--", self._host, self._remote],
+            [*_tied(), *command, "--", self._host, self._remote],
             env=environment,
             stdin=connection.fileno(),
             stdout=connection.fileno(),
@@ -183,6 +183,16 @@ class _Command:
             "BatchMode": "yes",
             "IdentityFile": memory_file(files, "key", self._private_key),
         }
+
+
+def _tied() -> list[str]:
+    """Put before ssh: the kernel ends it with the thread that starts it, which waits for it.
+
+    When its input ends, ssh waits until the host ends the connection, too; one that hangs never does.
+    Source: setpriv(1), prctl(2), PR_SET_PDEATHSIG
+    """
+    setpriv = shutil.which("setpriv") if shutil.which("ssh") else None
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _checked_host_key(host_key: str) -> tuple[str, str]:

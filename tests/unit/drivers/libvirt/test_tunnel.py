@@ -3,6 +3,8 @@
 import os
 import stat
 import subprocess
+import sys
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -99,3 +101,39 @@ def test_an_unused_tunnel_leaves_nothing() -> None:
     tunnel.close()
     assert tunnel._finished.wait(60)
     assert not directory.exists()
+
+
+HELD = """
+import socket, sys
+from tests.unit.drivers.libvirt.test_tunnel import ENDPOINT, Tunnel
+tunnel, libvirt = Tunnel(ENDPOINT), socket.socket(socket.AF_UNIX)
+libvirt.connect(tunnel.uri.partition("socket=")[2])
+sys.stdin.read()
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_an_ssh_whose_host_hangs_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """OpenSSH tells the host that nothing more comes, and waits for it to end: a hung one never does."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/new\nmv {tmp_path}/new {tmp_path}/pid\nexec sleep 600\n")
+    ssh.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    holder = subprocess.Popen([sys.executable, "-c", HELD], env=environment, stdin=subprocess.PIPE)
+    try:
+        while not (tmp_path / "pid").exists():
+            assert holder.poll() is None
+            time.sleep(0.01)
+    finally:
+        holder.kill()
+        holder.communicate()
+    pid, limit = int((tmp_path / "pid").read_text()), time.monotonic() + 60
+    while is_running(pid):
+        assert time.monotonic() < limit, "it goes on for ever"
+        time.sleep(0.01)
