@@ -93,7 +93,7 @@ def test_names_and_uuids_that_are_taken(session: RemoteSession) -> None:
         NetworkRequest(str(uuids.uuid4()), "a/b", NetworkMode.ISOLATED),
         NetworkRequest(str(uuids.uuid4()), "", NetworkMode.ISOLATED),
     ],
-    ids=lambda wrong: f"{wrong.mode}-{wrong.name!r}-{len(wrong.port_groups)}",
+    ids=["no address", "no bridge", "tags without Open vSwitch", "no such tag", "a slash", "no name"],
 )
 def test_what_is_no_network(session: RemoteSession, wrong: NetworkRequest) -> None:
     before = session.snapshot().switches
