@@ -126,7 +126,8 @@ def apply_look(source: Source, states: StateReading, guest_refs: Collection[str]
     apply_items(reading, items)
     settle_contested(reading)
     runs = {_place(fact, hosts) for fact in states.guests if fact.state == GuestState.RUNNING}
-    ended = [word.guest_id for place, word in known.items() if word.state == GuestState.RUNNING and place not in runs]
+    ran = {place: word.guest_id for place, word in known.items() if word.stands and word.state == GuestState.RUNNING}
+    ended = [guest for place, guest in ran.items() if place not in runs]
     forget_guest_loads(ended, read_at=read_at)
     return outcome
 
@@ -283,17 +284,18 @@ def _digests(snapshot: Snapshot) -> set[str]:
 
 @dataclass(slots=True)
 class _Word:
-    """A placement as the quick read needs it."""
+    """A placement as the quick read needs it. `stands`: the guest's row stands where this word is from."""
 
     id: DatabaseId
     state: str
     state_reason: str
     guest_id: DatabaseId
     vcpus: int
+    stands: bool
 
 
 _STATES_QUERY = """
-    SELECT {host}, p.ref, {word}, p.state, p.state_reason, {guest}, g.vcpus
+    SELECT {host}, p.ref, {word}, p.state, p.state_reason, {guest}, g.vcpus, g.host_id = p.host_id AND g.ref = p.ref
     FROM inventory_placement p
     JOIN hosts_host h ON h.id = p.host_id JOIN inventory_guest g ON g.id = p.guest_id
     WHERE h.source_id = %s
@@ -355,9 +357,11 @@ def _record_loads(
     for fact in states.guests:
         place = _place(fact, hosts)
         word = known.get(place) if place else None
-        if place is not None and word is not None and fact.load is not None:
+        if place is None or word is None or not word.stands:
+            continue  # a copy, or where the guest is not yet or no more: two hosts must not both tell its load
+        if fact.load is not None:
             readings.append(GuestReading(word.guest_id, place[0], word.vcpus, fact.load))
-        elif word is not None and word.state == "running":
+        elif word.state == GuestState.RUNNING:
             ended.append(word.guest_id)
     of_hosts = [HostReading(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
     record_loads(readings, of_hosts, read_at=read_at)

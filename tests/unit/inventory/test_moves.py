@@ -19,8 +19,20 @@ from inventory import store
 from inventory.models import Guest, Nic, Placement
 from inventory.services import place_guest, suspect_guest
 from inventory.sync import apply_snapshot, apply_states
+from metrics.models import GuestLoad
 from operations.models import Job, JobState
-from tests.facts import at, guest_fact, host_fact, make_source, snapshot, state_fact, states, switch_fact, uuid_of
+from tests.facts import (
+    at,
+    guest_fact,
+    host_fact,
+    load_fact,
+    make_source,
+    snapshot,
+    state_fact,
+    states,
+    switch_fact,
+    uuid_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -316,6 +328,25 @@ def test_two_hosts_of_one_source_are_judged_by_its_reads() -> None:
     assert Guest.objects.count() == 1  # one read may catch it in mid-move
     apply_snapshot(source, snapshot(4, on_one, on_two, **hosts), 0)
     assert Guest.objects.exclude(conflict="").count() == 2
+
+
+def test_only_the_host_a_guest_stands_on_tells_its_load() -> None:
+    """Two hosts of one read say that it runs: on PostgreSQL one statement cannot write a row twice."""
+    source = make_source("pool")
+    hosts: dict[str, Any] = {"hosts": (host_fact("one"), host_fact("two"))}
+    on_one, on_two = replace(RUNNING, host_ref="one"), replace(RUNNING, host_ref="two", ref="other")
+    apply_snapshot(source, snapshot(1, on_one, **hosts), 0)
+    apply_snapshot(source, snapshot(2, on_one, on_two, **hosts), 0)
+    assert (Guest.objects.count(), where()) == (1, "one")
+    told = [
+        state_fact(RUNNING.name, "one", load=load_fact(10**9)),
+        state_fact(RUNNING.name, "two", ref="other", load=load_fact(5 * 10**9)),
+    ]
+    apply_states(source, states(3, *told), 0)
+    load = GuestLoad.objects.get()
+    assert (load.host_id, load.cpu_time_ns) == (Host.objects.get(ref="one").pk, 10**9)
+    apply_states(source, states(4, told[0], state_fact(RUNNING.name, "two", ref="other", state=GuestState.OFF)), 0)
+    assert GuestLoad.objects.exists()  # what stopped there was not the guest
 
 
 # -- every order of things
