@@ -22,12 +22,12 @@ from hosts.facts import digest
 from hosts.models import Host
 from inventory.acts.devices import free_mac, is_iso
 from inventory.acts.rules import checked_guest_name, checked_notes, checked_title
-from inventory.acts.volumes import guests_named, path_on, reason_to_keep, some, uses_of
+from inventory.acts.volumes import guests_named, path_on, reason_to_keep, require_unpromised, some, uses_of
 from inventory.holds import exclusive_key
 from inventory.models import Disk, Guest, GuestState, Nic, Placement
 from networks.models import PortGroup, VirtualSwitch
 from operations.errors import AlreadyOpen
-from operations.models import Job, JobState
+from operations.models import Job
 from operations.selectors import open_job_for
 from operations.services import sentence_busy, submit_job
 from storage.acts import checked_format, require_makes_volumes, require_new_name, require_room
@@ -43,6 +43,8 @@ LEAST_MEMORY_BYTES = 1 << 20
 MOST_MEMORY_BYTES = 1 << 50
 MOST_VCPUS = 1024
 DISK_FORMATS = ("qcow2", "raw")
+# Pools whose volumes are block devices: a guest is told which of both its disk is.
+BLOCK_KINDS = frozenset({"logical", "disk", "zfs"})
 BUSES = ("virtio", "scsi", "sata", "ide")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 # Source: libosinfo names operating systems by such addresses, https://libosinfo.org/
@@ -162,7 +164,7 @@ def submit_guest_create(*, new: NewGuest, by: Any) -> Job:
         if upload is not None:
             require_free(lock_upload(upload))
         if new.disk and new.disk.volume:
-            require_unpromised(new.disk.volume, new.host)
+            require_unpromised(new.disk.volume)
         job = submit_job(
             kind=GUEST_CREATE,
             target_kind="host",
@@ -182,16 +184,6 @@ def require_new_guest_name(host: Host, name: str) -> None:
     here = Q(host=host) | Q(placements__host=host)
     if Guest.objects.filter(here, name=name, missing_since=None).exists():
         raise Invalid(_("%(host)s has a guest of this name; choose another.") % {"host": host.name}, field="name")
-
-
-def require_unpromised(volume: Volume, host: Host) -> None:
-    """Between a task's end and the next read of its host nobody else knows whose a volume is. Raises: Conflict."""
-    recent = Q(ended_at=None) | Q(ended_at__gt=host.source.inventory_read_at or host.evidence_at)
-    jobs = Job.objects.filter(recent, kind=GUEST_CREATE, parameters__disk__volume=str(volume.pk))
-    taken = jobs.exclude(state__in=(JobState.FAILED, JobState.CANCELLED)).first()
-    if taken is not None:
-        words = {"name": volume.name, "guest": taken.parameters.get("name", "?")}
-        raise Conflict(_("%(name)s is given to the new guest %(guest)s already.") % words)
 
 
 def _shape(new: NewGuest) -> dict[str, Any]:
@@ -493,6 +485,12 @@ def _copies(guest: Guest, name: str, uuid: str, datastore: Datastore | None) -> 
         store = datastore or one.volume.datastore
         mount_on(guest.host, store.pk, "datastore")
         require_makes_volumes(store)
+        if (store.kind in BLOCK_KINDS) != (one.volume.datastore.kind in BLOCK_KINDS):
+            raise Invalid(
+                _("Disk %(disk)s cannot be copied between files and block devices; choose another datastore.")
+                % {"disk": one.disk.target},
+                field="datastore",
+            )
         needed[store.pk] = (store, needed.get(store.pk, (store, 0))[1] + one.volume.allocated_bytes)
         said = one.disk.format or one.volume.format
         format = said if said in DISK_FORMATS else "raw"  # noqa: A001

@@ -24,7 +24,7 @@ from inventory.acts.rules import (
     NIC_REMOVE,
     submit_act,
 )
-from inventory.acts.volumes import guests_named, some, uses_of
+from inventory.acts.volumes import guests_named, require_unpromised, some, uses_of
 from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
@@ -142,6 +142,7 @@ def add_disk(
         if not read_only:
             _require_free(volume)
         return {
+            "volume": str(volume.pk),
             "volume_name": volume.name,
             "path": path_at(volume, mount),
             "format": volume.format if volume.format in FORMATS else "raw",
@@ -235,6 +236,7 @@ def _require_free(volume: Volume) -> None:
         raise Conflict(_("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words)
     if uses.overlays:
         raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
+    require_unpromised(volume)
 
 
 def _how(bus: str, cache: str) -> Parameters:

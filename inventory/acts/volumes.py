@@ -16,9 +16,10 @@ from core.errors import Conflict, Invalid
 from core.units import format_bytes
 from drivers.types import Capability
 from hosts.able import require_able
-from hosts.models import Host
+from hosts.models import Host, Source
+from inventory.acts.rules import DISK_ADD
 from inventory.models import Disk, Guest, GuestState
-from operations.models import Job
+from operations.models import Job, JobState
 from operations.services import submit_job
 from storage.models import Datastore, DatastoreMount, Volume
 from storage.naming import checked_capacity
@@ -132,6 +133,22 @@ def reason_to_keep(volume: Volume, *, but: Guest | None = None, uses: Uses | Non
     return ""
 
 
+def require_unpromised(volume: Volume) -> None:
+    """Between a task's begin and the next read of its host nobody else knows whose a volume is. Raises: Conflict."""
+    given = Q(parameters__disk__volume=str(volume.pk)) | Q(kind=DISK_ADD, parameters__volume=str(volume.pk))
+    for job in Job.objects.filter(given).exclude(state__in=(JobState.FAILED, JobState.CANCELLED)):
+        if job.is_open or not _is_read_since(job):
+            guest = job.target_name if job.kind == DISK_ADD else job.parameters.get("name", "?")
+            raise Conflict(_("%(name)s is given to %(guest)s already.") % {"name": volume.name, "guest": guest})
+
+
+def _is_read_since(job: Job) -> bool:
+    """Whether every source that it asked was read in full after its end, or is no more."""
+    steps = (job.checkpoint.get("asked") or {}).values()
+    unread = Q(inventory_read_at=None) | Q(inventory_read_at__lt=job.ended_at)
+    return not Source.objects.filter(unread, pk__in={UUID(step["source"]) for step in steps}).exists()
+
+
 def reason_not_to_grow(volume: Volume) -> str:
     """Why it must not be made larger now, as far as the inventory knows; empty when nothing speaks against it."""
     uses = uses_of([volume])[volume.pk]
@@ -174,6 +191,7 @@ def submit_volume_delete(*, volume: Volume, confirmation: str, host: Host | None
     reason = reason_to_keep(volume)
     if reason:
         raise Conflict(reason)
+    require_unpromised(volume)
     return _submit(VOLUME_DELETE, Capability.STORAGE, volume, host, by)
 
 

@@ -156,7 +156,7 @@ def test_a_guest_from_a_volume(fleet: Fleet, admin: User, monkeypatch: pytest.Mo
     assert (job.state, job.message) == ("succeeded", "web 1 is created.")
     assert [disk.source for disk in guest_named(fleet, "web 1").disks] == [volume.path, ""]
     # Nobody has read the host since: the volume is given away all the same.
-    with pytest.raises(Conflict, match="is given to the new guest web 1"):
+    with pytest.raises(Conflict, match="is given to web 1"):
         create(fleet, admin, name="web 2", disk=NewDisk(volume=volume), cd=None)
 
 
@@ -348,6 +348,13 @@ def test_a_clone_that_fails_leaves_nothing(
     assert_untouched(fleet, before)
 
 
+def test_files_are_not_cloned_into_block_devices(fleet: Fleet, admin: User, off: Guest) -> None:
+    store = local()
+    store.kind = "logical"
+    with pytest.raises(Invalid, match="between files and block devices"):
+        submit_guest_clone(guest=off, name="copy", datastore=store, by=admin)
+
+
 def test_what_speaks_against_a_clone(fleet: Fleet, admin: User, off: Guest) -> None:
     with pytest.raises(Conflict, match="power it off first"):
         submit_guest_clone(guest=fleet.guest("alpha"), name="copy", by=admin)
@@ -420,6 +427,19 @@ def test_a_volume_that_others_rest_on_stays(fleet: Fleet, admin: User, off: Gues
     add_volume(local(), "overlay.qcow2", backing=disk.volume.path)
     with pytest.raises(Conflict, match=r"overlay\.qcow2 rests on"):
         delete(off, admin, disk.disk.target)
+
+
+def test_another_volume_of_a_disks_name_stays(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    disk = disks_of(off)[0]
+    assert disk.volume is not None
+    job = delete(off, admin, disk.disk.target)
+    disk.volume.delete()  # a read found it gone, and what lies there now was not read yet
+    ended = live(job)
+    assert (ended.state, "is not in its datastore any more" in ended.message) == ("failed", True)
+    assert off.uuid in world(fleet).guests
 
 
 def test_a_disk_that_is_refused_is_told(fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

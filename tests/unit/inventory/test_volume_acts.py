@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.fake.ops_model import FakeVolume
+from hosts.models import Source
 from inventory.acts.devices import add_disk
 from inventory.acts.volumes import submit_volume_delete, submit_volume_grow
 from inventory.models import Disk, Guest
@@ -179,3 +181,20 @@ def test_it_does_not_grow_below_a_guest_that_was_started_meanwhile(
     assert (ended.state, f"{guest.name} runs with it" in ended.message) == ("failed", True)
     found = there(fleet)
     assert found and found.capacity_bytes == GIB
+
+
+def test_of_two_who_want_one_volume_one_gets_it(
+    fleet: Fleet, volume: Volume, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For guests of different hosts, before the host of the first was read again."""
+    strike_with(monkeypatch)
+    first, second = fleet.guest("alpha"), fleet.guest("beta")
+    given = add_disk(guest=first, volume=volume, by=admin)
+    for ended in (False, True):
+        assert not ended or live(given).state == "succeeded"
+        with pytest.raises(Conflict, match=f"is given to {first.name}"):
+            add_disk(guest=second, volume=volume, by=admin)
+        with pytest.raises(Conflict, match=f"is given to {first.name}"):
+            delete(volume, admin)
+    Source.objects.update(inventory_read_at=timezone.now())
+    add_disk(guest=second, volume=volume, by=admin)  # the read did not find it with the first
