@@ -40,6 +40,9 @@ STATES_DEADLINE_S = 10.0
 # There a slow one gets the time it needs: a far host's ssh may take longer than a hanging one is given elsewhere.
 PATIENT_DEADLINE_S = 30.0
 SNAPSHOT_DEADLINE_S = 45.0
+# Read so far in the future is read before the server's clock was set back; and nothing is planned that far ahead.
+CLOCKS_DIFFER = timedelta(minutes=1)
+FAR_AHEAD = 2 * INVENTORY_EVERY
 # A guest that vanished most likely moved: so many other sources are asked at once whether they have it.
 ASK_OTHERS = 50
 
@@ -49,6 +52,7 @@ POLL = "inventory.poll_source"
 def dispatch_due() -> int:
     """Send a message for each source that is due and not being read; returns how many."""
     now = timezone.now()
+    _plan_again(now)
     unsent = _unsent(now).filter(due(), free()).exclude(state=SourceState.PAUSED).order_by("next_states_at", "pk")
     found = [(pk, suspect) for suspect in (False, True) for pk in _next_to_send(unsent, now, suspect=suspect)]
     if not found:
@@ -63,6 +67,17 @@ def dispatch_due() -> int:
                 expires_seconds=SENT_FOR.total_seconds(),
             )
     return len(found)
+
+
+def _plan_again(now: datetime) -> None:
+    """After the clock was set back, sources would not be read until it is where it was: they are due now."""
+    read_ahead = Q(states_read_at__gt=now + CLOCKS_DIFFER) | Q(inventory_read_at__gt=now + CLOCKS_DIFFER)
+    far = now + FAR_AHEAD
+    planned = Q(next_states_at__gt=far) | Q(next_inventory_at__gt=far) | Q(sent_at__gt=far) | Q(lease_until__gt=far)
+    late = Source.objects.filter(read_ahead, planned)
+    if late.exists():
+        with write_transaction():
+            late.update(next_states_at=now, next_inventory_at=now, sent_at=None, lease_until=None)
 
 
 def _next_to_send(unsent: QuerySet[Source], now: datetime, *, suspect: bool) -> list[UUID]:

@@ -41,7 +41,8 @@ def take_turn(name: str) -> Turn | None:
     """None while another worker has it."""
     work, _made = LoadWork.objects.get_or_create(name=name)
     now = timezone.now()
-    free = Q(lease_until=None) | Q(lease_until__lt=now)
+    # One that ends later than any can was taken before the clock was set back.
+    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_until__gt=now + 2 * LEASE)
     taken = LoadWork.objects.filter(free, name=name, token=work.token).update(
         token=F("token") + 1, lease_until=now + LEASE
     )

@@ -75,6 +75,22 @@ def test_becoming_due_anew_does_not_wait_for_the_last_message(
     assert dispatch() == 1
 
 
+@pytest.mark.parametrize("left", [("next_states_at", "next_inventory_at"), ("sent_at",), ("lease_until",)])
+def test_after_the_clock_was_set_back_sources_are_read_at_once(
+    left: tuple[str, ...], sent: list[tuple[str, str]], dispatch: Callable[[], int]
+) -> None:
+    """Not only when it is where it was; whatever was left of the time ahead."""
+    ahead = timezone.now() + LATER
+    source = make_source(states_read_at=ahead, **dict.fromkeys(left, ahead))
+    assert (dispatch(), dispatch()) == (1, 0)
+    assert lease.claim(source.pk) is not None
+
+
+def test_who_is_planned_far_ahead_without_a_clock_set_back_waits(dispatch: Callable[[], int]) -> None:
+    later(make_source(states_read_at=timezone.now()))
+    assert dispatch() == 0
+
+
 def test_no_more_are_sent_than_may_wait(
     sent: list[tuple[str, str]], dispatch: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,12 @@ def test_only_one_does_the_upkeep_at_a_time() -> None:
     second.renew()
 
 
+def test_a_turn_taken_before_the_clock_was_set_back_does_not_last_until_then() -> None:
+    assert take_turn("upkeep")
+    LoadWork.objects.update(lease_until=timezone.now() + timedelta(days=1))
+    assert take_turn("upkeep")
+
+
 def test_who_lost_the_turn_writes_nothing() -> None:
     record(range(0, HOUR, 300))
     with pytest.raises(TurnLost):
