@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
@@ -286,6 +287,18 @@ class TestParts:
     def test_private_keys(self, form):
         key = private_key(form)
         assert validation.checked_private_key(f"\r\n{key}".replace("\n", "\r\n")) == key
+
+    @pytest.mark.parametrize("form", [serialization.PrivateFormat.OpenSSH, serialization.PrivateFormat.PKCS8])
+    def test_nobody_waits_for_primes_to_be_proven(self, form):
+        """With a large key that takes minutes. So one whose primes are none is taken, and fails at the sign-in."""
+        p, q, e = (2**512 + 1) * 3, (2**512 + 3) * 3, 65537
+        d = pow(e, -1, (p - 1) * (q - 1))
+        numbers = rsa.RSAPrivateNumbers(
+            p, q, d, d % (p - 1), d % (q - 1), pow(q // 3, -1, p), rsa.RSAPublicNumbers(e, p * q)
+        )
+        key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+        pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+        assert validation.checked_private_key(pem) == pem
 
     def test_one_with_a_passphrase_is_refused(self):
         key = private_key(serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x"))
