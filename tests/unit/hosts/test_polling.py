@@ -81,7 +81,8 @@ def test_after_the_clock_was_set_back_sources_are_read_at_once(
 ) -> None:
     """Not only when it is where it was; whatever was left of the time ahead."""
     ahead = timezone.now() + LATER
-    source = make_source(states_read_at=ahead, **dict.fromkeys(left, ahead))
+    values: dict[str, Any] = dict.fromkeys(left, ahead)
+    source = make_source(states_read_at=ahead, **values)
     assert (dispatch(), dispatch()) == (1, 0)
     assert lease.claim(source.pk) is not None
 
