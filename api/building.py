@@ -75,7 +75,7 @@ class CloneBody(Body):
 
 
 class DeleteGuestBody(Body):
-    """`confirmation` is the guest's name; `disks` are targets, such as vda."""
+    """`confirmation` is the guest's name; `disks` are the `source` of each disk to delete, as the guest tells it."""
 
     confirmation: str
     disks: list[str] = []

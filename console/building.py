@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from access.models import require
 from access.roles import Action
-from console.dialogs import Dialog, Field, Option, dialog_page, is_on, read_number, read_size, text_of
+from console.dialogs import Dialog, Field, Option, dialog_page, read_number, read_size, text_of
 from console.forms import errors_of, values_of
 from console.power import visible_guest
 from core.errors import Forbidden, Invalid, Refused
@@ -37,6 +37,7 @@ M = TypeVar("M", bound=Model)
 ASKED = ["GET", "HEAD", "POST"]
 MOST_HOSTS = 500
 MOST_VOLUMES = 1000
+DISK = "disk_"
 FORM = (
     *("name", "title", "os", "vcpus", "memory", "firmware", "machine"),
     *("disk", "disk_datastore", "disk_size", "disk_format", "disk_volume", "disk_bus"),
@@ -334,18 +335,24 @@ def guest_delete(request: HttpRequest, guest_id: UUID) -> HttpResponseBase:
     )
 
     def act() -> Job:
-        targets = [one.disk.target for one in disks if is_on(request, f"disk_{one.disk.target}")]
+        sources = {_disk_name(one): one.disk.source for one in disks}
+        ticked = [sources.get(name, name) for name in request.POST if name.startswith(DISK)]
         return define.submit_guest_delete(
-            guest=guest, confirmation=text_of(request, "confirmation"), disks=targets, by=request.user
+            guest=guest, confirmation=text_of(request, "confirmation"), disks=ticked, by=request.user
         )
 
     return dialog_page(request, dialog, act)
 
 
+def _disk_name(one: define.GuestDisk) -> str:
+    """By its volume: a page that is older than a change of disks must not name another one."""
+    return f"{DISK}{one.volume.pk if one.volume else one.disk.target}"
+
+
 def _disk_field(one: define.GuestDisk) -> Field:
     words = {"disk": one.disk.target, "name": one.name, "size": format_bytes(one.disk.capacity_bytes)}
     field = Field(
-        f"disk_{one.disk.target}",
+        _disk_name(one),
         _("Delete disk %(disk)s: %(name)s, %(size)s") % words,
         kind="check",
         on=one.own,

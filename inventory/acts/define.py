@@ -387,7 +387,9 @@ def _volumes_of(guest: Guest, disks: list[Disk]) -> dict[Any, Volume]:
 
 
 def submit_guest_delete(*, guest: Guest, confirmation: str, disks: Iterable[str] = (), by: Any) -> Job:
-    """Queue forgetting a guest that is off, and deleting these disks of it, by target, for ever.
+    """Queue forgetting a guest that is off, and deleting these disks of it for ever.
+
+    A disk is named by its `source`, so that what was put into its place meanwhile is never meant.
 
     Raises: Forbidden; Invalid; Conflict, naming the disk that must stay; AlreadyOpen.
     Transaction: its own.
@@ -423,12 +425,12 @@ def submit_guest_delete(*, guest: Guest, confirmation: str, disks: Iterable[str]
         )
 
 
-def _chosen(guest: Guest, targets: frozenset[str]) -> list[GuestDisk]:
+def _chosen(guest: Guest, sources: frozenset[str]) -> list[GuestDisk]:
     """Raises: Invalid, Conflict."""
-    known = {one.disk.target: one for one in disks_of(guest)} if targets else {}
-    if targets - set(known):
+    known = {one.disk.source: one for one in disks_of(guest)} if sources else {}
+    if sources - set(known):
         raise Invalid(_("The guest has no such disk any more; look at its hardware again."), field="disks")
-    chosen = [known[target] for target in sorted(targets)]
+    chosen = [known[source] for source in sorted(sources)]
     for one in chosen:
         if one.reason:
             raise Conflict(one.reason)

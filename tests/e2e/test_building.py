@@ -117,8 +117,8 @@ def test_from_an_image_to_a_guest_its_snapshot_its_clone_and_nothing(
     assert set(clone.nics.values_list("mac", flat=True)).isdisjoint(guest.nics.values_list("mac", flat=True))
 
     for one in (clone, guest):
-        targets = [disk.disk.target for disk in disks_of(one)]
-        assert targets
-        end_of(submit_guest_delete(guest=one, confirmation=one.name, disks=targets, by=boss))
+        sources = [disk.disk.source for disk in disks_of(one)]
+        assert sources
+        end_of(submit_guest_delete(guest=one, confirmation=one.name, disks=sources, by=boss))
     assert {"ld web", "ld copy"}.isdisjoint(virsh.guests())
     assert sorted(volume_names(virsh)) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from console.network_acts import read_port_groups
 from core.errors import Invalid
 from core.ids import new_id
 from hosts.models import Host
-from inventory.models import Guest
+from inventory.models import Disk, Guest
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
 from storage import staging
@@ -147,19 +148,34 @@ def test_another_s_upload_and_another_host_s_network_are_not_taken(client: Clien
 
 def test_deleting_ticks_what_is_the_guest_s_own(client: Client, host: Host, store: Datastore) -> None:
     guest, other = make_guest("db-07", host, state="off"), make_guest("db-08", host)
+    names = []
     for number in (0, 1):
         disk = add_disk(guest, store, source=f"/srv/fast/{number}.qcow2", target=f"vd{number}")
-        add_volume(store, f"{number}.qcow2", path=disk.source)
+        names.append(f"disk_{add_volume(store, f'{number}.qcow2', path=disk.source).pk}")
     add_disk(other, store, source="/srv/fast/1.qcow2", target="vda")
     url = reverse("guest_delete", args=[guest.pk])
     page = text_of(client.get(url))
     assert page.count("checked") == 1
     assert "1.qcow2 is used by db-08." in page
-    assert client.post(url, {"confirmation": "db-08", "disk_vd0": "on"}).status_code == 400
-    assert client.post(url, {"confirmation": "db-07", "disk_vd1": "on"}).status_code == 409
-    assert client.post(url, {"confirmation": "db-07", "disk_vd0": "on"}).status_code == 302
+    assert client.post(url, {"confirmation": "db-08", names[0]: "on"}).status_code == 400
+    assert client.post(url, {"confirmation": "db-07", names[1]: "on"}).status_code == 409
+    assert client.post(url, {"confirmation": "db-07", names[0]: "on"}).status_code == 302
     assert [one["name"] for one in Job.objects.get().parameters["disks"]] == ["0.qcow2"]
     assert Guest.objects.count() == 2
+
+
+def test_a_page_older_than_a_change_of_disks_never_means_the_new_one(
+    client: Client, host: Host, store: Datastore
+) -> None:
+    guest = make_guest("db-07", host, state="off")
+    disk = add_disk(guest, store, source="/srv/fast/old.qcow2", target="vda")
+    add_volume(store, "old.qcow2", path=disk.source)
+    url = reverse("guest_delete", args=[guest.pk])
+    ticked = re.findall(r'name="(disk_[^"]+)"', text_of(client.get(url)))
+    Disk.objects.update(source=add_volume(store, "new.qcow2", path="/srv/fast/new.qcow2").path)
+    answer = client.post(url, {"confirmation": "db-07", **dict.fromkeys(ticked, "on")})
+    assert (len(ticked), answer.status_code) == (1, 400)
+    assert not Job.objects.exists()
 
 
 def test_volumes_by_their_dialogs(client: Client, store: Datastore) -> None:

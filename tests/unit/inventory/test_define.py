@@ -393,8 +393,8 @@ def test_a_guest_is_deleted_with_its_disks_whoever_dies(
     fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
 ) -> None:
     strike_with(monkeypatch, Fate([(number, made)]))
-    targets = [one.disk.target for one in disks_of(off)]
-    job = live(delete(off, admin, *targets))
+    sources = [one.disk.source for one in disks_of(off)]
+    job = live(delete(off, admin, *sources))
     assert (job.state, off.uuid in world(fleet).guests) == ("succeeded", False), job.message
     assert stores(fleet)["shared"] == []
     assert not Volume.objects.filter(path__contains=off.name).exists()
@@ -410,9 +410,9 @@ def test_a_disk_of_somebody_else_stays(fleet: Fleet, admin: User, off: Guest, mo
     shown = disks_of(off)
     assert (shown[0].own, other.name in shown[0].reason) == (False, True)
     with pytest.raises(Conflict, match=f"is used by {other.name}"):
-        delete(off, admin, mine.target)
+        delete(off, admin, mine.source)
     Disk.objects.filter(guest=other, position=0).update(source="/elsewhere")
-    job = delete(off, admin, mine.target)
+    job = delete(off, admin, mine.source)
     Disk.objects.filter(guest=other, position=0).update(
         source="/elsewhere", details={"backing": [{"source": mine.source, "format": "qcow2"}]}
     )
@@ -426,7 +426,7 @@ def test_a_volume_that_others_rest_on_stays(fleet: Fleet, admin: User, off: Gues
     assert disk.volume is not None
     add_volume(local(), "overlay.qcow2", backing=disk.volume.path)
     with pytest.raises(Conflict, match=r"overlay\.qcow2 rests on"):
-        delete(off, admin, disk.disk.target)
+        delete(off, admin, disk.disk.source)
 
 
 def test_another_volume_of_a_disks_name_stays(
@@ -435,7 +435,7 @@ def test_another_volume_of_a_disks_name_stays(
     strike_with(monkeypatch)
     disk = disks_of(off)[0]
     assert disk.volume is not None
-    job = delete(off, admin, disk.disk.target)
+    job = delete(off, admin, disk.disk.source)
     disk.volume.delete()  # a read found it gone, and what lies there now was not read yet
     ended = live(job)
     assert (ended.state, "is not in its datastore any more" in ended.message) == ("failed", True)
@@ -445,7 +445,7 @@ def test_another_volume_of_a_disks_name_stays(
 def test_a_disk_that_is_refused_is_told(fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     strike_with(monkeypatch)
     fleet.world.add_fault("alpha", at="delete_volume", do="rejected")
-    job = live(delete(off, admin, disks_of(off)[0].disk.target))
+    job = live(delete(off, admin, disks_of(off)[0].disk.source))
     assert job.state == "needs_attention"
     assert job.message.startswith("The guest is deleted. These disks were not deleted:")
 
@@ -462,7 +462,7 @@ def test_what_speaks_against_deleting(fleet: Fleet, admin: User, off: Guest) -> 
             act()
     Placement.objects.create(guest=off, host=fleet.hosts["beta"], ref="x", state="off", evidence_at=off.evidence_at)
     with pytest.raises(Conflict, match="beta has this guest, too"):
-        delete(off, admin, disks_of(off)[0].disk.target)
+        delete(off, admin, disks_of(off)[0].disk.source)
     assert not Job.objects.exists()
     delete(off, admin)
     with pytest.raises(AlreadyOpen):
