@@ -31,6 +31,7 @@ KEPT_S = 3600.0  # pools that were not heard of for so long are not told any mor
 MOST_POOLS = 2_000
 MOST_VOLUMES = 5_000  # of one pool
 MOST_VOLUMES_OF_HOST = 20_000
+LONGEST_VOLUME = 16 * 1024  # three paths as long as Linux allows fit
 
 
 def read_pools(reader: Reader) -> dict[str, RawPool]:
@@ -165,4 +166,5 @@ class Storage:
         except DriverError:
             pass
         with self._guard:
-            known.described[key] = (self._now(), RawVolume(str(volume.name()), key, xml))
+            kept = xml if len(xml) <= LONGEST_VOLUME else ""
+            known.described[key] = (self._now(), RawVolume(str(volume.name()), key, kept))

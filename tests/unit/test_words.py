@@ -189,7 +189,8 @@ def test_no_page_has_plain_words(path: Path):
 
 def test_every_act_has_words():
     """What is written into the audit log by name; tasks are named by their kind and state."""
-    named = re.compile(r"(user|token|source|source_draft|host|list|installation)\.[a-z_]+")
+    kinds = "user|token|source|source_draft|source_import|source_credentials|host|list|load|installation"
+    named = re.compile(rf"({kinds}|datacenter|cluster|folder|upload)\.[a-z_]+")
     written = {
         node.value
         for path, tree in trees()

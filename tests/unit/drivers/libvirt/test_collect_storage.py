@@ -9,7 +9,7 @@ import pytest
 
 from drivers.errors import NotFound, NotSupported, Rejected, Unreachable
 from drivers.libvirt import collect_storage
-from drivers.libvirt.collect_storage import KEPT_S, Storage, read_pools
+from drivers.libvirt.collect_storage import KEPT_S, LONGEST_VOLUME, Storage, read_pools
 from drivers.libvirt.raw import RawPool, RawVolume
 from drivers.libvirt.reader import Reader
 from tests.unit.drivers.libvirt.fakes import FakeConnection, answer, reader_of
@@ -123,6 +123,11 @@ def test_volumes_of_all_pools_on_one_line() -> None:
 
 def test_an_image_that_cannot_be_described_is_listed_and_one_that_vanished_is_not() -> None:
     store = Store(a={"x": Rejected("broken header"), "y": NotFound("gone"), "z": "<volume/>"})
+    assert store.read() == {"a": ((*raw("x", xml=""), *raw("z")), False)}
+
+
+def test_an_endless_description_of_an_image_is_not_kept() -> None:
+    store = Store(a={"x": f"<volume>{'x' * LONGEST_VOLUME}</volume>", "z": "<volume/>"})
     assert store.read() == {"a": ((*raw("x", xml=""), *raw("z")), False)}
 
 
