@@ -12,7 +12,7 @@ from drivers.errors import DriverError, NotSupported
 from drivers.events import EventBatch, EventFact, EventKind
 from drivers.isolation.watch import WatchPool
 from drivers.types import Capability, GuestState, PowerAction, StateReading
-from tests.contract.subjects import DEADLINE_S, WAIT_S, Movable, Subject
+from tests.contract.subjects import DEADLINE_S, WAIT_S, Movable, Subject, wait_until
 from tests.contract.test_reads import UNKNOWN
 
 
@@ -122,7 +122,9 @@ def test_what_declares_no_events_says_so(subject: Subject, watches: WatchPool, h
 def test_a_move_is_told_by_both_hosts(movable: Movable, watches: WatchPool, heard: Heard) -> None:
     source, target = watches.watch(movable.source), watches.watch(movable.target)
     heard.await_opened(source, target)
-    child = watches._home_of[source].child
+    child, before = watches._home_of[source].child, movable.running_on()
     child.call("start_migration", source, (movable.plan(), "watched", float("inf")), None, DEADLINE_S)
     heard.await_guest(target, movable.guest_uuid)
     heard.await_guest(source, movable.guest_uuid)
+    # Both are told before the move has ended; nobody may look for the guest until then.
+    wait_until(lambda: movable.running_on() not in ([], before), "the guest runs on the other host")
