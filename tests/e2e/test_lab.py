@@ -88,11 +88,12 @@ def test_guests_count_answer_and_show_a_screen(lab: Lab) -> None:
 
 def test_a_guest_moves_and_comes_back_alive(lab: Lab) -> None:
     guest = lab.guest("db-01")
-    home, away = guest.host, lab.host("kvm-02")
-    boot, before = guest.boot_id, guest.wait_heartbeat()
+    home = guest.host
+    away = next(host for host in lab.hosts if host.name != home.name)
+    boot, before, lost = guest.boot_id, guest.wait_heartbeat(), len(guest.lost_beats())
     with lab.ping(guest) as ping:
         move(guest, away)
-        assert guest.running_on == guest.defined_on == ["kvm-02"]
+        assert guest.running_on == guest.defined_on == [away.name]
         halfway = guest.wait_heartbeat(before)
         move(guest, home)
         guest.wait_heartbeat(guest.wait_heartbeat(halfway))
@@ -100,7 +101,7 @@ def test_a_guest_moves_and_comes_back_alive(lab: Lab) -> None:
     assert guest.running_on == guest.defined_on == [home.name]
     assert guest.boot_id == boot
     assert guest.doubled_beats() == []
-    assert len(guest.lost_beats()) <= 2  # a line cut in two by each move counts as lost
+    assert len(guest.lost_beats()) <= lost + 2  # a line cut in two by each move counts as lost
     assert ping.replies
 
 
