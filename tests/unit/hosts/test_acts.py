@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,31 @@ def test_whoever_takes_over_goes_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatc
         assert len(state.hosts["alpha"].tasks) == 1, "taken once"
 
 
+def let_tasks_last(fleet: Fleet, fate: Fate, enough: Callable[[], bool]) -> None:
+    """Tasks of the simulated host run on until, at some call, there was enough of them."""
+    with fleet.world.open() as state:
+        state.task_seconds = 3600.0
+
+    def look(_number: int, _name: str) -> None:
+        if enough():
+            with fleet.world.open() as world:
+                for task in world.hosts["alpha"].tasks:
+                    task.seconds = 0.0
+
+    fate.before_call = look
+
+
 def test_a_lasting_task_is_read_to_its_end_with_progress(
     fleet: Fleet, fate: Fate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("operations.handle.PROGRESS_SECONDS", 0.0)
-    with fleet.world.open() as state:
-        state.task_seconds = 0.1
     seen: list[dict[str, Any]] = []
-    fate.before_call = lambda _number, _name: seen.append(Job.objects.get().progress)
+
+    def has_grown() -> bool:
+        seen.append(Job.objects.get().progress)
+        return len({one["bytes_processed"] for one in seen if one.get("bytes_processed")}) > 1
+
+    let_tasks_last(fleet, fate, has_grown)
     job = live(submit(fleet))
     assert job.state == "succeeded"
     assert "poll_task" in fate.calls
@@ -119,8 +136,7 @@ def test_a_lasting_task_is_read_to_its_end_with_progress(
 @pytest.mark.parametrize("made", [False, True])
 def test_a_worker_that_dies_while_it_watches(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
     fate = strike_with(monkeypatch, Fate([(7, made), (10, made)]))
-    with fleet.world.open() as state:
-        state.task_seconds = 0.1
+    let_tasks_last(fleet, fate, lambda: not fate.kills)
     job = live(submit(fleet))
     assert job.state == "succeeded"
     assert not fate.kills
