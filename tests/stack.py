@@ -65,7 +65,13 @@ class Stack:
     # -- processes
 
     def launch(self, program: Program) -> subprocess.Popen[bytes]:
-        """Start a program, or start it again after it was killed."""
+        """Start a program, or start it again after it was killed.
+
+        Raises: StackError when one of its name runs: nobody would know of the older one any more.
+        """
+        before = self.processes.get(program.name)
+        if before is not None and before.poll() is None:
+            raise StackError(f"{program.name} runs already")
         log = (self.folder / "log" / f"{program.name}.log").open("ab")
         process = subprocess.Popen(
             program.command,

@@ -23,7 +23,6 @@ def rows_of(*models: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_hung_and_flapping_hosts_delay_none_and_an_idle_fleet_is_not_written(stack: Stack) -> None:
-    stack.start_workers("reader", "worker-b")
     sizes = ("--hosts", HOSTS, "--guests", GUESTS, "--hung", HUNG, "--flapping", FLAPPING, "--flap-seconds", 15)
     made = stack.manage("make_fleet", *map(str, sizes))
     assert made.returncode == 0, made.stderr
@@ -31,7 +30,6 @@ def test_hung_and_flapping_hosts_delay_none_and_an_idle_fleet_is_not_written(sta
     flapping = Source.objects.filter(uri__contains="flap=")
     well = Source.objects.exclude(pk__in=hung.values("pk")).exclude(pk__in=flapping.values("pk"))
     assert (well.count(), hung.count(), flapping.count()) == (HOSTS - HUNG - FLAPPING, HUNG, FLAPPING)
-    stack.start_beat()
     wait_until(lambda: not well.filter(inventory_read_at=None).exists(), "every well one is read", seconds=300)
     wait_until(lambda: hung.filter(suspect=True).count() == HUNG, "each hung one was tried", seconds=300)
     wait_until(lambda: not flapping.filter(inventory_read_at=None).exists(), "flapping ones were read", seconds=300)
