@@ -48,7 +48,6 @@ def make_due(source: Source) -> None:
 
 
 def test_twenty_messages_to_two_workers_are_one_read(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("reader", "worker-b")
     world.add_fault("alpha", at="read_states", do="slow", seconds=2, times=-1)
     source = add_source("alpha", world.uri("alpha"), due_in=3600)
     make_due(source)
@@ -62,21 +61,17 @@ def test_twenty_messages_to_two_workers_are_one_read(stack: Stack, world: FakeWo
 
 
 def test_a_flushed_broker_delays_a_read_and_loses_none(stack: Stack, world: FakeWorld) -> None:
-    stack.start_beat()
-    source = add_source("alpha", world.uri("alpha"))
     for name in ("reader", "worker-b"):
-        if name in stack.processes:
-            stack.freeze(name)
+        stack.freeze(name)
+    source = add_source("alpha", world.uri("alpha"))
     wait_until(lambda: Source.objects.filter(pk=source.pk, sent_at__isnull=False).exists(), "the message is sent")
     stack.flush_broker()
     assert stack.messages(POLLS) == 0
     stack.mend()
-    stack.start_workers(*({"reader", "worker-b"} - set(stack.processes)))
     wait_until(lambda: is_read(source), "the source is read all the same")
 
 
 def test_a_worker_killed_in_the_middle_of_a_poll_is_replaced(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("reader", "worker-b")
     world.add_fault("alpha", at="snapshot", do="hang", times=1)
     source = add_source("alpha", world.uri("alpha"))
     send(source)
@@ -89,14 +84,12 @@ def test_a_worker_killed_in_the_middle_of_a_poll_is_replaced(stack: Stack, world
     # The lease ends by itself; no need to sit through it.
     Source.objects.update(lease_until=timezone.now())
     stack.start_workers("reader", "worker-b")
-    stack.start_beat()
     wait_until(lambda: is_read(source), "another worker reads it")
     assert Source.objects.get().lease_token > token
     assert Guest.objects.count() == 3
 
 
 def test_a_worker_frozen_past_its_lease_writes_nothing_old(stack: Stack, world: FakeWorld) -> None:
-    stack.start_workers("reader")
     world.add_fault("alpha", at="snapshot", do="slow", seconds=3, times=1)
     source = add_source("alpha", world.uri("alpha"), due_in=3600)
     make_due(source)
@@ -105,7 +98,6 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_old(stack: Stack, world: 
     stack.freeze("reader")
     Source.objects.update(lease_until=timezone.now())  # as time would
     make_due(source)
-    stack.start_workers("worker-b")
     send(source, SUSPECT)
     wait_until(lambda: is_read(source), "the other worker reads it")
     token = Source.objects.get().lease_token
@@ -117,11 +109,9 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_old(stack: Stack, world: 
 
 
 def test_ten_percent_of_two_hundred_hanging_delay_none_of_the_rest(stack: Stack) -> None:
-    stack.start_workers("reader", "worker-b")
     hanging = [add_source(f"hang-{n}", f"fake://fleet/hang-{n}?guests=2&hang=1") for n in range(HANGING)]
     well = [add_source(f"well-{n}", f"fake://fleet/well-{n}?guests=2") for n in range(SOURCES - HANGING)]
     began = timezone.now()
-    stack.start_beat()
     hung = Source.objects.filter(pk__in=[source.pk for source in hanging])
     fine = Source.objects.filter(pk__in=[source.pk for source in well])
     wait_until(lambda: fine.filter(state=SourceState.OK).count() == len(well), "the well ones are read", seconds=300)
