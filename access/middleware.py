@@ -1,5 +1,6 @@
 """Who must sign in first, how long a session lasts, and what it may do before its password is changed."""
 
+import logging
 import time
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -10,6 +11,8 @@ from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions import middleware as sessions
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
@@ -18,6 +21,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from access.models import User
+from core import room
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 8 * 3600  # a working day at one desk
 ABSOLUTE_SECONDS = 24 * 3600
@@ -54,7 +60,13 @@ class SessionCookieMiddleware(sessions.SessionMiddleware):
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        answer = super().process_response(request, response)
+        try:
+            answer = super().process_response(request, response)
+        except (OperationalError, SessionInterrupted) as error:  # Django takes a failed write for a sign-out elsewhere
+            if not room.is_full_error(error):
+                raise
+            log.warning("What this session did last could not be noted: the disk is full.")
+            return response
         cookie = answer.cookies.get(settings.SESSION_COOKIE_NAME)
         if cookie is not None and not cookie.value and not getattr(request, _SIGNED_OUT, False):
             del answer.cookies[settings.SESSION_COOKIE_NAME]

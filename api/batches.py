@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import rest_framework.views  # noqa: F401 - as in api/organization.py
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from rest_framework import status
@@ -59,7 +60,9 @@ class KeysBody(Body):
 
 class CredentialsBody(Body):
     sources: list[UUID] = []
+    names: list[str] = []
     of_user: str = ""
+    by_tls: bool = False
     user: str = ""
     password: str = ""
     private_key: str = ""
@@ -160,12 +163,28 @@ class SourceCredentials(Endpoint):
 
 def _meant(request: Request, body: CredentialsBody) -> list[UUID]:
     """Raises: Invalid."""
-    if bool(body.sources) == bool(body.of_user):
-        raise Invalid(_("Give “sources” or “of_user”: one of them."), field="sources")
+    if sum(map(bool, (body.sources, body.names, body.of_user, body.by_tls))) != 1:
+        raise Invalid(_("Give “sources”, “names”, “of_user” or “by_tls”: one of them."), field="sources")
     if body.sources:
         return body.sources
-    rows = Source.objects.restrict(request.user, Action.SOURCES).filter(transport="ssh", username=body.of_user)
-    return list(rows.values_list("pk", flat=True)[: batches.MOST_AT_ONCE + 1])
+    rows = Source.objects.restrict(request.user, Action.SOURCES)
+    if body.names:
+        return _by_name(rows, body.names)
+    if "\0" in body.of_user:  # which PostgreSQL refuses to look for, and no source has
+        return []
+    way: dict[str, str] = {"transport": "tls"} if body.by_tls else {"transport": "ssh", "username": body.of_user}
+    return list(rows.filter(**way).values_list("pk", flat=True)[: batches.MOST_AT_ONCE + 1])
+
+
+def _by_name(rows: QuerySet[Source], names: list[str]) -> list[UUID]:
+    """Raises: Invalid for a name that no source has."""
+    wanted = list(dict.fromkeys(names))[: batches.MOST_AT_ONCE + 1]  # one more is refused as too many
+    askable = [name for name in wanted if "\0" not in name]  # which PostgreSQL refuses to look for
+    found = dict(rows.filter(name__in=askable).values_list("name", "pk"))
+    unknown = [name for name in wanted if name not in found]
+    if unknown:
+        raise Invalid(_("There is no source named %(name)s.") % {"name": unknown[0][:100]}, field="names")
+    return list(found.values())
 
 
 class Batch(Endpoint):

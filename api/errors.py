@@ -10,6 +10,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from core import room
 from core.errors import Conflict, Forbidden, Invalid, Refused
 from core.lists import ListError
 from migrations.planner import as_data
@@ -46,19 +47,25 @@ def handle_exception(error: Exception, _context: dict[str, Any]) -> Response:
     set_rollback()
     if isinstance(error, Refused):
         return _refused(error)
-    if isinstance(error, ListError):
-        return _answer(status.HTTP_400_BAD_REQUEST, str(error))
-    if isinstance(error, Http404):
-        return _answer(status.HTTP_404_NOT_FOUND, _("There is no such object."))
-    if isinstance(error, PermissionDenied):
-        return _answer(status.HTTP_403_FORBIDDEN, _("You may not do this."))
     if isinstance(error, exceptions.APIException):
         return _api_error(error)
+    if isinstance(error, ListError | Http404 | PermissionDenied):
+        return _asked_wrongly(error)
+    if room.is_full_error(error):
+        return _answer(status.HTTP_507_INSUFFICIENT_STORAGE, room.sentence_full(), StorageFull.code)
     # The process boundary: a script gets JSON, too, and never our internals; the log has the traceback.
     log.error("An endpoint failed.", exc_info=error)
     return _answer(
         status.HTTP_500_INTERNAL_SERVER_ERROR, _("This failed in an unexpected way; see the server's log."), "internal"
     )
+
+
+def _asked_wrongly(error: ListError | Http404 | PermissionDenied) -> Response:
+    if isinstance(error, ListError):
+        return _answer(status.HTTP_400_BAD_REQUEST, str(error))
+    if isinstance(error, Http404):
+        return _answer(status.HTTP_404_NOT_FOUND, _("There is no such object."))
+    return _answer(status.HTTP_403_FORBIDDEN, _("You may not do this."))
 
 
 def _refused(error: Refused) -> Response:

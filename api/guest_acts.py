@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from access.models import require
 from access.roles import Action
+from api.building import DiskBody
 from api.formats import Body, read_body
 from api.resources import DATASTORES, GUESTS, SWITCHES, TASKS
 from api.serializers import task_detail_json
@@ -68,14 +69,7 @@ class MediaBody(Body):
     force: bool = False
 
 
-class DiskBody(Body):
-    """Either an existing `volume`, or a `datastore` and how large a new one in it is to be."""
-
-    volume: UUID | None = None
-    datastore: UUID | None = None
-    capacity_bytes: int = 0
-    format: str = "qcow2"
-    bus: str = "virtio"
+class AddedDisk(DiskBody):
     cache: str = ""
     read_only: bool = False
 
@@ -131,7 +125,7 @@ def _change_media(guest: Guest, body: MediaBody, user: Any) -> Job:
     return devices.change_media(guest=guest, target=body.target, volume=volume, force=body.force, by=user)
 
 
-def _add_disk(guest: Guest, body: DiskBody, user: Any) -> Job:
+def _add_disk(guest: Guest, body: AddedDisk, user: Any) -> Job:
     how = {"bus": body.bus, "cache": body.cache}
     if body.volume:
         return devices.add_disk(
@@ -206,7 +200,7 @@ ACTS: dict[str, tuple[str, type[Body], Callable[..., Job]]] = {
     "snapshot-delete": ("snapshots/delete", DeletedSnapshot, _delete_snapshot),
     "settings": ("settings", SettingsBody, _edit),
     "media": ("media", MediaBody, _change_media),
-    "disk-add": ("disks", DiskBody, _add_disk),
+    "disk-add": ("disks", AddedDisk, _add_disk),
     "disk-grow": ("disks/grow", GrownDisk, _grow_disk),
     "disk-remove": ("disks/remove", NamedDisk, _remove_disk),
     "nic-add": ("nics", NicBody, _add_nic),

@@ -34,6 +34,7 @@ from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
 from metrics.models import GuestLoad, HostLoad
+from metrics.selectors import latest_loads
 from migrations.models import GuestMigration
 from migrations.selectors import migration_list
 from networks.models import VirtualSwitch
@@ -76,23 +77,23 @@ def _one(tell: Callable[[M], out.Json]) -> Callable[[M, Any], out.Json]:
 
 
 def _tell_hosts(hosts: list[Host]) -> Iterable[out.Json]:
-    loads = HostLoad.objects.in_bulk([host.pk for host in hosts])
+    loads = latest_loads(HostLoad).in_bulk([host.pk for host in hosts])
     return [out.host_json(host, loads.get(host.pk)) for host in hosts]
 
 
 def _tell_guests(guests: list[Guest]) -> Iterable[out.Json]:
-    loads = GuestLoad.objects.in_bulk([guest.pk for guest in guests])
+    loads = latest_loads(GuestLoad).in_bulk([guest.pk for guest in guests])
     return [out.guest_json(guest, loads.get(guest.pk)) for guest in guests]
 
 
 def _tell_guest(guest: Guest, user: Any) -> out.Json:
-    load = GuestLoad.objects.filter(pk=guest.pk).first()
+    load = latest_loads(GuestLoad).filter(pk=guest.pk).first()
     devices = disks_of(guest, user=user), nics_of(guest, user=user)
     return out.guest_detail_json(guest, load, *devices, details_of(guest, user=user), twins_of(guest, user=user))
 
 
 def _tell_host(host: Host, user: Any) -> out.Json:
-    load = HostLoad.objects.filter(pk=host.pk).first()
+    load = latest_loads(HostLoad).filter(pk=host.pk).first()
     standing_by = sources_standing_by(host, user=user)
     return out.host_detail_json(host, load, host_details_of(host, user=user), standing_by)
 

@@ -10,7 +10,7 @@ from drivers.types import Transport
 from history.models import GuestMove
 from hosts.certificates import warnings
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
-from inventory.models import Disk, Folder, Guest, GuestDetails, Nic
+from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic
 from inventory.usage import Usage
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
@@ -140,8 +140,12 @@ def guest_json(guest: Guest, load: GuestLoad | None = None) -> Json:
         "memory_bytes": guest.memory_bytes,
         "addresses": guest.addresses.split(),
         "conflict": guest.conflict,
-        "load": _load_json(load),
+        "load": _load_json(load) if _runs(guest) else None,
     }
+
+
+def _runs(guest: Guest) -> bool:
+    return guest.state == GuestState.RUNNING and guest.missing_since is None
 
 
 def guest_detail_json(

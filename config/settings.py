@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "audit.middleware.RequestIdMiddleware",
     "access.middleware.SessionMiddleware",
     "console.frame.FrameMiddleware",
+    "console.errors.NoRoomMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -18,6 +18,7 @@ from access.models import require
 from access.roles import Action
 from console.dialogs import Dialog, Field, Option, dialog_page, read_number, read_size, text_of
 from console.forms import errors_of, values_of
+from console.guest_acts import volume_option
 from console.power import visible_guest
 from core.errors import Forbidden, Invalid, Refused
 from core.models import by_name
@@ -26,17 +27,18 @@ from drivers.types import Capability
 from hosts.able import reason_unable
 from hosts.models import Cluster, Host
 from inventory.acts import define
-from inventory.acts.devices import FORMATS, is_iso
+from inventory.acts.devices import FORMATS
+from inventory.acts.offers import disks_on, isos_on
 from inventory.models import Guest
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
+from storage.acts import READ_ONLY_KINDS
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.uploads import own_uploads
 
 M = TypeVar("M", bound=Model)
 ASKED = ["GET", "HEAD", "POST"]
 MOST_HOSTS = 500
-MOST_VOLUMES = 1000
 DISK = "disk_"
 FORM = (
     *("name", "title", "os", "vcpus", "memory", "firmware", "machine"),
@@ -228,8 +230,8 @@ def _form(request: HttpRequest, host: Host, values: dict[str, str], error: Refus
         "task": getattr(error, "job", None),
         "reason": reason_unable(host, Capability.DEFINE),
         "datastores": _datastores(request, host),
-        "disks": _volumes(request, host, iso=False),
-        "isos": _volumes(request, host, iso=True),
+        "disks": list(map(volume_option, disks_on(host, user=request.user))),
+        "isos": list(map(volume_option, isos_on(host, user=request.user))),
         "networks": _networks(request, host),
         "formats": FORMATS,
         "buses": define.BUSES,
@@ -244,20 +246,11 @@ def _datastores(request: HttpRequest, host: Host) -> list[Option]:
     rows = Datastore.objects.restrict(request.user, Action.PROVISION).filter(
         pk__in=mounts.filter(active=True).values("datastore")
     )
+    rows = rows.exclude(kind__in=READ_ONLY_KINDS)
     words = _("%(name)s, %(free)s free")
     return [
         Option(str(row.pk), words % {"name": row.name, "free": format_bytes(row.available_bytes)})
         for row in rows.order_by(by_name(), "pk")
-    ]
-
-
-def _volumes(request: HttpRequest, host: Host, *, iso: bool) -> list[Option]:
-    mounts = DatastoreMount.objects.restrict(request.user, Action.VIEW).filter(host=host, missing_since=None)
-    rows = Volume.objects.restrict(request.user, Action.PROVISION).select_related("datastore")
-    near = rows.filter(datastore__in=mounts.filter(active=True).values("datastore")).order_by(by_name(), "pk")
-    found = [row for row in near[:MOST_VOLUMES] if is_iso(row) is iso and (iso or row.format in FORMATS)]
-    return [
-        Option(str(row.pk), f"{row.name} ({row.datastore.name}, {format_bytes(row.capacity_bytes)})") for row in found
     ]
 
 

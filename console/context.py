@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from access.middleware import asks_by_itself
 from access.models import may
 from access.roles import Action
+from core import room
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Item:
     action: Action = Action.VIEW
     hint: str | Promise = ""
     key: str = ""
+    holds: tuple[str, ...] = ()  # lists that belong to it under an address of their own
 
 
 SECTIONS = (
@@ -33,7 +35,7 @@ SECTIONS = (
     Item("guest_list", _("Guests"), key="guests"),
     Item("datastore_list", _("Storage"), key="datastores"),
     Item("switch_list", _("Networks"), key="switches"),
-    Item("migration_list", _("Migrations"), key="migrations"),
+    Item("migration_list", _("Migrations"), key="migrations", holds=("move_list",)),
     Item("task_list", _("Tasks"), key="tasks"),
     Item("source_list", _("Sources"), key="sources"),
 )
@@ -61,6 +63,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     common: dict[str, Any] = {
         "may": {action.value: may(user, action) for action in Action},
         "rendered_ms": time.time_ns() // 1_000_000,
+        "no_room": room.sentence_full() if room.is_full() else "",
     }
     if wants_fragment(request):
         return {**common, "frame": "frame/fragment.html"}
@@ -89,7 +92,8 @@ def _links(items: tuple[Item, ...], user: Any) -> list[dict[str, Any]]:
 
 
 def _shown(item: Item) -> dict[str, Any]:
-    return {"name": item.key, "label": item.label, "icon": item.icon, "hint": item.hint}
+    holds = " ".join(map(_address, item.holds))
+    return {"name": item.key, "label": item.label, "icon": item.icon, "hint": item.hint, "holds": holds}
 
 
 def _address(name: str) -> str:

@@ -23,8 +23,11 @@ _SIZE = re.compile(r"(\d{1,12}(?:[.,]\d{1,9})?)\s*([kmgtp]?)(?:i?b)?", re.IGNORE
 
 @dataclass(frozen=True, slots=True)
 class Option:
+    """`reason`: why it cannot be chosen, when it is shown all the same."""
+
     value: str
     label: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext as _
 
 from audit.middleware import current_request_id
+from core import room
 from core.errors import Refused
 
 
@@ -36,8 +38,24 @@ def not_allowed(request: HttpRequest) -> str:
     return render_to_string("405.html" if _signed_in(request) else "bare_error.html", context, request)
 
 
+class NoRoomMiddleware(MiddlewareMixin):
+    """Whoever would have something written hears why it is not, when the server's disk is full."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        del request
+        return no_room() if room.is_full_error(exception) else None
+
+
+def no_room() -> HttpResponse:
+    """Without the request, as `server_error`."""
+    context = {"heading": _("No room on the server"), "sentence": room.sentence_full()}
+    return HttpResponse(render_to_string("bare_error.html", context), status=HTTPStatus.INSUFFICIENT_STORAGE)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Rendered without the request: whatever failed may fail again in a context processor."""
+    if room.is_full():
+        return no_room()
     context = {
         "heading": _("Something failed on the server"),
         "sentence": _("It was written to the log. Try again; if it stays, tell an administrator."),

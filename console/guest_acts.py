@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -35,17 +34,19 @@ from console.power import visible_guest
 from console.tables.tasks import task_url
 from core.errors import Invalid, Refused
 from core.units import format_age, format_bytes
+from hosts.able import fixed_reason
 from inventory.acts import devices, rules, settings, snapshots, undo
+from inventory.acts.offers import Offer, disks_on, isos_on
 from inventory.acts.pending import stored_settings
 from inventory.acts.values import LABELS, settings_of
 from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
 from operations.selectors import job_list
+from storage.acts import READ_ONLY_KINDS
 from storage.models import Datastore, Volume
 
 OFFERED = 500  # of a list to choose from
-LOOKED_AT = 5000  # volumes of a host, to find those that fit
 Ask = Callable[[HttpRequest, Guest], HttpResponseBase]
 
 
@@ -216,10 +217,11 @@ def guest_edit(request: HttpRequest, guest: Guest) -> HttpResponseBase:
 
 def _settings_fields(guest: Guest) -> Iterable[Field]:
     now, stored = settings_of(guest), stored_settings(guest)
-    fixed = ""
-    if _runs(guest):
+    source = guest.host.source
+    fixed = fixed_reason(source, "name")
+    if not fixed and _runs(guest):
         fixed = _("Only a guest that is off can be renamed.")
-    elif guest.snapshot_count:
+    elif not fixed and guest.snapshot_count:
         fixed = _("A guest with snapshots keeps its name.")
     yield Field("name", _("Name"), guest.name, required=True, watched=True, longest=99, reason=fixed)
     yield Field("title", _("Title"), guest.title, watched=True, longest=rules.LONGEST_TITLE)
@@ -248,10 +250,19 @@ def _settings_fields(guest: Guest) -> Iterable[Field]:
         kind="number",
         watched=True,
         hint=_now_words(now["vcpus"], stored["vcpus"], str) or hint,
+        reason=fixed_reason(source, "vcpus"),
     )
     hint = _("Up to here it can be given more while it runs.")
     yield Field("most_memory_bytes", _("Most memory"), size_text(most), kind="size", watched=True, hint=hint)
-    yield Field("most_vcpus", _("Most vCPUs"), str(stored["most_vcpus"]), kind="number", watched=True, hint=hint)
+    yield Field(
+        "most_vcpus",
+        _("Most vCPUs"),
+        str(stored["most_vcpus"]),
+        kind="number",
+        watched=True,
+        hint=hint,
+        reason=fixed_reason(source, "most_vcpus"),
+    )
 
 
 def _now_words(now: int, stored: int, write: Callable[[int], str]) -> str:
@@ -280,7 +291,7 @@ def _changes(request: HttpRequest) -> dict[str, Any]:
 def guest_media(request: HttpRequest, guest: Guest) -> HttpResponseBase:
     """Insert an ISO; by POST without one, eject."""
     target = _given(request, "target")
-    isos = tuple(islice(_volume_options(request.user, guest, devices.is_iso), OFFERED))
+    isos = tuple(map(volume_option, isos_on(guest.host, user=request.user)))
     none = _("There is no ISO image in a started datastore of this host.")
     label = _("Even if the guest has locked the drive")
     dialog = Dialog(
@@ -306,14 +317,11 @@ def guest_media(request: HttpRequest, guest: Guest) -> HttpResponseBase:
 @act_page
 def disk_add(request: HttpRequest, guest: Guest) -> HttpResponseBase:
     makes = may(request.user, Action.PROVISION)
-    free = tuple(islice(_volume_options(request.user, guest, _is_disk, free=True), OFFERED))
-    new = [Option("new", _("A new, empty volume"))] if makes else []
-    stores = tuple(
-        Option(str(mount.datastore_id), f"{mount.datastore.name} ({format_bytes(mount.datastore.available_bytes)})")
-        for mount in devices.mounts_for(guest)
-    )
-    fields = [Field("volume", _("Volume"), kind="select", options=(*new, *free), required=True)]
-    if makes:
+    disks = tuple(map(volume_option, disks_on(guest.host, user=request.user)))
+    stores = tuple(_store_options(guest)) if makes else ()
+    new = [Option("new", _("A new, empty volume"))] if stores else []
+    fields = [Field("volume", _("Volume"), kind="select", options=(*new, *disks), required=True)]
+    if stores:
         hint = _("For a new volume.")
         fields += [
             Field("capacity", _("Size"), "20 GiB", kind="size", hint=hint),
@@ -329,7 +337,7 @@ def disk_add(request: HttpRequest, guest: Guest) -> HttpResponseBase:
         crumbs=_crumbs(guest, "hardware"),
         fields=tuple(fields),
         icon="plus",
-        reason=_reason(guest, rules.DISK_ADD) or ("" if free or makes else none),
+        reason=_reason(guest, rules.DISK_ADD) or ("" if new or not all(one.reason for one in disks) else none),
     )
     return dialog_page(request, dialog, lambda: _add_disk(request, guest))
 
@@ -403,21 +411,18 @@ def disk_remove(request: HttpRequest, guest: Guest) -> HttpResponseBase:
     return dialog_page(request, dialog, lambda: devices.remove_disk(guest=guest, target=target, by=request.user))
 
 
-def _is_disk(volume: Volume) -> bool:
-    return (volume.format in devices.FORMATS or volume.kind == "block") and not devices.is_iso(volume)
+def _store_options(guest: Guest) -> Iterable[Option]:
+    """Started datastores of the guest's host in which volumes can be made."""
+    for mount in devices.mounts_for(guest):
+        if mount.datastore.kind not in READ_ONLY_KINDS:
+            free = format_bytes(mount.datastore.available_bytes)
+            yield Option(str(mount.datastore_id), f"{mount.datastore.name} ({free})")
 
 
-def _volume_options(user: Any, guest: Guest, fits: Callable[[Volume], bool], *, free: bool = False) -> Iterable[Option]:
-    """Volumes of started datastores of the guest's host, by datastore and name."""
-    mounts = {mount.datastore_id: mount for mount in devices.mounts_for(guest)}
-    used = devices.used_names(mounts.values()) if free else set()
-    rows = Volume.objects.restrict(user, Action.VIEW).filter(datastore__in=mounts)
-    for volume in rows.order_by("datastore__name", "name", "pk")[:LOOKED_AT]:
-        mount = mounts[volume.datastore_id]
-        names = {(volume.datastore_id, name) for name in devices.names_of(volume, mount)}
-        if fits(volume) and not used & names:
-            words = {"name": volume.name, "store": mount.datastore.name, "size": format_bytes(volume.capacity_bytes)}
-            yield Option(str(volume.pk), _("%(store)s: %(name)s (%(size)s)") % words)
+def volume_option(offer: Offer) -> Option:
+    volume, store = offer.volume, offer.mount.datastore
+    words = {"name": volume.name, "store": store.name, "size": format_bytes(volume.capacity_bytes)}
+    return Option(str(volume.pk), _("%(store)s: %(name)s (%(size)s)") % words, offer.reason)
 
 
 def _chosen_volume(request: HttpRequest) -> Volume:

@@ -17,6 +17,7 @@ from console.areas import gauge, tabs
 from console.hardware import DEVICES, guest_devices, guest_hardware, snapshot_tree
 from console.listing import list_response
 from console.load import monitor
+from console.sparks import compute_sparks
 from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
 from console.tables.moves import MOVES, move_rows
@@ -116,6 +117,7 @@ def _summary(user: Any, guest: Guest) -> dict[str, Any]:
             gauge(_("CPU"), cpu, 100.0, format_percent(cpu)),
             gauge(_("Memory"), memory, guest.memory_bytes, _("%(part)s of %(whole)s") % words if memory else ""),
         ],
+        "sparks": compute_sparks("guest", guest.pk, guest.memory_bytes, user=user),
         "disks": [_disk(disk) for disk in disks_of(guest, user=user)],
         "nics": nics_of(guest, user=user),
         "placements": list(placements.select_related("host").order_by("host__name", "id")),

@@ -24,6 +24,7 @@ from core.units import format_bytes, share
 from hosts.models import Host, HostState, Source, SourceState
 from inventory.models import Guest, GuestState
 from metrics.models import HostLoad
+from metrics.selectors import latest_loads
 from networks.models import VirtualSwitch
 from storage.models import Datastore, DatastoreMount
 from storage.selectors import only_host
@@ -129,7 +130,7 @@ def _gauges(user: Any, hosts: dict[str, int], space: dict[str, Any]) -> list[dic
 
 def _measured_memory(user: Any) -> dict[str, int | None]:
     """Used, and whole, of the hosts whose use we know now."""
-    used = HostLoad.objects.filter(host_id=OuterRef("pk")).values("memory_used_bytes")
+    used = latest_loads(HostLoad).filter(host_id=OuterRef("pk")).values("memory_used_bytes")
     seen = Host.objects.restrict(user, Action.VIEW).filter(host_is_seen()).annotate(used_bytes=Subquery(used))
     return seen.filter(used_bytes__gt=0).aggregate(used=Sum("used_bytes"), whole=Sum("memory_bytes"))
 
@@ -187,7 +188,7 @@ def _guest_problems(user: Any) -> list[dict[str, Any]]:
 
 def _busiest(user: Any) -> list[dict[str, Any]]:
     seen = Host.objects.restrict(user, Action.VIEW).filter(host_is_seen()).values("pk")
-    loads = HostLoad.objects.filter(host_id__in=seen).exclude(cpu_percent=None).order_by("-cpu_percent")
+    loads = latest_loads(HostLoad).filter(host_id__in=seen).exclude(cpu_percent=None).order_by("-cpu_percent")
     hosts = list(host_rows(user=user).filter(pk__in=list(loads.values_list("pk", flat=True)[:BUSIEST])))
     load_hosts(hosts)
     rows = [

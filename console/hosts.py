@@ -18,6 +18,7 @@ from console.areas import gauge, tabs
 from console.host_hardware import host_hardware
 from console.listing import list_response
 from console.load import monitor
+from console.sparks import compute_sparks
 from console.tables.datastores import datastore_rows, datastore_spec
 from console.tables.guests import GUESTS, guest_rows
 from console.tables.hosts import HOSTS, brand, cpu_percent, host_rows, hypervisor, load_hosts, memory_used, state_cell
@@ -158,6 +159,7 @@ def _summary(user: Any, host: Host) -> dict[str, Any]:
                 promised=True,
             ),
         ],
+        "sparks": compute_sparks("host", host.pk, host.memory_bytes, user=user),
         "guest_states": _guest_states(guests),
         "mounts": list(_mounts(user, host).select_related("datastore").order_by("name", "id")[:SHOWN]),
         "switches": list(_switches(user, host).order_by("name", "id")[:SHOWN]),

@@ -23,7 +23,8 @@ def move_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No guest went to another host yet."),
         "empty_hint": _("Moves that others begin, such as by virsh, are noticed and stand here, too."),
     }
-    return list_response(request, MOVES, move_rows(user=request.user), context=context, live="guests")
+    rows = move_rows(user=request.user)
+    return list_response(request, MOVES, rows, template="migrations/move_list.html", context=context, live="guests")
 
 
 urlpatterns = [path("moves/", move_list, name="move_list")]

@@ -31,6 +31,7 @@ from core.units import format_bytes, format_percent
 from hosts.models import Cluster, Datacenter, Host
 from inventory.models import Guest, GuestState
 from metrics.models import HostLoad
+from metrics.selectors import latest_loads
 from networks.models import VirtualSwitch
 from storage.models import Datastore, DatastoreMount
 
@@ -193,7 +194,7 @@ def _size(hosts: QuerySet[Host]) -> dict[str, Any]:
 
 def _load(hosts: QuerySet[Host]) -> dict[str, Any]:
     """Of the hosts that we see now: CPU in percent, each thread counting the same; memory used and whole."""
-    load = HostLoad.objects.filter(host_id=OuterRef("pk"))
+    load = latest_loads(HostLoad).filter(host_id=OuterRef("pk"))
     seen = hosts.filter(host_is_seen())
     cpu = seen.annotate(cpu=Subquery(load.values("cpu_percent"))).filter(cpu__isnull=False, cpu_threads__gt=0)
     busy = cpu.aggregate(busy=Sum(F("cpu") * Cast("cpu_threads", FloatField())), threads=Sum("cpu_threads"))

@@ -17,6 +17,7 @@ from console.ages import datastore_seen_at, datastore_silence, host_silence
 from console.areas import gauge, tabs
 from console.listing import list_response
 from console.load import monitor
+from console.sparks import space_sparks
 from console.tables.datastores import (
     datastore_rows,
     datastore_spec,
@@ -55,7 +56,7 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     disks = Disk.objects.restrict(request.user, Action.VIEW).filter(datastore=datastore)
     context = _frame(request.user, datastore, disks, tab)
     if tab == "summary":
-        return render(request, "storage/datastore_page.html", {**context, **_summary(datastore, disks)})
+        return render(request, "storage/datastore_page.html", {**context, **_summary(request.user, datastore, disks)})
     if tab == "monitor":
         figures = monitor(request, "datastore", datastore.pk, f"datastore:{datastore.pk}")
         return render(request, "storage/datastore_monitor.html", {**context, **figures})
@@ -127,7 +128,7 @@ def _frame(user: Any, datastore: Datastore, disks: QuerySet[Disk], tab: str) -> 
 GUESTS_SHOWN = 20
 
 
-def _summary(datastore: Datastore, disks: QuerySet[Disk]) -> dict[str, Any]:
+def _summary(user: Any, datastore: Datastore, disks: QuerySet[Disk]) -> dict[str, Any]:
     used = used_bytes(datastore)
     words = {"part": format_bytes(used), "whole": format_bytes(datastore.capacity_bytes)}
     largest = disks.select_related("guest").order_by("-capacity_bytes", "id")
@@ -135,5 +136,6 @@ def _summary(datastore: Datastore, disks: QuerySet[Disk]) -> dict[str, Any]:
         "technology": technology(datastore),
         "storage_class": storage_class(datastore),
         "gauges": [gauge(_("Used"), used, datastore.capacity_bytes, _("%(part)s of %(whole)s") % words)],
+        "sparks": space_sparks(datastore.pk, user=user),
         "largest": list(largest.exclude(capacity_bytes=None)[:GUESTS_SHOWN]),
     }

@@ -18,7 +18,7 @@ from console.dialogs import Dialog, Field, Option, dialog_page, is_on, read_size
 from console.forms import errors_of, values_of
 from core.errors import Forbidden, Invalid, Refused
 from core.units import format_bytes
-from inventory.acts.volumes import reason_to_keep, submit_volume_delete, submit_volume_grow
+from inventory.acts.volumes import directory_sentence, reason_to_keep, submit_volume_delete, submit_volume_grow
 from operations.models import Job
 from storage import acts
 from storage.models import Datastore, DatastoreMount, Volume
@@ -144,6 +144,7 @@ def volume_grow(request: HttpRequest, volume_id: UUID) -> HttpResponseBase:
         crumbs=_crumbs(volume.datastore),
         fields=(size,),
         icon="plus",
+        reason=directory_sentence(volume) if volume.is_directory else "",
     )
 
     def act() -> Job:

@@ -42,7 +42,7 @@ def task_list(request: HttpRequest) -> HttpResponseBase:
         "heading": _("Tasks"),
         "empty_icon": "list-check",
         "empty_title": _("Nothing was asked yet."),
-        "empty_hint": _("Power actions and migrations are listed here, with what came of them."),
+        "empty_hint": _("Whatever is asked of hosts, guests, storage and networks is listed here."),
     }
     return list_response(request, TASKS, task_rows(user=request.user), context=context)
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import Field, ForeignKey, Model
+from django.db.models import Field, ForeignKey, Model, QuerySet
 
 # Beyond this PostgreSQL's JSON unfolding spills; below it the round trip shows.
 BATCH = 1000
@@ -44,6 +44,21 @@ def upsert(
     With `newer`, a time column, an existing row changes only when the new one is not older. No key may come twice.
     """
     _write(model, columns, rows, _upsert(model, columns, key, keep, newer))
+
+
+def upsert_from(model: type[Model], columns: Sequence[str], rows: QuerySet[Any, Any], *, key: Sequence[str]) -> None:
+    """As `upsert`, of rows that the database reads itself: values in the order of `columns`, filtered by something.
+
+    Source: https://www.sqlite.org/lang_upsert.html section 2.2: without a WHERE, SQLite takes ON CONFLICT for a join.
+    """
+    names = _quoted(model, columns)
+    sets = ", ".join(
+        f"{name} = excluded.{name}" for name in _quoted(model, [name for name in columns if name not in key])
+    )
+    select, parameters = rows.query.sql_with_params()
+    conflict = f"ON CONFLICT ({', '.join(_quoted(model, key))}) DO UPDATE SET {sets}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {_table(model)} ({', '.join(names)}) {select} {conflict}", parameters)
 
 
 def update(

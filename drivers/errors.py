@@ -72,8 +72,14 @@ class Rejected(DriverError):
     code = "rejected"
 
 
+class Unsure(DriverError):
+    """Something is there, and nobody can tell whether it is what was asked for before or another's."""
+
+    code = "unsure"
+
+
 ERRORS: dict[str, type[DriverError]] = {
     error.code: error
-    for error in (DriverError, Unreachable, AuthFailed, HostKeyChanged, NotFound, NotSupported, Busy, Rejected)
+    for error in (DriverError, Unreachable, AuthFailed, HostKeyChanged, NotFound, NotSupported, Busy, Rejected, Unsure)
 }
 """By code, to rebuild an error on the other side of a process boundary."""

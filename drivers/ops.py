@@ -95,9 +95,6 @@ class SnapshotOps(TaskOps, Protocol):
         May wait half a minute for the end of what runs: give it `deadline_s`. Raises: Busy while it still runs.
         """
 
-    def find_claim(self, guest_ref: str) -> str:
-        """The stamp that the guest carries; empty when it carries none."""
-
     def delete_snapshot(
         self,
         guest_ref: str,
@@ -163,8 +160,13 @@ class DeviceOps(TaskOps, Protocol):
         Raises: Rejected when another volume is there.
         """
 
-    def grow_disk(self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf) -> Effect:
-        """Raises: Rejected when it is larger already."""
+    def grow_disk(
+        self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf, path: str = ""
+    ) -> Effect:
+        """Grow the disk at `target`, if it is this one where a `path` is given.
+
+        Raises: Rejected when it is larger already, or another volume is there.
+        """
 
     def add_nic(self, guest_ref: str, nic: NicRequest, not_after: float = math.inf) -> Effect:
         """The guest that has one with this MAC address, has it."""
@@ -209,12 +211,36 @@ class StorageOps(TaskOps, Protocol):
     def create_volume(
         self,
         request: VolumeRequest,
+        stamp: str = "",
         again: bool = False,
         not_after: float = math.inf,
     ) -> VolumeResult:
-        """`again`: whoever takes over takes what has the name, if it has this capacity, for what was asked.
+        """Make it, a little smaller than asked: what has its name and the size of this stamp is it; see `marks`.
 
-        Raises: Rejected when the name is taken, or there is no room.
+        Note the answer, then have it completed. Without a stamp, and where sizes cannot be chosen, it is made whole.
+
+        Raises: Rejected when the name is another's, or there is no room; Unsure when asked again and whose it is
+        cannot be told.
+        """
+
+    def complete_volume(self, request: VolumeRequest, stamp: str, not_after: float = math.inf) -> VolumeResult:
+        """Give what `create_volume` made with this stamp the size that was asked for. Asked again: nothing happens.
+
+        Raises: Unsure when something else has its name by now.
+        """
+
+    def claim_volume(
+        self,
+        request: VolumeRequest,
+        stamp: str,
+        again: bool = False,
+        not_after: float = math.inf,
+    ) -> bool:
+        """Take a copy's name: make an empty volume of this stamp's size, which `copy_volume` then replaces.
+
+        False where sizes cannot be chosen: nothing is made then, and who takes over a copy cannot tell whose it is.
+
+        Raises: as `create_volume`.
         """
 
     def copy_volume(
@@ -225,10 +251,14 @@ class StorageOps(TaskOps, Protocol):
         again: bool = False,
         not_after: float = math.inf,
     ) -> TaskProgress:
-        """Copy a volume's content, within one host.
+        """Copy a volume's content, within one host. The stamp is the one of `claim_volume`.
 
-        `again`: whoever takes over cannot tell a whole copy from a broken one; what has the name is deleted and
-        copied anew. So use the copy only when this has ended. Busy while the host still copies.
+        `again`: the name was claimed, or this was asked for before. Nobody can tell a whole copy from a broken one, so
+        what stands there is deleted and copied anew, if it is the claim or has the size of the copy that replaced it;
+        so use the copy only when this has ended.
+
+        Raises: Rejected when the name is taken; Unsure when asked again and what has it is not known to be ours; Busy
+        while the host still copies.
         """
 
     def find_volume(self, volume: VolumeRef) -> VolumeResult | None: ...
@@ -262,8 +292,10 @@ class ContentOps(TaskOps, Protocol):
         Whoever takes over begins again at 0, or where it knows that it was written to.
         """
 
-    def send_upload(self, stamp: str, offset: int, piece: bytes) -> int:
+    def send_upload(self, stamp: str, offset: int, piece: bytes, not_after: float = math.inf) -> int:
         """Write on; at most LARGEST_PIECE bytes. Returns up to where it was taken: a piece told before is not written.
+
+        Who wakes up late writes nothing: the volume may be a guest's disk by now.
 
         Raises: NotFound when the upload is not open here (any more); Rejected when a piece before it is missing.
         """

@@ -60,7 +60,10 @@ class Flavor:
     capabilities: frozenset[Capability]
     reasons: dict[Capability, str]
     power: dict[PowerAction, str] = field(default_factory=dict)  # what it cannot of the power actions
+    settings: dict[str, str] = field(default_factory=dict)  # which of a guest's settings it cannot change
 
+
+_CONTAINER_VCPUS = _("libvirt gives containers no other number of virtual CPUs.")
 
 FLAVORS: dict[Hypervisor, Flavor] = {
     Hypervisor.QEMU: Flavor(KINDS["libvirt"].capabilities, {}),
@@ -75,6 +78,11 @@ FLAVORS: dict[Hypervisor, Flavor] = {
             Capability.CONTENT: _("Files are not sent to the datastores of hosts that run containers."),
         },
         {PowerAction.RESET: _("A container cannot be reset; power it off, then start it.")},
+        {
+            "name": _("libvirt cannot rename a container."),
+            "vcpus": _CONTAINER_VCPUS,
+            "most_vcpus": _CONTAINER_VCPUS,
+        },
     ),
     # Source: https://libvirt.org/hvsupport.html, the column of libxl.
     Hypervisor.XEN: Flavor(
@@ -115,6 +123,11 @@ def unsupported_reason(kind: str, transport: str, hypervisor: str, capability: C
 def powerless_reason(kind: str, hypervisor: str, action: PowerAction) -> str:
     """Why guests of sources like this one know no such action; empty when they do."""
     return FLAVORS[Hypervisor(hypervisor)].power.get(action, "") if kind == "libvirt" else ""
+
+
+def fixed_reason(kind: str, hypervisor: str, setting: str) -> str:
+    """Why this setting of guests of sources like this one stays as it is; empty when it can be changed."""
+    return FLAVORS[Hypervisor(hypervisor)].settings.get(setting, "") if kind == "libvirt" else ""
 
 
 def load_opener(endpoint: Endpoint) -> OpenSession:

@@ -138,7 +138,7 @@ class CloneRequest:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRequest:
-    """A new volume in a pool. Give it a name nobody else would: what is found under it later is taken for it."""
+    """A new volume in a pool."""
 
     datastore_uuid: str
     name: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.db import models
 
 from access.models import RestrictedQuerySet
+from core.models import NameField, by_name_index
 
 
 class Kind(models.TextChoices):
@@ -68,6 +69,17 @@ class GuestRevision(Interval):
 
     class Meta(Interval.Meta):
         pass
+
+
+class GuestName(Interval):
+    """What a guest was called: a row only where it is another name than before. So an index has lists in order."""
+
+    name = NameField(max_length=255)
+
+    objects = RestrictedQuerySet.as_manager()
+
+    class Meta(Interval.Meta):
+        indexes = [by_name_index("history_names_in_order")]
 
 
 class GuestBuild(models.Model):

@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Case, Exists, Model, OuterRef, QuerySet, Subquery, Value, When
 
 from access.roles import Action
 from history.models import (
     DatastoreRevision,
     GuestBuild,
     GuestMove,
+    GuestName,
     GuestRevision,
     GuestStay,
     HostRevision,
@@ -35,9 +36,39 @@ def guests_as_of(at: datetime, *, user: Any, **of_stay: Any) -> QuerySet[GuestRe
 
     `of_stay`: conditions on its state, host or addresses then, as `filter` takes them.
     """
-    there = stays_as_of(at, user=user, gone=False, **of_stay)
-    rows = GuestRevision.objects.restrict(user, Action.VIEW)
-    return _held(rows, _known(Kind.GUEST, user).filter(object_id__in=there.values("object_id")), at)
+    there = _there(_known(Kind.GUEST, user), at, user=user, **of_stay)
+    return _held(GuestRevision.objects.restrict(user, Action.VIEW), there, at)
+
+
+def guest_names_as_of(at: datetime, *, user: Any, **of_stay: Any) -> QuerySet[GuestName]:
+    """The guests there were at that moment as they were called then: for lists by name, of which one page is shown.
+
+    Sorted by name and id it stops where the page is full. The rest of a page say `revisions_at` and `stays_of`.
+    `of_stay` as in `guests_as_of`.
+    """
+    later = GuestName.objects.restrict(user, Action.VIEW).filter(
+        object_id=OuterRef("object_id"), valid_from__lte=at, valid_from__gt=OuterRef("valid_from")
+    )
+    rows = GuestName.objects.restrict(user, Action.VIEW).filter(valid_from__lte=at)
+    return _there(rows.filter(~Exists(later)), at, user=user, **of_stay)
+
+
+def _there(rows: QuerySet[R], at: datetime, *, user: Any, **of_stay: Any) -> QuerySet[R]:
+    """Those of these rows whose guest was there then, and was so.
+
+    One answer for each row: asked for the stay itself, PostgreSQL rather reads all stays there ever were.
+    """
+    so = Case(When(gone=False, **of_stay, then=Value(True)), default=Value(False), output_field=BooleanField())
+    then = GuestStay.objects.restrict(user, Action.VIEW).filter(object_id=OuterRef("object_id"), valid_from__lte=at)
+    answered: Any = rows.alias(_so=Subquery(then.order_by("-valid_from").values(so=so)[:1]))
+    there: QuerySet[R] = answered.filter(_so=True)
+    return there
+
+
+def revisions_at(guests: Iterable[UUID], at: datetime, *, user: Any) -> dict[UUID, GuestRevision]:
+    """What these guests were made of at that moment."""
+    known = _known(Kind.GUEST, user).filter(object_id__in=list(guests))
+    return {row.object_id: row for row in _held(GuestRevision.objects.restrict(user, Action.VIEW), known, at)}
 
 
 def stays_as_of(at: datetime, *, user: Any, **where: Any) -> QuerySet[GuestStay]:

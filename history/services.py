@@ -16,7 +16,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import OuterRef, Subquery
+from django.db.models import DateTimeField, F, OuterRef, QuerySet, Subquery, UUIDField, Value
+from django.db.models.functions import Greatest
 
 from core import bulk
 from history.models import (
@@ -24,6 +25,7 @@ from history.models import (
     DatastoreRevision,
     GuestBuild,
     GuestMove,
+    GuestName,
     GuestRevision,
     GuestStay,
     HostRevision,
@@ -37,6 +39,7 @@ from history.models import (
 
 STAY = ("object_id", "valid_from", "gone", "state", "host_id", "addresses")
 GUEST = ("object_id", "valid_from", "name", "datacenter_id", "vcpus", "memory_bytes", "facts", "hardware")
+NAME = ("object_id", "valid_from", "name")
 MOVE = (
     "at",
     "guest_id",
@@ -54,6 +57,7 @@ MOVE = (
 KINDS: dict[type[Interval], Kind] = {
     GuestStay: Kind.GUEST,
     GuestRevision: Kind.GUEST,
+    GuestName: Kind.GUEST,
     AgentRevision: Kind.GUEST,
     HostRevision: Kind.HOST,
     DatastoreRevision: Kind.DATASTORE,
@@ -63,7 +67,7 @@ KINDS: dict[type[Interval], Kind] = {
 """Whose intervals a table has."""
 
 _MOMENT = ("object_id", "valid_from")
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 Values = Sequence[Any]
 
@@ -71,12 +75,28 @@ Values = Sequence[Any]
 # -- guests
 
 
-def add_guest_revisions(rows: Sequence[Values]) -> None:
+def add_guest_revisions(rows: Sequence[Values], names: Sequence[Values] | None = None) -> None:
     """Columns as GUEST. The last word of one moment counts.
 
+    `names`: columns as NAME, of guests that are called otherwise than before; looked up for who cannot tell.
     Transaction: the one that changes the guests.
     """
     bulk.upsert(GuestRevision, GUEST, rows, key=_MOMENT)
+    bulk.upsert(GuestName, NAME, _new_names(rows) if names is None else names, key=_MOMENT)
+
+
+def _new_names(rows: Sequence[Values]) -> list[Values]:
+    known: dict[UUID, str] = {}
+    ids = [UUID(str(row[0])) for row in rows]
+    for start in range(0, len(ids), bulk.BATCH):
+        names = GuestName.objects.filter(object_id__in=ids[start : start + bulk.BATCH]).order_by("valid_from")
+        known.update(names.values_list("object_id", "name"))
+    new: list[Values] = []
+    for guest, (object_id, since, name, *_rest) in zip(ids, rows, strict=True):
+        if known.get(guest) != name:
+            known[guest] = name
+            new.append((object_id, since, name))
+    return new
 
 
 def add_guest_builds(facts: Mapping[str, Any]) -> None:
@@ -137,6 +157,23 @@ def moments(model: type[Interval], ids: Iterable[UUID]) -> dict[UUID, datetime]:
     return {one: row[0] for one, row in last_rows(model, ids, "valid_from").items()}
 
 
+def relocate_guests(guests: QuerySet[Any], datacenter_id: UUID, *, at: datetime) -> None:
+    """What these guests were made of last, they are made of in this datacenter from now on.
+
+    `guests`: their ids. One statement, however many they are: nothing is brought here.
+    Transaction: the one that moves them.
+    """
+    newest = GuestRevision.objects.filter(object_id=OuterRef("object_id")).order_by("-valid_from")
+    known = RecordedObject.objects.filter(kind=Kind.GUEST, object_id__in=guests)
+    last = GuestRevision.objects.filter(pk__in=known.values(row=Subquery(newest.values("pk")[:1])))
+    values = {name: F(name) for name in GUEST} | {
+        "valid_from": Greatest(F("valid_from"), Value(at, DateTimeField())),
+        "datacenter_id": Value(datacenter_id, UUIDField()),
+    }
+    rows = last.order_by().annotate(**{f"new_{name}": value for name, value in values.items()})
+    bulk.upsert_from(GuestRevision, GUEST, rows.values_list(*(f"new_{name}" for name in GUEST)), key=_MOMENT)
+
+
 # -- the other kinds
 
 
@@ -157,7 +194,7 @@ def record(
     rows = []
     for one, values in said.items():
         before, digest = known.get(one), digest_of(values)
-        if before is None or before[1] or before[2] != digest:
+        if before is None or before[1] or (before[2] != digest and digest_of(before[3:]) != digest):
             rows.append((one, _since(before, at), False, digest, *_stored(columns, values)))
     for one in missed:
         before = known.get(one)
@@ -168,7 +205,9 @@ def record(
 
 
 def digest_of(values: Values) -> str:
-    return blake2b(_encode(values), digest_size=16).hexdigest()
+    """The same for the same facts however they are spelled: PostgreSQL gives JSON's names back in another order."""
+    plain = [msgspec.json.decode(value) if isinstance(value, bytes) else value for value in values]
+    return blake2b(_encode(plain), digest_size=16).hexdigest()
 
 
 def _since(before: Values | None, at: datetime) -> datetime:

@@ -17,6 +17,12 @@ def unsupported_reason(source: Source, capability: Capability) -> str:
     return gettext(reason) if reason else ""
 
 
+def fixed_reason(source: Source, setting: str) -> str:
+    """Why this setting of its guests cannot be changed, such as `name` or `vcpus`; empty when it can."""
+    reason = registry.fixed_reason(source.kind, source.hypervisor, setting)
+    return gettext(reason) if reason else ""
+
+
 def reason_unable(host: Host, capability: Capability) -> str:
     """Why this cannot be asked of the host, as far as the database knows; empty when it can. Needs its source."""
     if reason := unsupported_reason(host.source, capability):

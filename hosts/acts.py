@@ -50,7 +50,7 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from core.db import write_transaction
-from drivers.errors import AuthFailed, Busy, DriverError, NotFound, Unreachable
+from drivers.errors import AuthFailed, Busy, DriverError, NotFound, Unreachable, Unsure
 from drivers.isolation import RemoteSession
 from drivers.ops import error_in
 from drivers.requests import TaskPhase, TaskProgress
@@ -135,7 +135,7 @@ class HostAct:
                 self.handle.switch(JobState.RUNNING)
             message = self.perform()
         except CancelRequested:
-            self.end(JobState.CANCELLED, self.sentence_cancelled())
+            self.end(JobState.NEEDS_ATTENTION if self.in_doubt else JobState.CANCELLED, self.sentence_cancelled())
         except Impossible as error:
             self.end_refused(str(error))
         except Unclear as error:
@@ -310,6 +310,8 @@ class HostAct:
                 raise Unclear(_sentence_silent(at))
         elif isinstance(error, NotFound) and again:
             raise Unclear(_sentence_doubt(sentence(error)))
+        elif isinstance(error, Unsure):
+            raise Unclear(sentence(error))
         else:
             self._refused.add(step)
             raise error

@@ -212,8 +212,7 @@ def _fail(draft: SourceDraft, before: Outcome, message: str) -> None:
 def _replace(draft: SourceDraft, tried: Tried, *, by: Any) -> None:
     """The new sign-in takes the old one's place where it worked; where it did not, the old one stays."""
     if tried.outcome != Outcome.READY:
-        unknown = _("Its host key or certificate was not accepted yet; test the source by itself first.")
-        _fail(draft, Outcome.NEW, unknown if tried.outcome == Outcome.KEY else tried.message)
+        _fail(draft, Outcome.NEW, _unaccepted(draft) if tried.outcome == Outcome.KEY else tried.message)
         return
     with write_transaction():
         fresh = SourceDraft.objects.select_for_update(of=("self",)).filter(pk=draft.pk, outcome=Outcome.NEW).first()
@@ -226,6 +225,15 @@ def _replace(draft: SourceDraft, tried: Tried, *, by: Any) -> None:
             return
         services.replace_credentials(source, fresh, by=by)
         _finish(fresh, source)
+
+
+def _unaccepted(draft: SourceDraft) -> str:
+    if draft.source is not None and draft.source.ca_certificate_encrypted:
+        return _(
+            "Without a CA its certificate has to be accepted by a person: change the sign-in of this source by itself, "
+            "then test it."
+        )
+    return _("Its host key or certificate was not accepted yet; test the source by itself first.")
 
 
 def _same_place(draft: SourceDraft) -> Source | None:

@@ -224,6 +224,8 @@ SAME = ("name", "kind", "hypervisor", "transport", "address", "port", "host_key"
 
 def _replacement(source: Source, username: str, secrets: dict[str, Any]) -> SourceDraft:
     same = {name: getattr(source, name) for name in SAME}
+    if source.ca_certificate_encrypted and not secrets["ca_certificate_encrypted"]:
+        same["host_key"] = ""  # from before the CA: without it a person accepts the certificate anew
     return SourceDraft(source=source, username=username or source.username, **secrets, **same)
 
 

@@ -14,7 +14,12 @@ from hosts.certificates import checked_sheet
 from hosts.models import SECRETS, Connection
 
 FIELDS = ["username", *SECRETS, "certificates"]
-"""What `set_credentials` may change of a connection."""
+"""What `set_credentials` may change of a connection; it may also forget the host key."""
+
+
+def fields_after(source: Connection, accepted: str) -> list[str]:
+    """What to save then. A host key only when it was forgotten: a person may have accepted another one meanwhile."""
+    return [*FIELDS, "host_key"] if accepted and not source.host_key else FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class SignIn:
 def set_credentials(source: Connection, sign_in: SignIn) -> list[str]:
     """Give a connection another sign-in; encrypts before any transaction opens. Returns what changed, for the log.
 
-    Of password and key one is kept: the one given last. Certificates change as a whole.
+    Of password and key one is kept: the one given last. Certificates change as a whole; with a CA that comes or goes
+    the accepted certificate is forgotten.
 
     Raises: Invalid.
     """
@@ -78,9 +84,13 @@ def _set_certificates(source: Connection, sign_in: SignIn) -> list[str]:
         raise Invalid(_("Enter the key of the client certificate."), field="client_key")
     key = validation.checked_pem_key(sign_in.client_key)
     sheet = checked_sheet(sign_in.ca_certificate, sign_in.client_certificate, key)
+    had_ca = bool(source.ca_certificate_encrypted)
     source.private_key_encrypted = encrypt(key)
     source.client_certificate_encrypted = encrypt(sheet.client_certificate)
     source.ca_certificate_encrypted = encrypt(sheet.ca_certificate)
+    if had_ca or sheet.ca_certificate:
+        source.host_key = ""  # accepted before a CA spoke for the host: a person accepts anew once none does
     presented = {name: told for name, told in source.certificates.items() if name == "server"}
     source.certificates = {**sheet.described, **presented}
-    return ["client certificate", *(["CA"] if sheet.ca_certificate else [])]
+    of_ca = "CA" if sheet.ca_certificate else "CA removed" if had_ca else ""
+    return ["client certificate", *([of_ca] if of_ca else [])]

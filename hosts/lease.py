@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db import connection
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from core.db import write_transaction
@@ -45,6 +47,30 @@ def claim(source_id: UUID | str) -> Lease | None:
     with write_transaction():
         claimed = wanted.update(lease_token=F("lease_token") + 1, lease_until=timezone.now() + LEASE)
     return Lease(UUID(str(source_id)), token + 1) if claimed else None
+
+
+def lock_sources(ids: Iterable[UUID], *, to_remove: bool = False) -> None:
+    """Lock these rows in one order, so that two who need several of the same wait for each other only one way.
+
+    Who needs more than one locks all of them like this, before anything else: sources, then datacenters, then hosts,
+    then the rest.
+    Transaction: call it first in each one that changes several sources.
+    """
+    if connection.features.has_select_for_update:
+        rows = Source.objects.select_for_update(no_key=not to_remove).filter(pk__in=list(ids)).order_by("pk")
+        list(rows.values_list("pk", flat=True))
+
+
+def lock_at_hand(rows: QuerySet[Source]) -> list[UUID]:
+    """Lock those of these rows that nobody else holds, and return which; it never waits.
+
+    For the dispatcher, which comes back in a second: one source whose row is held for long, such as while it goes to
+    another datacenter, must not hold up the reading of all others. Nothing is waited for, so no order is broken.
+    Transaction: call it first in each one that changes several sources and may leave some out.
+    """
+    if connection.features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(no_key=True, skip_locked=True)
+    return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def due() -> Q:

@@ -248,6 +248,8 @@ class HostSighting(Row):
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="sightings")
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="sightings", db_index=False)
     ref = models.CharField(max_length=255)  # as this source names the host
+    # Since when it tells another UUID or name than the owner did: the owner's next word decides whether it is the host.
+    differs_since = models.DateTimeField(null=True, blank=True)
 
     objects = RestrictedQuerySet.as_manager()
 

@@ -9,20 +9,22 @@ machine may run QEMU and containers, which are two hosts with guests of their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
+from django.db.transaction import atomic, set_rollback
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core.db import write_transaction
 from core.events import Change, publish
 from core.ids import new_id
-from drivers.types import HostFact, StateReading
+from drivers.types import HostFact, Snapshot, StateReading
 from hosts.facts import Findings, digest, identity, key_text, text
-from hosts.lease import Lease, renew
+from hosts.lease import Lease, lock_sources, renew
 from hosts.models import Datacenter, Host, HostSighting, Source, SourceState
 
 Key = tuple[str, str, str]
@@ -43,30 +45,78 @@ class _Rival:
     idle: bool  # paused, or it shows the host no more
 
 
-def own_hosts(
-    source: Source, facts: Iterable[HostFact], lease: Lease, findings: Findings, *, complete: bool
-) -> list[HostFact]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A host that stands in this source's sightings. `answered`: when the last complete read of its owner began."""
+
+    rival: _Rival
+    differs_since: datetime | None
+    answered: datetime | None
+
+    @property
+    def is_another(self) -> bool:
+        """Whether the owner was read since this source told of another host, and tells what it told before."""
+        return bool(self.differs_since and self.answered and self.answered > self.differs_since)
+
+    def is_new_at(self, moment: datetime) -> bool:
+        """Whether nobody was asked yet; what is noted for the time ahead is of a clock that was set back."""
+        return self.differs_since is None or self.differs_since > moment
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a read means for the hosts that it shows, by their references."""
+
+    own: dict[str, HostFact] = field(default_factory=dict)
+    taken: list[tuple[_Rival, str]] = field(default_factory=list)
+    seen: dict[str, UUID] = field(default_factory=dict)
+    doubts: dict[str, _Seen] = field(default_factory=dict)  # of `seen`, those that tell another UUID or name
+
+
+def own_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings) -> list[HostFact]:
     """Each host that is this source's own, once; the others are noted as seen by it, too.
 
     Raises: LeaseLost. Transaction: its own, and only when something changed.
     """
-    once = {fact.ref: fact for fact in facts}
-    rivals = _rivals(source, once.values())
+    known = _known(source)
+    outcome = _judge(source, {fact.ref: fact for fact in snapshot.hosts}.values(), known, findings)
+    _write(source, outcome, known, lease, snapshot)
+    return list(outcome.own.values())
+
+
+def _judge(source: Source, facts: Collection[HostFact], known: dict[str, _Seen], findings: Findings) -> _Outcome:
+    rivals, outcome = _rivals(source, facts), _Outcome()
     missing = dict(Host.objects.filter(source=source).values_list("ref", "missing_since"))
-    own, taken, seen = [], [], {}
-    for fact in once.values():
+    for fact in facts:
         ref, rival = key_text(fact.ref, 255), rivals.get(_key(source, fact))
         findings.look_at(f"host-owner:{digest(fact.ref)}")
+        stood_for = known.get(ref)
+        if rival is None and stood_for and not stood_for.is_another and (ref not in missing or missing[ref]):
+            rival = stood_for.rival
+            if not rival.idle:
+                outcome.doubts[ref] = stood_for
         if rival is None or (ref in missing and _is_before(source, rival, missing[ref])):
-            own.append(fact)
+            outcome.own[ref] = fact
         elif rival.idle and ref not in missing:
-            own.append(fact)
-            taken.append((rival, ref))
+            outcome.own[ref] = fact
+            outcome.taken.append((rival, ref))
         else:
-            seen[ref] = rival.host_id
-            _tell(fact, rival, findings)
-    _write(source, taken, seen, lease, complete=complete)
-    return own
+            outcome.seen[ref] = rival.host_id
+            _tell(fact, rival, findings, in_doubt=ref in outcome.doubts)
+    return outcome
+
+
+def _known(source: Source) -> dict[str, _Seen]:
+    """What this source sees without owning it, by reference."""
+    columns = ("host_id", "host__missing_since", "host__source_id", "host__source__name", "host__source__created_at")
+    rows = HostSighting.objects.filter(source=source).values_list(
+        "ref", "differs_since", "host__source__inventory_read_at", "host__source__state", *columns
+    )
+    found = {}
+    for ref, differs_since, answered, state, host, missing, owner, name, since in rows:
+        idle = missing is not None or state == SourceState.PAUSED
+        found[ref] = _Seen(_Rival(host, owner, name, since, idle), differs_since, answered)
+    return found
 
 
 def _is_before(source: Source, rival: _Rival, missing_since: datetime | None) -> bool:
@@ -95,20 +145,44 @@ def without_seen(source: Source, states: StateReading) -> StateReading:
     return StateReading(states.read_started_at, states.complete, guests=guests, hosts=hosts)
 
 
-def hand_over_hosts(source: Source) -> dict[str, str]:
+def lock_with_heirs(source: Source, *, to_remove: bool = False) -> frozenset[UUID]:
+    """Lock a source that is to lose its hosts and those that stand by for them, which it returns.
+
+    Transaction: call it first in the one that pauses, moves or removes the source: see `hosts.lease.lock_sources`.
+    """
+    heirs = _heirs(source)
+    while True:
+        with atomic():  # a part of the transaction: without what it was for, its locks go
+            lock_sources([source.pk, *heirs], to_remove=to_remove)
+            now = _heirs(source)
+            if now <= heirs:
+                return now
+            set_rollback(True)
+        heirs |= now
+
+
+def _heirs(source: Source) -> frozenset[UUID]:
+    return frozenset(_standing_by(source).values_list("source_id", flat=True))
+
+
+def hand_over_hosts(source: Source, heirs: frozenset[UUID]) -> dict[str, str]:
     """Give this source's hosts to those that see them, too; names of hosts and of their new owners.
 
-    They are read at once. Transaction: the one that pauses or removes the source.
+    They are read at once. Transaction: the one that pauses or removes the source, which has locked the heirs.
     """
     handed: dict[UUID, tuple[str, str]] = {}
-    waiting = HostSighting.objects.filter(host__source=source).exclude(source__state=SourceState.PAUSED)
-    for sighting in waiting.select_related("host", "source").order_by("source__created_at", "pk"):
+    waiting = _standing_by(source).filter(source__in=heirs).select_related("host", "source")
+    for sighting in waiting.order_by("host_id", "source__created_at", "pk"):
         host, after = sighting.host, sighting.source
         if host.pk not in handed and _take(host.pk, source.pk, after, sighting.ref):
             handed[host.pk] = (host.name, after.name)
-            now = timezone.now()
-            Source.objects.filter(pk=after.pk).update(next_inventory_at=now, next_states_at=now)
+    now, owners = timezone.now(), {after for _host, after in handed.values()}
+    Source.objects.filter(pk__in=heirs, name__in=owners).update(next_inventory_at=now, next_states_at=now)
     return dict(handed.values())
+
+
+def _standing_by(source: Source) -> QuerySet[HostSighting]:
+    return HostSighting.objects.filter(host__source=source).exclude(source__state=SourceState.PAUSED)
 
 
 def _take(host_id: UUID, before: UUID, after: Source, ref: str) -> bool:
@@ -124,27 +198,46 @@ def _take(host_id: UUID, before: UUID, after: Source, ref: str) -> bool:
     return True
 
 
-def _write(
-    source: Source, taken: list[tuple[_Rival, str]], seen: dict[str, UUID], lease: Lease, *, complete: bool
-) -> None:
-    known = dict(HostSighting.objects.filter(source=source).values_list("ref", "host_id"))
-    new = {ref: host for ref, host in seen.items() if known.get(ref) != host}
-    over = [ref for ref in known if ref not in seen and (complete or ref in {own for _rival, own in taken})]
-    if not (taken or new or over):
+def _write(source: Source, outcome: _Outcome, known: dict[str, _Seen], lease: Lease, snapshot: Snapshot) -> None:
+    taken, seen = outcome.taken, outcome.seen
+    new = {ref: host for ref, host in seen.items() if ref not in known or known[ref].rival.host_id != host}
+    over = [ref for ref in known if ref not in seen and (snapshot.complete or ref in outcome.own)]
+    doubts = {ref: one.rival for ref, one in outcome.doubts.items() if one.is_new_at(snapshot.read_started_at)}
+    settled = [ref for ref in seen if ref in known and known[ref].differs_since and ref not in outcome.doubts]
+    if not (taken or new or over or doubts or settled):
         return
     with write_transaction():
+        # Of hosts it begins to see the owner, too: it may be going away at this moment.
+        owners = Host.objects.filter(pk__in=new.values()).values_list("source_id", flat=True)
+        rivals = [*(rival for rival, _ref in taken), *doubts.values()]
+        lock_sources([source.pk, *owners, *(rival.source_id for rival in rivals)])
         renew(lease)
         for rival, ref in taken:
             _take(rival.host_id, rival.source_id, source, ref)
-        HostSighting.objects.filter(source=source, ref__in=[*over, *new]).delete()
-        there = set(Host.objects.filter(pk__in=new.values()).values_list("pk", flat=True))
-        rows = [
-            HostSighting(id=new_id(), host_id=host, source=source, ref=ref)
-            for ref, host in new.items()
-            if host in there
-        ]
-        HostSighting.objects.bulk_create(rows)
-        publish(*(Change("host", str(host)) for host in {*new.values(), *(known[ref] for ref in over if ref in known)}))
+        mine = HostSighting.objects.filter(source=source)
+        mine.filter(ref__in=[*over, *new]).delete()
+        mine.filter(ref__in=settled).update(differs_since=None)
+        if doubts:
+            mine.filter(ref__in=doubts).update(differs_since=snapshot.read_started_at)
+            _ask({rival.source_id for rival in doubts.values()})
+        _add(source, new)
+        gone = {known[ref].rival.host_id for ref in over}
+        publish(*(Change("host", str(host)) for host in {*new.values(), *gone}))
+
+
+def _add(source: Source, new: dict[str, UUID]) -> None:
+    there = set(Host.objects.filter(pk__in=new.values()).values_list("pk", flat=True))
+    rows = [
+        HostSighting(id=new_id(), host_id=host, source=source, ref=ref) for ref, host in new.items() if host in there
+    ]
+    HostSighting.objects.bulk_create(rows)
+
+
+def _ask(owners: Collection[UUID]) -> None:
+    """Have these read at once, if they answer at all. Transaction: one that has locked them."""
+    now = timezone.now()
+    answering = Source.objects.filter(pk__in=owners, state__in=(SourceState.OK, SourceState.NEW))
+    answering.update(next_inventory_at=now, next_states_at=now)
 
 
 def _key(source: Source, fact: HostFact) -> Key:
@@ -166,10 +259,15 @@ def _rivals(source: Source, facts: Iterable[HostFact]) -> dict[Key, _Rival]:
     return found
 
 
-def _tell(fact: HostFact, rival: _Rival, findings: Findings) -> None:
+def _tell(fact: HostFact, rival: _Rival, findings: Findings, *, in_doubt: bool) -> None:
     message = _(
         "The host %(host)s is left out: the source %(source)s already reads it. This one takes over when that is "
         "paused or removed."
     )
+    if in_doubt:
+        message = _(
+            "The host %(host)s tells another name or UUID than before. It is left out until the source %(source)s, "
+            "which reads it, was asked whether it is the same one."
+        )
     words = {"host": text(fact.name, 255), "source": rival.source_name}
     findings.add(f"host-owner:{digest(fact.ref)}", message % words)

@@ -17,7 +17,7 @@ from core.events import Change, publish
 from core.queue import POLLS, SUSPECT, enqueue
 from drivers.errors import AuthFailed, DriverError, Unreachable
 from hosts.certificates import describe_presented
-from hosts.lease import Lease, LeaseLost, due, free, renew
+from hosts.lease import LEASE, Lease, LeaseLost, due, free, lock_at_hand, lock_sources, renew
 from hosts.models import Host, HostState, Source, SourceState
 from hosts.words import sentence
 
@@ -40,9 +40,9 @@ STATES_DEADLINE_S = 10.0
 # There a slow one gets the time it needs: a far host's ssh may take longer than a hanging one is given elsewhere.
 PATIENT_DEADLINE_S = 30.0
 SNAPSHOT_DEADLINE_S = 45.0
-# Read so far in the future is read before the server's clock was set back; and nothing is planned that far ahead.
+# The clocks of one installation's machines differ by less; and who was read so long ago is due by now.
 CLOCKS_DIFFER = timedelta(minutes=1)
-FAR_AHEAD = 2 * INVENTORY_EVERY
+LONG_AGO = 2 * INVENTORY_EVERY
 # A guest that vanished most likely moved: so many other sources are asked at once whether they have it.
 ASK_OTHERS = 50
 
@@ -58,26 +58,46 @@ def dispatch_due() -> int:
     if not found:
         return 0
     with write_transaction():
-        Source.objects.filter(pk__in=[pk for pk, _suspect in found]).update(sent_at=now)
+        held = set(lock_at_hand(unsent.filter(pk__in=[pk for pk, _suspect in found])))
+        Source.objects.filter(pk__in=held).update(sent_at=now)
         for pk, suspect in found:
-            enqueue(
-                POLL,
-                str(pk),
-                queue=SUSPECT if suspect else POLLS,
-                expires_seconds=SENT_FOR.total_seconds(),
-            )
-    return len(found)
+            if pk in held:
+                enqueue(
+                    POLL,
+                    str(pk),
+                    queue=SUSPECT if suspect else POLLS,
+                    expires_seconds=SENT_FOR.total_seconds(),
+                )
+    return len(held)
 
 
 def _plan_again(now: datetime) -> None:
-    """After the clock was set back, sources would not be read until it is where it was: they are due now."""
-    read_ahead = Q(states_read_at__gt=now + CLOCKS_DIFFER) | Q(inventory_read_at__gt=now + CLOCKS_DIFFER)
-    far = now + FAR_AHEAD
-    planned = Q(next_states_at__gt=far) | Q(next_inventory_at__gt=far) | Q(sent_at__gt=far) | Q(lease_until__gt=far)
-    late = Source.objects.filter(read_ahead, planned)
+    """After the clock was set back, sources would not be read until it is where it was: they are due now.
+
+    They are planned further ahead than anything is here, and were last read in the future, long ago or never: a source
+    that was never read, or fails, has nothing but its plans from the time ahead.
+    """
+    planned = Q(*((f"{field}__gt", limit) for field, limit in _furthest(now).items()), _connector=Q.OR)
+    read = Q(states_read_at__range=(now - LONG_AGO, now + CLOCKS_DIFFER)) & (
+        Q(inventory_read_at=None) | Q(inventory_read_at__lte=now + CLOCKS_DIFFER)
+    )
+    late = Source.objects.filter(planned).exclude(read).exclude(state=SourceState.PAUSED)
     if late.exists():
         with write_transaction():
-            late.update(next_states_at=now, next_inventory_at=now, sent_at=None, lease_until=None)
+            held = Source.objects.filter(pk__in=lock_at_hand(late))
+            held.update(next_states_at=now, next_inventory_at=now, sent_at=None, lease_until=None)
+
+
+def _furthest(now: datetime) -> dict[str, datetime]:
+    """Until when each of a source's times may be, as they are planned here and in hosts.lease."""
+    longest = 1 + JITTER
+    back_off = LONGEST_BACK_OFF * longest
+    return {
+        "next_states_at": now + max(STATES_EVERY * longest, back_off) + CLOCKS_DIFFER,
+        "next_inventory_at": now + max(INVENTORY_EVERY * longest, back_off) + CLOCKS_DIFFER,
+        "sent_at": now + CLOCKS_DIFFER,
+        "lease_until": now + LEASE + CLOCKS_DIFFER,
+    }
 
 
 def _next_to_send(unsent: QuerySet[Source], now: datetime, *, suspect: bool) -> list[UUID]:
@@ -99,9 +119,10 @@ def _unsent(now: datetime) -> QuerySet[Source]:
 
 def hurry(sources: Iterable[UUID]) -> None:
     """Have these read in full at once, if they answer at all: somebody needs a newer word of theirs."""
-    now = timezone.now()
-    answering = Source.objects.filter(pk__in=list(sources), state__in=(SourceState.OK, SourceState.NEW))
+    now, wanted = timezone.now(), list(sources)
+    answering = Source.objects.filter(pk__in=wanted, state__in=(SourceState.OK, SourceState.NEW))
     with write_transaction():
+        lock_sources(wanted)
         answering.update(next_inventory_at=now, next_states_at=now)
 
 
@@ -123,6 +144,7 @@ def hurry_datacenter(source: Source) -> None:
     ids = list(others.order_by("next_states_at").values_list("pk", flat=True)[:ASK_OTHERS])
     if ids:
         with write_transaction():
+            lock_sources(ids)
             Source.objects.filter(pk__in=ids).update(next_states_at=timezone.now())
 
 

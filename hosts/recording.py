@@ -10,7 +10,7 @@ from uuid import UUID
 from drivers.types import HostFact
 from history.fields import record_of
 from history.models import HostRevision
-from history.services import record
+from history.services import last_rows, record
 from hosts.diff import DatabaseId
 from hosts.facts import BIGGEST_INTEGER, json_bytes, number, text
 
@@ -27,6 +27,19 @@ def record_hosts(
     """
     said = {UUID(host): _values(datacenter_id, fact) for host, fact in told.items()}
     record(HostRevision, COLUMNS, said, at=at, gone=gone)
+
+
+def relocate_hosts(hosts: Iterable[UUID], datacenter_id: UUID, *, at: datetime) -> None:
+    """What these hosts were built from last, they are built from in this datacenter from now on.
+
+    Transaction: the one that moves them.
+    """
+    known = last_rows(HostRevision, hosts, "gone", *COLUMNS)
+    said = {}
+    for host, (gone, name, _before, *figures, facts) in known.items():
+        if not gone:
+            said[host] = (name, datacenter_id, *figures, json_bytes(facts))
+    record(HostRevision, COLUMNS, said, at=at)
 
 
 def _values(datacenter_id: UUID, fact: HostFact) -> tuple[Any, ...]:

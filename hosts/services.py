@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import F, Q
@@ -18,9 +19,9 @@ from core.events import Change, publish
 from drivers.registry import KINDS
 from drivers.types import Hypervisor, Transport
 from hosts import validation
-from hosts.credentials import FIELDS, SignIn, set_credentials
+from hosts.credentials import FIELDS, SignIn, fields_after, set_credentials
 from hosts.models import SECRETS, Connection, Datacenter, Host, Source, SourceDraft, SourceState
-from hosts.owners import hand_over_hosts
+from hosts.owners import hand_over_hosts, lock_with_heirs
 from hosts.recording import record_hosts
 from hosts.search import index_places, index_sources
 from hosts.signals import source_removing
@@ -193,9 +194,10 @@ def update_credentials(*, source: Source, by: Any, **sign_in: str) -> Source:
     require(by, Action.SOURCES)
     if source.transport not in SIGNING_IN:
         raise Conflict(_("This source is reached without a sign-in."))
+    accepted = source.host_key
     changed = set_credentials(source, SignIn(**sign_in))
     with write_transaction():
-        source.save(update_fields=FIELDS)
+        source.save(update_fields=fields_after(source, accepted))
         record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed)
         make_due(source)
     return source
@@ -207,10 +209,13 @@ def replace_credentials(source: Source, tried: SourceDraft, *, by: Any) -> None:
     Transaction: the one that notes what came of the draft.
     """
     presented = {name: told for name, told in source.certificates.items() if name == "server"}
+    accepted, had_ca = source.host_key, bool(source.ca_certificate_encrypted)
     for name in FIELDS:
         setattr(source, name, getattr(tried, name))
+    if had_ca or source.ca_certificate_encrypted:
+        source.host_key = ""  # as in set_credentials
     source.certificates = {**source.certificates, **presented}
-    source.save(update_fields=FIELDS)
+    source.save(update_fields=fields_after(source, accepted))
     changed = ["client certificate" if source.transport == Transport.TLS else _kept(source)]
     record_act("source.credentials_changed", source, by=by, username=source.username, changed=changed, tested=True)
     make_due(source)
@@ -228,7 +233,7 @@ def encrypt_credentials_anew(*, by: str) -> int:
     count = 0
     with write_transaction():
         for model in (Source, SourceDraft):
-            for row in model._default_manager.exclude(**dict.fromkeys(SECRETS, "")):
+            for row in model._default_manager.exclude(**dict.fromkeys(SECRETS, "")).order_by("pk"):
                 for name in SECRETS:
                     setattr(row, name, encrypt_anew(getattr(row, name)))
                 row.save(update_fields=SECRETS)
@@ -244,6 +249,7 @@ def pause_source(*, source: Source, by: Any) -> None:
     """
     require(by, Action.SOURCES)
     with write_transaction():
+        heirs = lock_with_heirs(source)
         paused = (
             Source.objects.filter(pk=source.pk)
             .exclude(state=SourceState.PAUSED)
@@ -256,7 +262,7 @@ def pause_source(*, source: Source, by: Any) -> None:
             )
         )
         if paused:
-            record_act("source.paused", source, by=by, **_handed_over(source))
+            record_act("source.paused", source, by=by, **_handed_over(source, heirs))
 
 
 def resume_source(*, source: Source, by: Any) -> None:
@@ -296,9 +302,10 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
     if confirmation.strip() != source.name:
         raise Invalid(_("Type the source's name to confirm."), field="confirmation")
     with write_transaction():
+        heirs = lock_with_heirs(source, to_remove=True)
         Source.objects.select_for_update().get(pk=source.pk)
         _require_idle(source)
-        handed = _handed_over(source)
+        handed = _handed_over(source, heirs)
         source_removing.send(Source, source=source)
         gone = list(source.hosts.order_by().values_list("pk", flat=True))
         record_hosts(source.datacenter_id, {}, at=timezone.now(), gone=gone)
@@ -417,9 +424,9 @@ def require_new_place(new: Connection) -> None:
         raise Invalid(_("This address is already read by the source %(name)s.") % {"name": known.name}, field="address")
 
 
-def _handed_over(source: Source) -> dict[str, Any]:
+def _handed_over(source: Source, heirs: frozenset[UUID]) -> dict[str, Any]:
     """For the audit log: who reads its hosts from now on."""
-    handed = hand_over_hosts(source)
+    handed = hand_over_hosts(source, heirs)
     return {"handed_over": handed} if handed else {}
 
 

@@ -71,7 +71,7 @@ def apply_hosts(source: Source, snapshot: Snapshot, lease: Lease, findings: Find
 
 
 def _apply(source: Source, snapshot: Snapshot, lease: Lease, findings: Findings) -> HostRows:
-    own = own_hosts(source, snapshot.hosts, lease, findings, complete=snapshot.complete)
+    own = own_hosts(source, snapshot, lease, findings)
     facts = {key_text(fact.ref, 255): (fact, digest(_said(fact))) for fact in own}
     known = load_known_hosts(source, Host, snapshot.read_started_at)
     diff = compare(known, facts, complete=snapshot.complete)

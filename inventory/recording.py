@@ -16,7 +16,6 @@ from history.fields import record_of
 from history.models import AgentRevision, GuestRevision, How, Kind
 from history.services import (
     Stay,
-    add_guest_builds,
     add_guest_revisions,
     add_guest_stays,
     add_moves,
@@ -71,25 +70,35 @@ def nothing_known(uuid: str) -> Made:
     return Made("unread", uuid, 0, 0, b"{}", b"{}", _digest(b"{}"))
 
 
+Builds = dict[str, msgspec.Raw]
+"""Hardware by digest, for `add_guest_builds`: once at the end of a transaction.
+
+Sources whose guests are alike write the same rows: written in parts, they would meet each other's in any order.
+"""
+
+
 class Changes:
     """What one batch changes about guests whose host stays the same, as their rows say; nothing is looked up."""
 
-    def __init__(self, datacenter_id: UUID, at: datetime) -> None:
+    def __init__(self, datacenter_id: UUID, at: datetime, builds: Builds) -> None:
         self._read_at = at
         self._datacenter_id, self._at = database_id(datacenter_id), time_value(at)
         self._revisions: list[tuple[Any, ...]] = []
-        self._builds: dict[str, msgspec.Raw] = {}
+        self._builds = builds
         self._stays: list[tuple[Any, ...]] = []
         self._new: list[tuple[Any, Any]] = []
+        self._names: list[tuple[Any, ...]] = []
         self._agents: dict[UUID, AgentFact] = {}
 
-    def made(self, guest_id: DatabaseId, made: Made, before: str) -> None:
+    def made(self, guest_id: DatabaseId, made: Made, before: str, name_before: str) -> None:
         """`before`: the digest of what was recorded last; empty for a guest that history does not know yet."""
         if made.digest != before:
             self._revisions.append(made.row(guest_id, self._at, self._datacenter_id))
             self._builds[made.hardware_digest] = msgspec.Raw(made.hardware)
         if not before:
             self._new.append((guest_id, self._at))
+        if not before or made.name != name_before:
+            self._names.append((guest_id, self._at, made.name))
 
     def stays(self, guest_id: DatabaseId, state: str, host_id: DatabaseId, addresses: str) -> None:
         self._stays.append((guest_id, self._at, False, state, host_id, addresses))
@@ -98,9 +107,8 @@ class Changes:
         self._agents[UUID(guest_id)] = agent
 
     def write(self) -> None:
-        """Transaction: the one that changes the guests."""
-        add_guest_builds(self._builds)
-        add_guest_revisions(self._revisions)
+        """Transaction: the one that changes the guests; the builds are the caller's to write."""
+        add_guest_revisions(self._revisions, self._names)
         add_guest_stays(self._stays)
         remember(Kind.GUEST, self._new)
         record_agents(self._agents, at=self._read_at)
@@ -136,14 +144,14 @@ def _record_places(guests: list[UUID], at: datetime) -> None:
     keep_evidence({guest: moment for guest, moment in since.items() if moment > rows[guest][4]})
 
 
-def record_made(guests: dict[UUID, Made], datacenter_id: UUID, *, at: datetime) -> None:
+def record_made(guests: dict[UUID, Made], datacenter_id: UUID, builds: Builds, *, at: datetime) -> None:
     """Write down what these guests are made of now. Callers have compared the digests.
 
-    Transaction: the one that changes them.
+    Transaction: the one that changes them; the builds are the caller's to write.
     """
     known = moments(GuestRevision, guests)
     since = {guest: max(at, known.get(guest, at)) for guest in guests}
-    add_guest_builds({made.hardware_digest: msgspec.Raw(made.hardware) for made in guests.values()})
+    builds.update((made.hardware_digest, msgspec.Raw(made.hardware)) for made in guests.values())
     add_guest_revisions([made.row(guest, since[guest], datacenter_id) for guest, made in guests.items()])
     bulk.update(Guest, ("id", "revision_hash"), [(guest, made.digest) for guest, made in guests.items()])
     keep_evidence({guest: moment for guest, moment in since.items() if moment > at})

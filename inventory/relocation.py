@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -22,12 +22,15 @@ from audit.services import record
 from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.events import Change, publish
+from history.services import relocate_guests
 from hosts.models import Datacenter, Host, HostSighting, Source, SourceState
 from hosts.organization import lock_place
-from hosts.owners import hand_over_hosts
+from hosts.owners import hand_over_hosts, lock_with_heirs
+from hosts.recording import relocate_hosts
 from inventory.models import Disk, FolderEntry, Guest, Placement, Watch
-from inventory.removal import move_to_its_other_host, require_idle
+from inventory.removal import move_to_their_other_hosts, require_idle
 from operations.models import ENDED, Job
+from storage.models import Datastore
 from storage.relocation import move_datastores
 
 NAMED = 5
@@ -74,13 +77,14 @@ def move_source(*, source: Source, datacenter: Datacenter, confirmation: str, by
     if confirmation.strip() != source.name:
         raise Invalid(_("Type the source's name to confirm."), field="confirmation")
     with write_transaction():
-        target, before = _locked(source, datacenter)
-        row = Source.objects.select_for_update().get(pk=source.pk)
+        heirs = lock_with_heirs(source)
+        row = Source.objects.select_for_update(no_key=True).get(pk=source.pk)
+        target, before = _locked(row, datacenter)
         _require_idle(row)
         plan = plan_relocation(source=row, datacenter=target, by=by)
         if plan.blockers:
             raise Conflict(" ".join(plan.blockers))
-        handed = hand_over_hosts(row)
+        handed = hand_over_hosts(row, heirs)
         try:
             _move(row, target)
         except IntegrityError as error:  # a read brought an equal guest a moment ago
@@ -200,20 +204,31 @@ def _require_idle(source: Source) -> None:
 
 
 def _move(source: Source, datacenter: Datacenter) -> None:
-    """What the source still has after hosts were handed over."""
-    ours = _hosts(source)
-    going = list(_guests_going(ours).values_list("pk", flat=True))
-    for guest in _guests_staying(ours).filter(host__in=ours):
-        move_to_its_other_host(guest, source)
-    Placement.objects.filter(host__in=ours).exclude(guest__in=going).delete()
+    """What the source still has after hosts were handed over. Each statement is one for all: there may be 50,000."""
+    ours, now = _hosts(source), timezone.now()
+    _lock_guests(ours)
+    move_to_their_other_hosts(_guests_staying(ours).filter(host__in=ours), source)
+    going = Guest.objects.filter(host__in=ours)  # nobody else knows those that are left
+    Placement.objects.filter(host__in=ours).exclude(guest__host__in=ours).delete()
     HostSighting.objects.filter(Q(source=source) | Q(host__source=source)).delete()
     move_datastores(source, datacenter)
     FolderEntry.objects.filter(guest__in=going).delete()
-    Guest.objects.filter(pk__in=going).update(datacenter=datacenter, twin=0, fact_hash="", revision_hash="")
+    relocate_guests(going.values("pk"), datacenter.pk, at=now)
+    # No read begun before this moment counts: what it brings would stand in history before the move.
+    going.update(datacenter=datacenter, twin=0, fact_hash="", placed_at=now)
     Placement.objects.filter(host__in=ours).update(fact_hash="")
-    Disk.objects.filter(guest__in=going).exclude(datastore__datacenter=datacenter).update(datastore=None)
+    elsewhere = Datastore.objects.exclude(datacenter=datacenter)
+    Disk.objects.filter(guest__in=going, datastore__in=elsewhere).update(datastore=None)
+    relocate_hosts(ours.values_list("pk", flat=True), datacenter.pk, at=timezone.now())
     ours.update(datacenter=datacenter, cluster=None, links_hash="", fact_hash="")
     _begin_anew(source, datacenter)
+
+
+def _lock_guests(ours: QuerySet[Host]) -> None:
+    """Of the guests here, as polls of other sources lock them: none of those may take one away meanwhile."""
+    if connection.features.has_select_for_update:
+        rows = Guest.objects.filter(pk__in=_here(ours).values("pk")).order_by("uuid", "twin")
+        list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def _begin_anew(source: Source, datacenter: Datacenter) -> None:

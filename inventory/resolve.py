@@ -72,12 +72,20 @@ def judge(holder: Word | None, words: Iterable[Word]) -> Verdict:
 
 
 def _first(holder: Word | None, candidates: list[Word]) -> Word | None:
-    """The holder if it is among the best, else the newest of those."""
+    """The holder if it is among the best, else the newest of those.
+
+    A paused guest has its memory on a host: where nobody can ask the holder, a newer word of that counts, as of those
+    that run. One that is off may be a copy left behind, which is no reason to move.
+    """
     if not candidates:
         return None
     best = min(RANK[word.state] for word in candidates)
     equals = [word for word in candidates if RANK[word.state] == best]
-    return holder if holder in equals else max(equals, key=lambda word: (word.heard_at, str(word.host_id), word.ref))
+    if holder is not None and holder in equals and not holder.askable and best == RANK["paused"]:
+        equals = [word for word in equals if word is holder or (word.askable and word.heard_at > holder.heard_at)]
+    elif holder in equals:
+        return holder
+    return max(equals, key=lambda word: (word.heard_at, str(word.host_id), word.ref))
 
 
 def _weigh(verdict: Verdict, claimant: Word) -> None:

@@ -17,7 +17,7 @@ from hosts.diff import DatabaseId, database_id
 from hosts.facts import LONGEST_NOTES, digest, text
 from inventory.models import Disk, Guest, GuestDetails, Nic
 from inventory.values import MOST_ADDRESSES, MOST_DEVICES
-from search.models import Kind
+from search.models import TEXTS, Kind
 from search.services import Entry, digest_of, load_digests, row_of, text_of, write_rows
 
 BASE_BYTES = 12  # of a digest: without what the agent said, which has the other four
@@ -47,7 +47,7 @@ def index_guests(readings: Iterable[Found]) -> None:
     changed = [one for one in compared if one is not None]
     silent = [entry.object_id for entry, _base, agent in changed if agent is None]
     told = _told_before(one for one in silent if known.get(one, "")[2 * BASE_BYTES :] != NO_AGENT)
-    with pipeline():
+    with pipeline(), TEXTS.writes(len(changed)):
         for start in range(0, len(changed), bulk.BATCH):
             part = changed[start : start + bulk.BATCH]
             write_rows([_row(entry, base, _agent_of(entry, agent, told)) for entry, base, agent in part])

@@ -23,6 +23,7 @@ from core.events import MANY, Change, publish
 from core.ids import new_ids
 from drivers.types import GuestFact
 from history.models import How
+from history.services import add_guest_builds
 from hosts.diff import DatabaseId, database_id, id_column, time_value
 from hosts.facts import Findings, identity
 from hosts.lease import Lease, renew
@@ -34,6 +35,7 @@ from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
 from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
 from inventory.recording import (
+    Builds,
     Changes,
     Move,
     made_of,
@@ -79,7 +81,10 @@ WORD = ("guest", "state", "state_reason", "fact_hash", "evidence_at", "contested
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One thing a read said. Without a fact only the state is known; `gone` says that it was not there."""
+    """One thing a read said. Without a fact only the state is known; `gone` says that it was not there.
+
+    `told` is the UUID of one whose state alone was told, where nothing was known of it before: it may have moved there.
+    """
 
     host_id: DatabaseId
     ref: str
@@ -89,10 +94,12 @@ class Item:
     fact_hash: str = ""
     word_id: DatabaseId = ""
     gone: bool = False
+    told: str = ""
 
     def uuid(self) -> str:
         """One without a usable UUID is told by its place: the host's row, which may change its source."""
-        assert self.fact is not None  # noqa: S101 (only what was read whole is new)
+        if self.fact is None:
+            return self.told
         return identity(self.fact.uuid, self.host_id.replace("-", ""), self.ref)
 
 
@@ -156,6 +163,7 @@ class _Batch:
         self.changes: list[Change] = []
         self.ask: set[UUID] = set()
         self.found: list[Found] = []
+        self.builds: Builds = {}
         self.lost = False
 
     def run(self, items: list[Item], uuids: set[str]) -> None:
@@ -171,6 +179,7 @@ class _Batch:
             if others or uuids:
                 self._settle(others, uuids)
             index_guests(self.found)
+            add_guest_builds(self.builds)
             publish(*self.changes)
         if self.ask:
             hurry(self.ask)
@@ -185,7 +194,7 @@ class _Batch:
         uuids: set[str] = set()
         for item in items:
             row = rows.get(item.word_id)
-            uuid = item.uuid() if item.fact else (row.uuid if row else "")
+            uuid = item.uuid() or (row.uuid if row else "")
             if row and row.simple and not item.gone and row.uuid == uuid and item.state != "unknown":
                 plain.append((item, row))
             else:
@@ -199,7 +208,7 @@ class _Batch:
         contents = _Contents()
         devices: list[Devices] = []
         details = Details()
-        history = Changes(self.reading.source.datacenter_id, self.reading.read_at)
+        history = Changes(self.reading.source.datacenter_id, self.reading.read_at, self.builds)
         for item, row in plain:
             word = (item.word_id, item.state, item.state_reason, at)
             if item.fact is None:
@@ -245,13 +254,15 @@ class _Batch:
             group, word = known
             if word.said_at > at or _placed_after(group, at):
                 return
-            if item.fact is None or item.uuid() == group.uuid:
+            if item.uuid() in ("", group.uuid):
                 _say(group, word, item, at)
                 return
             group.drop(word)  # the same reference names another guest now
-        if item.fact is None or item.gone:
+        if not item.uuid() or item.gone:
             return
         group = groups.setdefault(item.uuid(), Group(item.uuid()))
+        if item.fact is None and not group.guests:
+            return  # a full read brings it, with what it is made of
         if not _placed_after(group, at):
             group.words.append(_new_word(self.reading, item))
 
@@ -268,7 +279,7 @@ class _Batch:
             record_gone(merged, at=self.reading.read_at)
             Guest.objects.filter(pk__in=merged).delete()
         self._write_group_devices(rows)
-        _record(self.reading, rows, contents)
+        _record(self.reading, rows, contents, self.builds)
         record_moves(moves, at=self.reading.read_at, how=self.reading.how)
         self.found += [Found(database_id(row.id), row.uuid, row.fact) for row in rows if row.fact or row.new]
         self.changes += _changes(groups)
@@ -296,7 +307,7 @@ def _note(history: Changes, item: Item, row: _Plain, content: tuple[Any, ...]) -
     """For history: what differs. Returns the digest of what the guest is made of."""
     assert item.fact is not None  # noqa: S101 (its content was made of it)
     made = made_of(item.fact, content)
-    history.made(row.guest_id, made, row.revision_hash)
+    history.made(row.guest_id, made, row.revision_hash, row.name)
     _note_stay(history, item, row, content[-1])
     if item.fact.agent is not None and agent_part(item.fact_hash) != agent_part(row.fact_hash):
         history.agent(row.guest_id, item.fact.agent)
@@ -354,6 +365,16 @@ _PLAIN_QUERY = """
     WHERE p.id {among}
 """
 
+# What another source moved elsewhere in between would be told by history and search all the same, though the update of
+# its row finds nothing. In the order in which groups are locked.
+_LOCK_QUERY = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM inventory_guest
+        WHERE id IN (SELECT guest_id FROM inventory_placement WHERE id = ANY(%s::uuid[]))
+        ORDER BY uuid, twin FOR NO KEY UPDATE
+    ) locked
+"""
+
 
 def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _Plain]:
     """The rows behind these words."""
@@ -361,6 +382,8 @@ def _load_plain(ids: list[DatabaseId], read_at: datetime) -> dict[DatabaseId, _P
         return {}
     moving = {database_id(guest) for guest in moving_guests()}
     with connection.cursor() as cursor:
+        if connection.vendor != "sqlite":
+            cursor.execute(_LOCK_QUERY, [ids])
         cursor.execute(*_plain_query(ids, read_at))
         rows: list[Any] = cursor.fetchall()
     plain = {word: _Plain(*known) for word, *known in rows}
@@ -534,13 +557,13 @@ def _moves(rows: list[GuestRow]) -> list[Move]:
     ]
 
 
-def _record(reading: Reading, rows: list[GuestRow], contents: Mapping[UUID, tuple[Any, ...]]) -> None:
+def _record(reading: Reading, rows: list[GuestRow], contents: Mapping[UUID, tuple[Any, ...]], builds: Builds) -> None:
     """For history: what these groups changed, whose rows are written."""
     record_guests([row.id for row in rows if row.new or row.fact or row.columns() != row.stored], at=reading.read_at)
     made = {row.id: made_of(row.fact, contents[row.id]) for row in rows if row.fact}
     made |= {row.id: nothing_known(row.uuid) for row in rows if row.new and not row.fact}
     changed = {row.id: made[row.id] for row in rows if row.id in made and made[row.id].digest != row.revision_hash}
-    record_made(changed, reading.source.datacenter_id, at=reading.read_at)
+    record_made(changed, reading.source.datacenter_id, builds, at=reading.read_at)
     agents = {row.id: row.fact.agent for row in rows if row.fact and row.fact.agent}
     record_agents(agents, at=reading.read_at)
 

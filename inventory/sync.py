@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -21,8 +21,8 @@ from core.db import write_transaction
 from core.events import Change, publish
 from drivers.types import DatastoreFact, GuestFact, GuestState, GuestStateFact, Snapshot, StateReading, SwitchFact
 from history.models import How
-from hosts.diff import DatabaseId, database_id, id_column
-from hosts.facts import Findings, digest, key_text, text
+from hosts.diff import DatabaseId, database_id, id_column, time_value
+from hosts.facts import Findings, digest, identity, is_identity, key_text, text
 from hosts.lease import Lease, renew
 from hosts.models import Host, Source
 from hosts.owners import without_seen
@@ -34,7 +34,7 @@ from inventory.loads import record_datastore_loads
 from inventory.resolve import UNKNOWN
 from inventory.store import Item, Reading, apply_items, settle_contested
 from inventory.values import addresses_part, guest_digest
-from metrics.services import GuestReading, HostReading, forget_guest_loads, record_loads
+from metrics.services import SHORTEST_S, GuestReading, HostReading, forget_guest_loads, record_loads
 from networks.sync import apply_switches
 from storage.sync import apply_datastores
 
@@ -123,13 +123,24 @@ def apply_look(source: Source, states: StateReading, guest_refs: Collection[str]
     known = _load_state_words(source, [_ref(ref) for ref in guest_refs])
     reading = Reading(source, lease, read_at, Findings.load(source.findings), Links(source), how=How.EVENT)
     items, outcome = _compare_states(replace(states, complete=True), hosts, known)
-    apply_items(reading, items)
+    apply_items(reading, items + _arrivals(states, hosts, known))
     settle_contested(reading)
     runs = {_place(fact, hosts) for fact in states.guests if fact.state == GuestState.RUNNING}
     ran = {place: word.guest_id for place, word in known.items() if word.stands and word.state == GuestState.RUNNING}
     ended = [guest for place, guest in ran.items() if place not in runs]
     forget_guest_loads(ended, read_at=read_at)
     return outcome
+
+
+def _arrivals(states: StateReading, hosts: dict[str, DatabaseId], known: dict[Place, _Word]) -> list[Item]:
+    """Guests this source has not shown before. Those known elsewhere need not wait for the full read that follows."""
+    items = []
+    for fact in states.guests:
+        place = _place(fact, hosts)
+        if place is not None and place not in known and is_identity(fact.uuid):
+            told = identity(fact.uuid)
+            items.append(Item(*place, fact.state.value, _reason(fact), told=told))
+    return items
 
 
 def _is_stale(source: Source, read_at: datetime) -> bool:
@@ -353,7 +364,7 @@ def _record_loads(
     source: Source, states: StateReading, hosts: dict[str, DatabaseId], known: dict[Place, _Word], read_at: datetime
 ) -> None:
     readings: list[GuestReading] = []
-    ended: list[DatabaseId] = []
+    silent: list[DatabaseId] = []
     for fact in states.guests:
         place = _place(fact, hosts)
         word = known.get(place) if place else None
@@ -361,9 +372,24 @@ def _record_loads(
             continue  # a copy, or where the guest is not yet or no more: two hosts must not both tell its load
         if fact.load is not None:
             readings.append(GuestReading(word.guest_id, place[0], word.vcpus, fact.load))
-        elif word.state == GuestState.RUNNING:
-            ended.append(word.guest_id)
+        else:
+            silent.append(word.guest_id)
     of_hosts = [HostReading(hosts[_ref(load.ref)], load) for load in states.hosts if _ref(load.ref) in hosts]
     record_loads(readings, of_hosts, read_at=read_at)
-    forget_guest_loads(ended, read_at=read_at)
+    forget_guest_loads(_untold(source, read_at) if states.complete else silent, read_at=read_at)
     publish(Change("load", str(source.pk)))
+
+
+_UNTOLD_QUERY = """
+    SELECT {guest} FROM hosts_host h
+    JOIN inventory_guest g ON g.host_id = h.id JOIN metrics_guestload l ON l.guest_id = g.id
+    WHERE h.source_id = %s AND l.read_at < %s
+"""
+
+
+def _untold(source: Source, read_at: datetime) -> list[DatabaseId]:
+    """Guests on this source's hosts whose latest load is from before this read: stopped, vanished or lost since."""
+    before = read_at - timedelta(seconds=SHORTEST_S)
+    with connection.cursor() as cursor:
+        cursor.execute(_UNTOLD_QUERY.format(guest=id_column("g.id")), [database_id(source.pk), time_value(before)])
+        return [row[0] for row in cursor.fetchall()]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from core.db import write_transaction
 from metrics.levels import FIVE_MINUTES, HOUR, RAW, Grain, kept_since
 from metrics.models import LoadBlock
 from metrics.rollups import rolled_until
+from metrics.services import forget_unread
 from metrics.turns import Turn
 
 BLOCKS_AT_ONCE = 500
+# The latest load of what nobody reads is of no use after that; also that of what is no more.
+UNREAD_S = 86_400
 
 
 def prune(turn: Turn, now: int) -> Iterator[None]:
@@ -25,6 +29,13 @@ def prune(turn: Turn, now: int) -> Iterator[None]:
             limit = min(limit, rolled_until(coarser))
         while _drop_some(grain, limit - grain.block, turn):
             yield
+
+
+def drop_unread(turn: Turn, now: int) -> Iterator[None]:
+    """Raises: TurnLost."""
+    while forget_unread(datetime.fromtimestamp(now - UNREAD_S, UTC)):
+        turn.renew()
+        yield
 
 
 def _drop_some(grain: Grain, last_start: int, turn: Turn) -> bool:

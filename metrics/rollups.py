@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from django.db.models import F, Min, QuerySet
+from django.db.models import F, Min, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from core.db import write_transaction
 from metrics.blocks import Key, make_block, points_of, put_blocks
@@ -25,6 +26,11 @@ def rolled() -> dict[Grain, int]:
     """Up to when there are roll-ups of each grain. Units: seconds since 1970."""
     done = dict(LoadWork.objects.values_list("name", "done_until"))
     return {grain: done.get(_name(grain), 0) for grain in ROLL_UPS}
+
+
+def rolled_in_query(grain: Grain) -> Coalesce:
+    """The same of one grain, within another query."""
+    return Coalesce(Subquery(LoadWork.objects.filter(name=_name(grain)).values("done_until")[:1]), 0)
 
 
 def rolled_until(grain: Grain) -> int:

@@ -118,16 +118,42 @@ def _datastore_values(one: DatastoreReading) -> bytes:
     return encode(np.array([[capacity, max(0, capacity - free), free]], np.float64), exact=True)
 
 
+def forget_unread(before: datetime) -> int:
+    """Latest loads that nobody told anew since then: of what is no more, or cannot be read. Their past stays.
+
+    Returns how many of these there were, of at most 1,000 of each kind.
+    Transaction: short ones.
+    """
+    guests = list(GuestLoad.objects.filter(read_at__lt=before).values_list("pk", flat=True)[:BATCH])
+    forget_guest_loads(guests, read_at=before)
+    found = len(guests)
+    others: tuple[type[Model], ...] = (HostLoad, DatastoreLoad)
+    for model in others:
+        ids = list(model._default_manager.filter(read_at__lt=before).values_list("pk", flat=True)[:BATCH])
+        if ids:
+            with write_transaction():
+                model._default_manager.filter(pk__in=ids, read_at__lt=before)._raw_delete("default")
+        found += len(ids)
+    return found
+
+
+def forget_datastore_loads(datastore_ids: Iterable[Any]) -> None:
+    """Transaction: the one that deletes the datastores."""
+    DatastoreLoad.objects.filter(pk__in=list(datastore_ids))._raw_delete("default")
+
+
 def forget_guest_loads(guest_ids: Iterable[Any], *, read_at: datetime) -> None:
     """These ran no longer when they were read: a load from before is not theirs any more. Their past stays.
 
-    Transaction: one for each 1,000 guests.
+    Transaction: one for each 1,000 guests of which there are any.
     """
     ids = list(guest_ids)
     for start in range(0, len(ids), BATCH):
         ended = GuestLoad.objects.filter(pk__in=ids[start : start + BATCH], read_at__lte=read_at)
-        rows = ended.exclude(host_id=None).values_list("guest_id", "host_id", "read_at")
-        trails = [(guest, host, int(at.timestamp()) + 1) for guest, host, at in rows]
+        rows = list(ended.values_list("guest_id", "host_id", "read_at"))
+        if not rows:
+            continue
+        trails = [(guest, host, int(at.timestamp()) + 1) for guest, host, at in rows if host is not None]
         with write_transaction():
             bulk.upsert(LoadTrail, _TRAIL, trails, key=("object_id", "group_id"))
             ended._raw_delete("default")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from metrics.hours import pack_hours
 from metrics.levels import FIVE_MINUTES, HOUR
-from metrics.retention import prune
+from metrics.retention import drop_unread, prune
 from metrics.rollups import roll_up
 from metrics.turns import Turn, TurnLost, take_turn
 
@@ -40,3 +40,4 @@ def _parts(turn: Turn, now: int) -> Iterator[None]:
     yield from roll_up(FIVE_MINUTES, turn, now)
     yield from roll_up(HOUR, turn, now)
     yield from prune(turn, now)
+    yield from drop_unread(turn, now)

@@ -12,7 +12,7 @@ from django.db import connection
 
 from core import bulk
 from core.search import fold
-from search.models import Kind, SearchRow
+from search.models import TEXTS, Kind, SearchRow
 
 # Who writes a book into the notes is found by its first pages.
 LONGEST_TEXT = 20_000
@@ -73,7 +73,8 @@ def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
         for entry, digest in zip(entries, digests, strict=True)
         if known.get(entry.object_id) != digest
     ]
-    write_rows(rows)
+    with TEXTS.writes(len(rows)):
+        write_rows(rows)
 
 
 def row_of(kind: Kind, entry: Entry, digest: str) -> tuple[Any, ...]:
@@ -82,6 +83,7 @@ def row_of(kind: Kind, entry: Entry, digest: str) -> tuple[Any, ...]:
 
 
 def write_rows(rows: Sequence[tuple[Any, ...]]) -> None:
+    """Values of COLUMNS. Whoever has many says so to TEXTS.writes first."""
     bulk.upsert(SearchRow, COLUMNS, rows, key=("kind", "object_id"))
 
 

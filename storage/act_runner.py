@@ -26,6 +26,7 @@ from operations.handle import JobHandle
 from operations.models import JobState
 from storage import staging
 from storage.acts import MountAct
+from storage.leftovers import NamesVolumes, WantedVolume
 from storage.models import DatastoreMount, Upload
 from storage.uploads import forget_upload
 
@@ -48,8 +49,26 @@ def run_switch(handle: JobHandle) -> None:
     SwitchDatastore(handle).run()
 
 
-class Volumes(Build):
+class Volumes(NamesVolumes, Build):
     """What every job that makes volumes does alike."""
+
+    def wanted_volumes(self) -> list[WantedVolume]:
+        noted = self.handle.checkpoint.get("volumes") or {}
+        return [
+            WantedVolume(one["name"], one["datastore"], (step, f"{step} size", f"{step} name"))
+            for step, one in noted.items()
+        ]
+
+    def may_be_left(self, volume: WantedVolume) -> bool:
+        names = {thing["name"] for thing in self.things if thing["kind"] == "volume"}
+        kept = volume.name in names and not self.is_done(f"undo volume {volume.name}")
+        return super().may_be_left(volume) or ("ended" in self.handle.checkpoint and kept)
+
+    def note_volume(self, step: str, mount: DatastoreMount, name: str) -> None:
+        """Before it is asked for, so that it can be named however this ends. Raises: Impossible."""
+        self.require_new(mount, name)
+        noted = self.handle.checkpoint.get("volumes") or {}
+        self.handle.note(volumes={**noted, step: {"name": name, "datastore": mount.datastore.name}})
 
     def mount(self, store_id: Any, host_id: Any) -> DatastoreMount:
         """Raises: Impossible when the host does not see the datastore any more."""
@@ -63,19 +82,24 @@ class Volumes(Build):
         return At(mount.host, mount.uuid)
 
     def make_volume(self, step: str, mount: DatastoreMount, request: VolumeRequest) -> VolumeResult:
-        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.create_volume(request, turn.again, turn.not_after)
+        """Two steps, so that no other volume of its name is ever taken for it; see `drivers.marks`."""
+
+        def create(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.create_volume(request, turn.stamp, turn.again, turn.not_after)
+
+        def complete(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.complete_volume(request, self.asked[step]["stamp"], turn.not_after)
 
         if not self.is_asked(step):
-            self.require_new(mount, request.name)
+            self.note_volume(step, mount, request.name)
         words = {"name": request.name, "datastore": mount.datastore.name}
         told = _("Volume %(name)s is created in %(datastore)s.") % words
-        made = self.step(step, self.at(mount), call, VolumeResult, told)
+        self.ask(step, self.at(mount), create, VolumeResult)
         self.made("volume", request.name, uuid=mount.uuid, host=str(mount.host_id))
-        return made
+        return self.step(f"{step} size", self.at(mount), complete, VolumeResult, told)
 
     def require_new(self, mount: DatastoreMount, name: str) -> None:
-        """Before it is asked for: whoever takes over takes what has the name for what was asked. Raises: Impossible."""
+        """Before it is asked for. Raises: Impossible."""
         if self.look(mount.host, lambda session: session.find_volume(VolumeRef(mount.uuid, name))) is not None:
             words = {"datastore": mount.datastore.name}
             raise Impossible(_("%(datastore)s has something of this name; choose another.") % words)
@@ -153,7 +177,7 @@ class Writing:
             at = start
             for piece in self._pieces(start, end):
                 self.act.handle.require_time()
-                session.send_upload(self.stamp, at, piece)
+                session.send_upload(self.stamp, at, piece, self.act.handle.lease_ends)
                 digest.update(piece)
                 at += len(piece)
                 if self.act.handle.progress(self.meter.read(self.size, at)):

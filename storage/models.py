@@ -7,6 +7,10 @@ from core.models import NameField, Row, by_name_index
 from drivers.types import StorageClass, Technology
 from hosts.models import Datacenter, Host
 
+# The driver's words for what a volume is.
+DISK_KINDS = frozenset({"file", "block"})  # what a guest can have as its disk by a path on the host
+DIRECTORY_KINDS = frozenset({"dir", "netdir"})
+
 
 class Datastore(Row):
     """A place that holds disks. `identity` says when two mounts are one datastore; see storage.identity."""
@@ -104,6 +108,11 @@ class Volume(Row):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_directory(self) -> bool:
+        """Such as lost+found: it lies among the volumes and is none."""
+        return self.kind in DIRECTORY_KINDS
 
 
 class Upload(Row):

@@ -8,6 +8,7 @@ from django.utils import timezone
 from history.models import DatastoreRevision
 from history.services import record
 from hosts.models import Source
+from metrics.services import forget_datastore_loads
 from search.models import Kind
 from search.services import forget
 from storage.models import Datastore, DatastoreMount
@@ -32,7 +33,9 @@ def drop_mounts(mounts: QuerySet[DatastoreMount]) -> None:
     mounts.delete()
     unseen = Datastore.objects.filter(pk__in=seen, mounts=None)
     record(DatastoreRevision, STORE, {}, at=now, gone=unseen.values_list("pk", flat=True))
-    forget(Kind.DATASTORE, list(unseen.values_list("pk", flat=True)))
+    gone = list(unseen.values_list("pk", flat=True))
+    forget(Kind.DATASTORE, gone)
+    forget_datastore_loads(gone)
     unseen.delete()
     ask_again({str(one) for one in seen})
     summarize(seen, now)

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -64,9 +64,10 @@ def received_bytes(upload_id: UUID) -> int:
 def idle_seconds(upload_id: UUID) -> float | None:
     """Since its last piece; none when there was none."""
     try:
-        return max(0.0, time.time() - path_of(upload_id).stat().st_mtime)
+        found = path_of(upload_id).stat()
     except FileNotFoundError:
         return None
+    return max(0.0, time.time() - found.st_mtime) if found.st_size else None
 
 
 def require_room(size_bytes: int, promised_bytes: int) -> None:
@@ -101,10 +102,26 @@ def write_piece(upload_id: UUID, offset: int, piece: bytes) -> int:
 
 
 def _lock(descriptor: int) -> None:
+    if not _is_locked_by_us(descriptor):
+        raise Conflict(_("Another piece of this upload is being written; ask how far it is, then go on."))
+
+
+@contextmanager
+def held(upload_id: UUID) -> Iterator[bool]:
+    """Nobody adds a piece meanwhile. False when somebody is just adding one."""
+    descriptor = os.open(path_of(upload_id), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _is_locked_by_us(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked_by_us(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Conflict(_("Another piece of this upload is being written; ask how far it is, then go on.")) from None
+        return False
+    return True
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:
@@ -152,5 +169,6 @@ def strays(known: frozenset[str], older_than_seconds: float) -> Iterator[Path]:
     """Files whose upload nobody knows any more."""
     given_up = time.time() - older_than_seconds
     for path in folder().glob("*.part"):
-        if path.stem not in known and path.stat().st_mtime < given_up:
-            yield path
+        with suppress(FileNotFoundError):  # discarded meanwhile
+            if path.stem not in known and path.stat().st_mtime < given_up:
+                yield path

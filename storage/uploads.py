@@ -86,7 +86,11 @@ def add_piece(*, upload: Upload, offset: int, piece: bytes, by: Any) -> int:
     if offset + len(piece) > upload.size_bytes:
         raise Invalid(_("This is more than was announced."))
     require_free(upload)
-    return staging.write_piece(upload.pk, offset, piece)
+    end = staging.write_piece(upload.pk, offset, piece)
+    if not Upload.objects.filter(pk=upload.pk).exists():  # forgotten while it was written
+        staging.remove(upload.pk)
+        raise Conflict(_not_here())
+    return end
 
 
 def require_free(upload: Upload) -> None:
@@ -99,8 +103,12 @@ def lock_upload(upload: Upload) -> Upload:
     """As it is now, until the transaction ends. Raises: Conflict when it was discarded meanwhile."""
     found = Upload.objects.select_for_update().filter(pk=upload.pk).first()
     if found is None:
-        raise Conflict(_("The uploaded file is not here any more; send it again."))
+        raise Conflict(_not_here())
     return found
+
+
+def _not_here() -> str:
+    return _("The uploaded file is not here any more; send it again.")
 
 
 def require_whole(upload: Upload) -> None:
@@ -134,16 +142,30 @@ def forget_upload(upload_id: UUID | str) -> None:
 
 
 def expire_uploads() -> int:
-    """Forget what nobody goes on with; returns how many."""
+    """Forget what nobody goes on with; returns how many.
+
+    Transaction: its own for each.
+    """
     old = Upload.objects.filter(created_at__lt=timezone.now() - KEEP)
-    gone = [upload for upload in old if _is_left(upload)]
-    Upload.objects.filter(pk__in=[upload.pk for upload in gone]).delete()
-    for upload in gone:
-        staging.remove(upload.pk)
+    gone = sum(_expire(upload.pk) for upload in old if _is_left(upload))
     known = frozenset(str(pk) for pk in Upload.objects.values_list("pk", flat=True))
     for path in staging.strays(known, KEEP.total_seconds()):
         path.unlink(missing_ok=True)
-    return len(gone)
+    return gone
+
+
+def _expire(identifier: UUID) -> bool:
+    """Forget it unless somebody went on with it since. Neither a piece nor a task comes between look and end."""
+    with staging.held(identifier) as held:
+        if not held:
+            return False
+        with write_transaction():
+            upload = Upload.objects.select_for_update().filter(pk=identifier).first()
+            if upload is not None and not _is_left(upload):
+                return False
+            Upload.objects.filter(pk=identifier).delete()
+        staging.remove(identifier)
+    return upload is not None
 
 
 def _is_left(upload: Upload) -> bool:

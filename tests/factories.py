@@ -132,8 +132,8 @@ def make_datastore(name: str = "fast", hosts: tuple[Host, ...] = (), **values: A
 
 
 def add_volume(datastore: Datastore, name: str = "db-07-0.qcow2", **values: Any) -> Volume:
-    """A volume as the first of the datastore's mounts would tell of it."""
-    mount = datastore.mounts.first()
+    """A volume as the first host that mounts the datastore would tell of it."""
+    mount = datastore.mounts.order_by("host__name").first()
     defaults: dict[str, Any] = {
         "key": name[:255],
         "path": f"{datastore.path}/{name}",

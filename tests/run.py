@@ -12,13 +12,13 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 from config.data import HOME
 from config.processes import die_with_parent
@@ -44,7 +44,9 @@ class Phase:
     folders: tuple[str, ...]
     database: str = "sqlite"
     side_by_side: bool = True
-    whole: bool = False  # also what the quick run leaves out
+    # "whole": also what the quick run leaves out, and more of each property test's histories (tests/examples.py);
+    # "databases": only what uses one, and fewer of those histories.
+    choice: str = ""
     limit_seconds: int = PHASE_LIMIT_SECONDS
 
 
@@ -70,19 +72,24 @@ CHECKS = {
     "schema changes": ("python", "manage.py", "makemigrations", "--check", "--dry-run"),
 }
 FAST = ("unit", "contract", "web")
-# These share one lab or one browser each, so their tests run one after another.
-SLOW = ("e2e", "browser", "faults")
-PHASES = (
+# These share one lab or one browser each, so their tests run one after another; what waits most comes first, since
+# then the others work.
+SLOW = ("faults", "e2e", "browser")
+BUSY_PHASES = (
     Phase("fast tests on SQLite", FAST),
     # Drivers and their contract know no database (a rule of the layers), so once is enough for them.
-    Phase("fast tests on PostgreSQL", ("unit", "web"), database="postgresql"),
+    Phase("fast tests on PostgreSQL", ("unit", "web"), database="postgresql", choice="databases"),
     Phase("launcher", ("launcher",)),
-    *(Phase(f"{name} on SQLite", (name,), side_by_side=False) for name in SLOW),
 )
+# These mostly wait: for guests that boot, leases that end, pages that load. So they run beside the busy ones.
+WAITING_PHASES = tuple(Phase(f"{name} on SQLite", (name,), side_by_side=False) for name in SLOW)
+PHASES = (*BUSY_PHASES, *WAITING_PHASES)
 FULL_PHASES = (
-    Phase("contract on real hosts, whole", ("contract",), whole=True),
+    Phase("unit tests on SQLite, whole", ("unit",), choice="whole", limit_seconds=FULL_LIMIT_SECONDS),
+    Phase("unit tests on PostgreSQL, whole", ("unit",), "postgresql", choice="whole", limit_seconds=FULL_LIMIT_SECONDS),
+    Phase("contract on real hosts, whole", ("contract",), choice="whole"),
     *(
-        Phase(f"{name} on PostgreSQL", (name,), "postgresql", side_by_side=False, limit_seconds=FULL_LIMIT_SECONDS)
+        Phase(f"{name} on PostgreSQL, whole", (name,), "postgresql", False, "whole", limit_seconds=FULL_LIMIT_SECONDS)
         for name in SLOW
     ),
 )
@@ -96,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes.extend(run_all(options, extra))
     except KeyboardInterrupt:
         outcomes.append(Outcome("interrupted", failed=1, problems=["stopped by a signal"]))
+    if options.outcomes:
+        options.outcomes.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
+        return 0
     return report(outcomes)
 
 
@@ -105,8 +115,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def parse_options(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
     parser = ArgumentParser(prog="guesthouse", epilog="Anything else goes to pytest.", allow_abbrev=False)
-    parser.add_argument("command", choices=("check", "test"))
+    parser.add_argument("command", choices=("check", "test", "waiting"), metavar="{check,test}")
     parser.add_argument("--full", action="store_true", help="also what takes longer; goes on where it was stopped")
+    parser.add_argument("--outcomes", type=Path, help=SUPPRESS)
     return parser.parse_known_args(arguments)
 
 
@@ -117,11 +128,13 @@ def run_all(options: Namespace, extra: list[str]) -> Iterator[Outcome]:
         yield run_phase(replace(phase_of(paths[0]), folders=(), name=" ".join(paths)), extra)
     elif options.full:
         yield from run_resumable(extra)
-    else:
-        if not extra:
-            yield run_checks()
-        for phase in PHASES:
+    elif options.command == "waiting":
+        for phase in WAITING_PHASES:
             yield run_phase(phase, extra)
+    elif "--pdb" in extra:  # a person can talk to one row only
+        yield from (run_phase(phase, extra) for phase in PHASES)
+    else:
+        yield from run_in_two_rows(extra)
 
 
 def named_paths(extra: Sequence[str]) -> list[str]:
@@ -206,6 +219,44 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
+def run_in_two_rows(extra: list[str]) -> Iterator[Outcome]:
+    """Checks and the busy phases, and beside them the waiting ones in a process of their own; what it says follows."""
+    with tempfile.TemporaryDirectory(prefix="gh-row-") as folder:
+        said, outcomes = Path(folder, "said"), Path(folder, "outcomes")
+        with said.open("wb") as output:
+            process = start_process(waiting_command(outcomes, extra), dict(os.environ), output)
+        try:
+            if not extra:
+                yield run_checks()
+            for phase in BUSY_PHASES:
+                yield run_phase(phase, extra)
+            follow(process, said)
+        finally:
+            if process.poll() is None:
+                _end(process)
+        if outcomes.exists():
+            yield from (Outcome(**outcome) for outcome in json.loads(outcomes.read_text()))
+        else:
+            problem = f"their process ended with {process.returncode}"
+            yield Outcome("phases that wait", failed=1, problems=[problem])
+
+
+def waiting_command(outcomes: Path, extra: list[str]) -> list[str]:
+    return [sys.executable, "-m", "tests.run", "waiting", "--outcomes", str(outcomes), *extra]
+
+
+def follow(process: subprocess.Popen[bytes], said: Path) -> None:
+    """Show what a process wrote into a file, until it ends."""
+    with said.open("rb") as file:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
+            sys.stdout.write(file.read().decode(errors="replace"))
+            sys.stdout.flush()
+            if not ended:
+                time.sleep(0.5)
+
+
 def run_phase(phase: Phase, extra: list[str]) -> Outcome:
     head(phase.name)
     started = time.monotonic()
@@ -239,8 +290,10 @@ def environment_of(phase: Phase, folder: Path, url: str | None) -> dict[str, str
     """A data directory of its own, and nothing of the person's installation."""
     kept = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "GUESTHOUSE_DEBUG")}
     kept |= {"GUESTHOUSE_DATA": str(folder / "data")}
-    if phase.whole:
-        kept["GUESTHOUSE_TESTS"] = "whole"
+    # A run starts hundreds of processes of the product; each would compile it again, a quarter of its start.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    if phase.choice:
+        kept["GUESTHOUSE_TESTS"] = phase.choice
     kept.setdefault("GUESTHOUSE_LAB_CACHE", str(HOME / "var" / "cache" / "lab"))
     if phase.database != "as given":
         kept.pop("DATABASE_URL", None)
@@ -250,16 +303,8 @@ def environment_of(phase: Phase, folder: Path, url: str | None) -> dict[str, str
 
 
 def run_process(command: Sequence[str], environment: dict[str, str], limit_seconds: float) -> int:
-    """Run to the end. In a group of its own, else a terminal's Ctrl-C would reach it twice."""
-    debugging = "--pdb" in command
-    process = subprocess.Popen(
-        command,
-        cwd=HOME,
-        env=environment,
-        stdin=None if debugging else subprocess.DEVNULL,
-        process_group=None if debugging else 0,
-        preexec_fn=die_with_parent(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - the runner has one thread
-    )
+    """Run to the end."""
+    process = start_process(command, environment)
     try:
         return process.wait(timeout=limit_seconds)
     except subprocess.TimeoutExpired:
@@ -268,6 +313,23 @@ def run_process(command: Sequence[str], environment: dict[str, str], limit_secon
     except KeyboardInterrupt:
         _end(process)
         raise
+
+
+def start_process(
+    command: Sequence[str], environment: dict[str, str], output: BinaryIO | None = None
+) -> subprocess.Popen[bytes]:
+    """In a group of its own, else a terminal's Ctrl-C would reach it twice."""
+    debugging = "--pdb" in command
+    return subprocess.Popen(
+        command,
+        cwd=HOME,
+        env=environment,
+        stdin=None if debugging else subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        process_group=None if debugging else 0,
+        preexec_fn=die_with_parent(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - the runner has one thread
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

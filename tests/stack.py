@@ -301,15 +301,21 @@ def running_stack(
     beat: bool = True,
     web: bool = False,
     environment: dict[str, str] | None = None,
+    room_mib: int = 0,
 ) -> Iterator[Stack]:
     """A fresh installation, running; the calling process is attached to its database.
 
-    On the PostgreSQL server of DATABASE_URL when that is set, in a database of its own.
+    On the PostgreSQL server of DATABASE_URL when that is set, in a database of its own. With `room_mib` its data lies
+    on a file system of that size; what its processes say is kept elsewhere, so that it can be read when that is full.
     """
     with ExitStack() as undo:
         name = undo.enter_context(tempfile.TemporaryDirectory(prefix="gh-stack-", dir="/tmp"))
         folder = Path(name)
         folder.chmod(0o700)
+        if room_mib:
+            undo.enter_context(_small(folder, room_mib))
+            said = undo.enter_context(tempfile.TemporaryDirectory(prefix="gh-said-", dir="/tmp"))
+            (folder / "log").symlink_to(said)
         data.load_or_create(folder)
         (folder / "log").mkdir(exist_ok=True)
         redis_url = undo.enter_context(private_valkey())
@@ -324,6 +330,16 @@ def running_stack(
         if web:
             stack.start_web()
         yield stack
+
+
+@contextmanager
+def _small(folder: Path, mib: int) -> Iterator[None]:
+    """A file system of so many MiB in this place."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from django.db import connection, connections
 
 T = TypeVar("T")
+LOOK_S, LOOKS = 0.02, 1500
 
 
 @contextmanager
@@ -53,3 +54,45 @@ def together(count: int, act: Callable[[int], T]) -> list[T | Exception]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+class Meeting:
+    """Each of two threads goes on past its first call only when the other made its own, too, or waits for a lock."""
+
+    def __init__(self) -> None:
+        self._here: set[int] = set()
+        self._changed = threading.Condition()
+
+    def after(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            answer = act(*args, **kwargs)
+            self.wait()
+            return answer
+
+        return wrapped
+
+    def wait(self) -> None:
+        with self._changed:
+            self._here.add(threading.get_ident())
+            self._changed.notify_all()
+            for _look in range(LOOKS):
+                if len(self._here) == 2 or somebody_waits():
+                    return
+                self._changed.wait(LOOK_S)
+        raise AssertionError("The other neither comes nor waits.")
+
+
+def somebody_waits() -> bool:
+    """Whether the other thread waits for a row. On SQLite it waits for the whole database until this one is done.
+
+    In this database: other tests have theirs on the same server.
+    """
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT granted AND datname = current_database()"
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])

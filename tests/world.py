@@ -39,6 +39,13 @@ class Fleet:
         running = Guest.objects.filter(host=self.hosts[host], state=GuestState.RUNNING.value)
         return running.order_by("name")[number]
 
+    def set_state(self, host: str, state: GuestState, number: int = 0) -> Guest:
+        """Somebody else does it, on the hypervisor."""
+        guest = Guest.objects.filter(host=self.hosts[host]).order_by("name")[number]
+        with self.world.open() as world:
+            world.hosts[host].guests[guest.uuid].state = state
+        return guest
+
 
 def make_fleet(path: Path, *names: str, guests: int = 3, seconds: float = 0.0) -> Fleet:
     """Hosts that all migrate to each other, every guest running.
@@ -69,9 +76,11 @@ def make_rows(endpoint: Endpoint, datacenter: Datacenter, name: str) -> Host:
         transport=endpoint.transport,
         uri=endpoint.uri,
         state=SourceState.OK,
-        # Rows are made here; a poll between two of a test's steps would make others.
+        # Rows are made here; a poll between two of a test's steps would make others. One planned so far ahead that was
+        # not read lately would be taken for one whose clock was set back.
         next_inventory_at=now + timedelta(days=1),
         next_states_at=now + timedelta(days=1),
+        states_read_at=now,
     )
     fact = snapshot.hosts[0]
     host = Host.objects.create(

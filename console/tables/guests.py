@@ -26,6 +26,7 @@ from core.models import by_name
 from inventory import selectors
 from inventory.models import Guest, GuestState
 from metrics.models import GuestLoad
+from metrics.selectors import latest_loads
 
 
 def guest_rows(*, user: Any) -> QuerySet[Guest]:
@@ -35,7 +36,7 @@ def guest_rows(*, user: Any) -> QuerySet[Guest]:
 
 def load_guests(guests: list[Guest]) -> None:
     """Give each guest its latest load as `guest.load`, in one query."""
-    loads = GuestLoad.objects.in_bulk([guest.pk for guest in guests])
+    loads = latest_loads(GuestLoad).in_bulk([guest.pk for guest in guests])
     for guest in guests:
         guest.load = loads.get(guest.pk)  # type: ignore[attr-defined]
         guest.page_url = cells.page_url("guest", guest.pk)  # type: ignore[attr-defined]
@@ -74,7 +75,7 @@ _STATES: dict[str, tuple[Text, Q]] = {
 
 _SEEN = host_is_seen("host__")
 # Load is kept apart from guests, so that reading it does not touch them; a list sorted by it looks each one up.
-_LOAD = Subquery(GuestLoad.objects.filter(guest_id=OuterRef("pk")).values("cpu_percent")[:1])
+_LOAD = Subquery(latest_loads(GuestLoad).filter(guest_id=OuterRef("pk")).values("cpu_percent")[:1])
 # As cpu_percent shows it: below 0 where it shows nothing.
 _CPU = Case(
     When(_SEEN, state=GuestState.RUNNING, missing_since=None, then=Coalesce(_LOAD, Value(-1.0))),

@@ -18,6 +18,7 @@ from core.models import by_name
 from hosts.models import Host, HostState, SourceState
 from inventory import selectors
 from metrics.models import HostLoad
+from metrics.selectors import latest_loads
 
 
 def host_rows(*, user: Any) -> QuerySet[Host]:
@@ -27,7 +28,7 @@ def host_rows(*, user: Any) -> QuerySet[Host]:
 
 def load_hosts(hosts: list[Host]) -> None:
     """Give each host its latest load as `host.load`, in one query."""
-    loads = HostLoad.objects.in_bulk([host.pk for host in hosts])
+    loads = latest_loads(HostLoad).in_bulk([host.pk for host in hosts])
     for host in hosts:
         host.load = loads.get(host.pk)  # type: ignore[attr-defined]
         host.page_url = cells.page_url("host", host.pk)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from django.db.models import Q
@@ -17,6 +18,7 @@ from console.tables.tasks import progress, state_cell, task_url
 from console.templatetags.guesthouse import age, none
 from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
 from core.units import format_duration_ms
+from history.models import GuestMove
 from migrations.models import GuestMigration
 from operations.models import ENDED, JobState
 
@@ -53,6 +55,30 @@ def took_cell(migration: GuestMigration) -> str | SafeString:
     return format_seconds(seconds_taken(migration.job)) or none()
 
 
+Moved = TypeVar("Moved", GuestMigration, GuestMove)
+
+
+def sent_column() -> Column[Moved]:
+    return Column(
+        "sent",
+        _("Sent"),
+        lambda row: cells.size(row.bytes_moved),
+        lambda row: row.bytes_moved,
+        numeric=True,
+        css="optional",
+    )
+
+
+def downtime_column() -> Column[Moved]:
+    return Column(
+        "downtime",
+        _("Downtime"),
+        lambda row: format_duration_ms(row.downtime_ms) or none(),
+        lambda row: row.downtime_ms,
+        numeric=True,
+    )
+
+
 MIGRATIONS: ListSpec[GuestMigration] = ListSpec(
     name="migration",
     columns=(
@@ -71,21 +97,8 @@ MIGRATIONS: ListSpec[GuestMigration] = ListSpec(
         ),
         Column("state", _("State"), lambda m: state_cell(m.job), lambda m: str(m.job.state)),
         Column("progress", _("Progress"), lambda m: progress(m.job), lambda m: m.job.message),
-        Column(
-            "sent",
-            _("Sent"),
-            lambda m: cells.size(m.bytes_moved),
-            lambda m: m.bytes_moved,
-            numeric=True,
-            css="optional",
-        ),
-        Column(
-            "downtime",
-            _("Downtime"),
-            lambda m: format_duration_ms(m.downtime_ms) or none(),
-            lambda m: m.downtime_ms,
-            numeric=True,
-        ),
+        sent_column(),
+        downtime_column(),
         Column("took", _("Took"), took_cell, lambda m: seconds_taken(m.job), numeric=True),
         Column("by", _("By"), lambda m: cells.text(m.job.submitted_by_name), lambda m: m.job.submitted_by_name),
         Column("submitted", _("Asked"), lambda m: age(submitted_at(m)), submitted_at, ("job__submitted_at",)),

@@ -13,11 +13,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from access.roles import Action
-from console.tables import cells
-from console.tables.migrations import name_link
-from console.templatetags.guesthouse import age, none
+from console.tables.migrations import downtime_column, name_link, sent_column
+from console.templatetags.guesthouse import age
 from core.lists import Column, ListSpec, export_column, mapped_filter, text_filter
-from core.units import format_duration_ms
 from history.models import GuestMove, How
 from history.selectors import move_list
 from hosts.models import Host
@@ -83,21 +81,8 @@ MOVES: ListSpec[GuestMove] = ListSpec(
             lambda m: m.to_host_name,
         ),
         Column("how", gettext_lazy("How"), how_cell, how_words),
-        Column(
-            "sent",
-            gettext_lazy("Sent"),
-            lambda m: cells.size(m.bytes_moved),
-            lambda m: m.bytes_moved,
-            numeric=True,
-            css="optional",
-        ),
-        Column(
-            "downtime",
-            gettext_lazy("Downtime"),
-            lambda m: format_duration_ms(m.downtime_ms) or none(),
-            lambda m: m.downtime_ms,
-            numeric=True,
-        ),
+        sent_column(),
+        downtime_column(),
         export_column("guest_id", gettext_lazy("Guest's id"), lambda m: str(m.guest_id)),
     ),
     filters=(

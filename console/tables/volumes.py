@@ -66,7 +66,9 @@ def users_cell(volume: Volume) -> SafeString:
 
 
 def acts_cell(volume: Volume) -> SafeString:
-    """What can be done to it, each asked about in a dialog."""
+    """What can be done to it, each asked about in a dialog; nothing to a directory, which is no disk."""
+    if volume.is_directory:
+        return none()
     acts = (("volume_grow", gettext("Grow %(name)s"), "plus"), ("volume_delete", gettext("Delete %(name)s"), "trash"))
     links = (
         (reverse(name, args=[volume.pk]), label % {"name": volume.name}, icon(picture)) for name, label, picture in acts
@@ -78,7 +80,7 @@ _ACT = (
     '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
     'hx-push-url="false" aria-label="{1}" title="{1}">{2}</a>'
 )
-ACTS: Column[Volume] = Column("acts", _("Acts"), acts_cell, lambda _volume: "", page_only=True)
+ACTS: Column[Volume] = Column("acts", _("Acts"), acts_cell, lambda _volume: "", page_only=True, css="act-cell")
 
 _VOLUMES: ListSpec[Volume] = ListSpec(
     name="volume",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from zlib import crc32
 
+from drivers.fake.load import guest_load, host_load
 from drivers.fake.model import FakeDatastore, FakeDisk, FakeGuest, FakeHost, FakeNic, FakeSwitch
 from drivers.fake.ops_model import FakeSnapshot
 from drivers.types import (
@@ -13,12 +14,10 @@ from drivers.types import (
     DiskFact,
     GuestFact,
     GuestHardware,
-    GuestLoadFact,
     GuestSnapshotFact,
     GuestState,
     GuestStateFact,
     HostFact,
-    HostLoadFact,
     NicFact,
     PortGroupFact,
     Snapshot,
@@ -52,7 +51,7 @@ def reading_of(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> Stat
         read_started_at=datetime.fromtimestamp(now, UTC),
         complete=True,
         guests=tuple(_state(host, guest, now) for guest in guests.values()),
-        hosts=(_host_load(host, guests, now),),
+        hosts=(host_load(host, [one for one in guests.values() if one.state is GuestState.RUNNING], now),),
     )
 
 
@@ -174,6 +173,7 @@ def _volumes(store: FakeDatastore, guests: Iterable[FakeGuest]) -> tuple[VolumeF
     """The disks of guests that lie there, and ISO images; by key."""
     sizes = {f"{store.path}/{name}": ISO_BYTES for name in store.isos}
     formats = dict.fromkeys(sizes, "iso")
+    ahead = {*sizes, *(f"{store.path}/{volume.name}" for volume in store.volumes.values() if volume.allocated)}
     for disk in (disk for guest in guests for disk in guest.disks):
         if disk.source.startswith(f"{store.path}/"):
             sizes[disk.source], formats[disk.source] = disk.capacity_bytes or 0, disk.format
@@ -188,7 +188,7 @@ def _volumes(store: FakeDatastore, guests: Iterable[FakeGuest]) -> tuple[VolumeF
             kind="file",
             format=formats[path],
             capacity_bytes=size,
-            allocated_bytes=size if formats[path] == "iso" else size * (20 + crc32(path.encode()) % 60) // 100,
+            allocated_bytes=size if path in ahead else size * (20 + crc32(path.encode()) % 60) // 100,
         )
         for path, size in sorted(sizes.items())
     )
@@ -224,29 +224,5 @@ def _state(host: FakeHost, guest: FakeGuest, now: float) -> GuestStateFact:
         name=guest.name,
         state=guest.state,
         state_reason=guest.state_reason,
-        load=_load(guest, now) if guest.state is GuestState.RUNNING else None,
-    )
-
-
-def _load(guest: FakeGuest, now: float) -> GuestLoadFact:
-    up_ms = int((now - guest.started_at) * 1000)
-    return GuestLoadFact(
-        cpu_time_ns=up_ms * 100_000 * guest.vcpus,  # a tenth of each virtual CPU
-        memory_used_bytes=guest.memory_bytes // 2,
-        disk_read_bytes=up_ms * 512,
-        disk_written_bytes=up_ms * 1024,
-        net_received_bytes=up_ms * 128,
-        net_sent_bytes=up_ms * 256,
-    )
-
-
-def _host_load(host: FakeHost, guests: dict[str, FakeGuest], now: float) -> HostLoadFact:
-    up_ns = int((now - host.booted_at) * 1000) * 1_000_000
-    running = [guest for guest in guests.values() if guest.state is GuestState.RUNNING]
-    return HostLoadFact(
-        ref=host.uuid,
-        cpu_busy_ns=up_ns * sum(guest.vcpus for guest in running) // 10,
-        cpu_total_ns=up_ns * host.cpu_threads,
-        memory_used_bytes=min(host.memory_bytes, 2 * (1 << 30) + sum(guest.memory_bytes for guest in running)),
-        memory_bytes=host.memory_bytes,
+        load=guest_load(guest, now) if guest.state is GuestState.RUNNING else None,
     )

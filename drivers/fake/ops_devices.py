@@ -64,11 +64,15 @@ class DeviceCalls(TaskCalls):
             waiting_of(guest).disks = rest
             return Effect.AFTER_NEXT_START
 
-    def grow_disk(self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf) -> Effect:
+    def grow_disk(
+        self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf, path: str = ""
+    ) -> Effect:
         with self._editing("grow_disk", guest_ref, not_after) as (host, guest):
             disk = next((one for one in guest.disks if one.target == target and one.device == "disk"), None)
             if disk is None:
                 raise Rejected(_("The guest has no disk of this name."))
+            if path and disk.source != path:
+                raise Rejected(_("The guest has another volume in this place; refresh, then try again."))
             if (disk.capacity_bytes or 0) > capacity_bytes:
                 raise Rejected(_("A disk is never made smaller."))
             resize(host, disk.source, capacity_bytes)

@@ -21,6 +21,7 @@ class FakeVolume(msgspec.Struct, kw_only=True):
     name: str
     capacity_bytes: int
     format: str = "qcow2"
+    allocated: bool = False  # ahead, all of it
     written_bytes: int = 0
     digest: str = ""  # of what was uploaded
 

@@ -59,10 +59,6 @@ class SnapshotCalls(TaskCalls):
         with self._editing("claim_guest", guest_ref, not_after) as (_host, guest):
             guest.claim = stamp
 
-    def find_claim(self, guest_ref: str) -> str:
-        with self.acting("find_claim") as (_state, host, _fault):
-            return find_guest(host, guest_ref).claim
-
     def revert_snapshot(
         self, guest_ref: str, snapshot: SnapshotRef, stamp: str, not_after: float = math.inf
     ) -> TaskProgress:

@@ -4,37 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from drivers.errors import Busy, NotFound, Rejected
+from drivers.errors import Busy, NotFound, Rejected, Unsure
 from drivers.fake.model import FakeDatastore, FakeHost
 from drivers.fake.ops_model import FakeVolume
 from drivers.fake.ops_tasks import UP, TaskCalls, begin, in_time, is_running, reading_of, running_reading
 from drivers.fake.ops_volumes import find_started, find_store, require_unused, resize, volumes_in
+from drivers.marks import first_bytes, is_allocated
 from drivers.ops import LARGEST_PIECE
 from drivers.requests import TaskProgress, VolumeRef, VolumeRequest, VolumeResult
 from drivers.words import gettext_noop as _
 
 _TAKEN = _("The datastore has something of this name; choose another.")
+_NOT_TOLD_APART = _(
+    "The datastore has a volume of this name; whether this task made it or somebody else cannot be told. Look at it."
+)
 _NO_VOLUME = _("This volume is not on this host any more.")
 LARGEST_BYTES = 2**60
 LONGEST_NAME = 199
 
 
 class StorageCalls(TaskCalls):
-    def create_volume(self, request: VolumeRequest, again: bool = False, not_after: float = math.inf) -> VolumeResult:
+    def create_volume(
+        self, request: VolumeRequest, stamp: str = "", again: bool = False, not_after: float = math.inf
+    ) -> VolumeResult:
         _check_request(request)
+        first = first_bytes(request, stamp)
         with self.acting("create_volume") as (_state, host, _fault):
             store = find_started(host, request.datastore_uuid)
             found = volumes_in(host, store).get(request.name)
-            if found is not None and not (again and found.capacity_bytes >= request.capacity_bytes):
-                raise Rejected(_TAKEN)
+            if found is not None:
+                _require_known(found, first, request, again=again)
             in_time(not_after)
             if found is None:
                 _require_room(store, request)
-                found = _put(store, request)
+                found = _put(store, replace(request, capacity_bytes=first))
             return _result(store, found)
+
+    def complete_volume(self, request: VolumeRequest, stamp: str, not_after: float = math.inf) -> VolumeResult:
+        with self.acting("complete_volume") as (_state, host, _fault):
+            store = find_started(host, request.datastore_uuid)
+            found = _find(host, VolumeRef(request.datastore_uuid, request.name))
+            if found.capacity_bytes == first_bytes(request, stamp) < request.capacity_bytes:
+                in_time(not_after)
+                found.capacity_bytes = request.capacity_bytes
+            elif found.capacity_bytes != request.capacity_bytes:
+                raise Unsure(_NOT_TOLD_APART)
+            return _result(store, found)
+
+    def claim_volume(
+        self, request: VolumeRequest, stamp: str, again: bool = False, not_after: float = math.inf
+    ) -> bool:
+        wish = replace(request, preallocate=False)
+        if first_bytes(wish, stamp) == wish.capacity_bytes:
+            return False
+        self.create_volume(wish, stamp, again, not_after)
+        return True
 
     def copy_volume(
         self,
@@ -50,10 +77,11 @@ class StorageCalls(TaskCalls):
                 return running
             store = find_started(host, request.datastore_uuid)
             original = _find(host, source)
-            if request.name in volumes_in(host, store):
+            if there := volumes_in(host, store).get(request.name):
                 if not again:
                     raise Rejected(_TAKEN)
                 _require_whole(host, store, request.name)
+                _require_own_copy(there, original, replace(request, preallocate=False), stamp)
                 require_unused(host, f"{store.path}/{request.name}")
             if (original.format == "qcow2") != (request.format == "qcow2"):
                 raise Rejected(_("The volume has another format than its guest says; it is not copied."))
@@ -62,7 +90,8 @@ class StorageCalls(TaskCalls):
             task = begin(state, host, store.uuid, stamp, original.capacity_bytes)
             task.volume = request.name
             if not task.error:
-                _put(store, request).digest = original.digest
+                copied = max(request.capacity_bytes, original.capacity_bytes)
+                _put(store, replace(request, capacity_bytes=copied)).digest = original.digest
             return reading_of(task)
 
     def find_volume(self, volume: VolumeRef) -> VolumeResult | None:
@@ -143,7 +172,7 @@ class ContentCalls(TaskCalls):
             _require_at_rest(host, find_store(host, volume.datastore_uuid), volume.name)
             _uploads[stamp] = _Upload(volume, total_bytes, offset)
 
-    def send_upload(self, stamp: str, offset: int, piece: bytes) -> int:
+    def send_upload(self, stamp: str, offset: int, piece: bytes, not_after: float = math.inf) -> int:
         with self.acting("send_upload"):
             upload = _open_upload(stamp)
             if len(piece) > LARGEST_PIECE:
@@ -153,6 +182,7 @@ class ContentCalls(TaskCalls):
             fresh = piece[upload.position - offset :]
             if upload.position + len(fresh) > upload.end:
                 raise Rejected(_("The upload is larger than it was said to be."))
+            in_time(not_after)
             upload.digest.update(fresh)
             upload.position += len(fresh)
             return upload.position
@@ -178,6 +208,21 @@ def _open_upload(stamp: str) -> _Upload:
     return upload
 
 
+def _require_known(found: FakeVolume, first: int, request: VolumeRequest, *, again: bool) -> None:
+    """Raises: Rejected, Unsure."""
+    if not again or found.capacity_bytes != first:
+        raise Rejected(_TAKEN)
+    if first == request.capacity_bytes:
+        raise Unsure(_NOT_TOLD_APART)
+
+
+def _require_own_copy(found: FakeVolume, original: FakeVolume, request: VolumeRequest, stamp: str) -> None:
+    """Raises: Unsure."""
+    first, copied = first_bytes(request, stamp), max(request.capacity_bytes, original.capacity_bytes)
+    if first == request.capacity_bytes or found.capacity_bytes not in {first, copied}:
+        raise Unsure(_NOT_TOLD_APART)
+
+
 def _check_request(request: VolumeRequest) -> None:
     """Raises: Rejected."""
     name = request.name
@@ -193,7 +238,8 @@ def _require_room(store: FakeDatastore, request: VolumeRequest) -> None:
 
 
 def _put(store: FakeDatastore, request: VolumeRequest) -> FakeVolume:
-    made = FakeVolume(name=request.name, capacity_bytes=request.capacity_bytes, format=request.format)
+    size, ahead = request.capacity_bytes, is_allocated(request)
+    made = FakeVolume(name=request.name, capacity_bytes=size, format=request.format, allocated=ahead)
     store.volumes[request.name] = made
     return made
 

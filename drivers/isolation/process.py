@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ from drivers.words import gettext_noop as _
 HOME = Path(__file__).resolve().parent.parent.parent
 REAP_LIMIT_S = 5.0
 START_LIMIT_S = 30.0  # a Python start on a machine under heavy load
+SEND_LIMIT_S = 10.0  # a child only has to read: one that takes nothing for so long is stopped
+_TIMEVAL = struct.Struct("@ll")
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH")
 """The environment a child gets. Everything else, such as the database's address, is not its business."""
 
@@ -74,6 +77,8 @@ class Child:
 
     def _spawn(self, sessions_limit: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
+        whole, part = divmod(SEND_LIMIT_S, 1.0)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(whole), int(part * 1e6)))
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= {SESSION_LIMIT_VARIABLE: str(sessions_limit), "TMPDIR": self._folder}
         with theirs:
@@ -124,8 +129,15 @@ class Child:
 
         Raises: NotSent.
         """
+        self.start(op, key, args).add_done_callback(lambda ended: done(_error_of(ended)))
+
+    def start(self, op: str, key: str, args: tuple[object, ...]) -> Future[msgspec.Raw]:
+        """Run one operation without waiting. The answer arrives however late it is, or Unreachable when the child dies.
+
+        Raises: NotSent.
+        """
         _number, future = self._send(op, key, args)
-        future.add_done_callback(lambda ended: done(_error_of(ended)))
+        return future
 
     def post(self, op: str, key: str) -> None:
         """Send without waiting for the answer; harmless when the child is gone."""
@@ -161,6 +173,7 @@ class Child:
                 send_frame(self._sock, Call(number, op, key, pack(args)))
         except OSError:
             self._forget(number)
+            self.kill()  # it may live, and what follows a frame cut short means nothing to it
             raise NotSent from None  # a frame cut short is never acted on
         return number, future
 
@@ -176,7 +189,8 @@ class Child:
                 self._settle(decoder.decode(frame))
         except (OSError, msgspec.MsgspecError):
             pass  # as the end of the stream: the child is of no more use
-        self._fail_all()
+        finally:  # also when whoever hears the news fails: nobody waits for answers that nobody reads
+            self._fail_all()
 
     def _settle(self, answer: Answer) -> None:
         if answer.id == 0:

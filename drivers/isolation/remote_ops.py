@@ -81,9 +81,6 @@ class RemoteOperations:
     ) -> RevertOutcome:
         return self._call("find_revert", (guest_ref, snapshot, stamp), deadline_s)  # type: ignore[no-any-return]
 
-    def find_claim(self, guest_ref: str, *, deadline_s: float | None = None) -> str:
-        return self._call("find_claim", (guest_ref,), deadline_s)  # type: ignore[no-any-return]
-
     def delete_snapshot(
         self,
         guest_ref: str,
@@ -159,10 +156,12 @@ class RemoteOperations:
         target: str,
         capacity_bytes: int,
         not_after: float = math.inf,
+        path: str = "",
         *,
         deadline_s: float | None = None,
     ) -> Effect:
-        return self._call("grow_disk", (guest_ref, target, capacity_bytes, not_after), deadline_s)  # type: ignore[no-any-return]
+        asked = (guest_ref, target, capacity_bytes, not_after, path)
+        return self._call("grow_disk", asked, deadline_s)  # type: ignore[no-any-return]
 
     def add_nic(
         self, guest_ref: str, nic: NicRequest, not_after: float = math.inf, *, deadline_s: float | None = None
@@ -204,12 +203,31 @@ class RemoteOperations:
     def create_volume(
         self,
         request: VolumeRequest,
+        stamp: str = "",
         again: bool = False,
         not_after: float = math.inf,
         *,
         deadline_s: float | None = None,
     ) -> VolumeResult:
-        return self._call("create_volume", (request, again, not_after), deadline_s)  # type: ignore[no-any-return]
+        asked = (request, stamp, again, not_after)
+        return self._call("create_volume", asked, deadline_s)  # type: ignore[no-any-return]
+
+    def complete_volume(
+        self, request: VolumeRequest, stamp: str, not_after: float = math.inf, *, deadline_s: float | None = None
+    ) -> VolumeResult:
+        return self._call("complete_volume", (request, stamp, not_after), deadline_s)  # type: ignore[no-any-return]
+
+    def claim_volume(
+        self,
+        request: VolumeRequest,
+        stamp: str,
+        again: bool = False,
+        not_after: float = math.inf,
+        *,
+        deadline_s: float | None = None,
+    ) -> bool:
+        asked = (request, stamp, again, not_after)
+        return self._call("claim_volume", asked, deadline_s)  # type: ignore[no-any-return]
 
     def copy_volume(
         self,
@@ -259,8 +277,10 @@ class RemoteOperations:
     ) -> None:
         self._call("start_upload", (volume, total_bytes, stamp, offset), deadline_s)
 
-    def send_upload(self, stamp: str, offset: int, piece: bytes, *, deadline_s: float | None = None) -> int:
-        return self._call("send_upload", (stamp, offset, piece), deadline_s)  # type: ignore[no-any-return]
+    def send_upload(
+        self, stamp: str, offset: int, piece: bytes, not_after: float = math.inf, *, deadline_s: float | None = None
+    ) -> int:
+        return self._call("send_upload", (stamp, offset, piece, not_after), deadline_s)  # type: ignore[no-any-return]
 
     def end_upload(self, stamp: str, *, deadline_s: float | None = None) -> None:
         self._call("end_upload", (stamp,), deadline_s)

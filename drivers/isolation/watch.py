@@ -10,13 +10,14 @@ import itertools
 import logging
 import threading
 import time
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from drivers.errors import ERRORS, DriverError, Unreachable
 from drivers.events import EventBatch
-from drivers.isolation.process import Child, Late, NotSent
+from drivers.isolation.process import Child, NotSent
 from drivers.isolation.wire import METHODS, UNWATCH, WATCH, Answer, unpack
 from drivers.types import Endpoint, StateReading
 from drivers.words import gettext_noop as _
@@ -47,10 +48,10 @@ class _Home:
     doubtful: bool
     child: Child = field(init=False)
     keys: set[str] = field(default_factory=set)
-    hung: int = 0
+    hung: set[object] = field(default_factory=set)  # opens and reads that were given up and have not come back
 
     def has_room(self) -> bool:
-        return self.child.accepting and len(self.keys) < SOURCES_PER_PROCESS and self.hung < MOST_HUNG
+        return self.child.accepting and len(self.keys) < SOURCES_PER_PROCESS and len(self.hung) < MOST_HUNG
 
 
 class WatchPool:
@@ -107,18 +108,26 @@ class WatchPool:
             home = self._home_of.get(key)
         if home is None:
             raise Unreachable(_("The connection to this source is not open any more."))
-        method = METHODS["read_guests"]
         try:
-            reading: StateReading = home.child.call("read_guests", key, (guest_refs,), method.result, READ_LIMIT_S)
+            answer = home.child.start("read_guests", key, (guest_refs,))
         except NotSent:
             raise Unreachable(_("The connection was lost because its helper process ended.")) from None
-        except Late:
+        try:
+            reading: StateReading = unpack(answer.result(READ_LIMIT_S), METHODS["read_guests"].result)
+        except FutureTimeout:
             with self._guard:
-                home.hung += 1
+                home.hung.add(answer)
             error = _late(READ_LIMIT_S)
             self._lose(key, error)
+            answer.add_done_callback(lambda answered: self._came_back(home, key, answered))
             raise error from None
         return reading
+
+    def _came_back(self, home: _Home, key: str, answered: object) -> None:
+        """What hung has answered after all: its thread is free again, and the session nobody wants can be closed."""
+        with self._guard:
+            home.hung.discard(answered)
+        home.child.post(UNWATCH, key)
 
     def tick(self) -> None:
         """Give up what opens for too long, and end processes nobody needs."""
@@ -126,12 +135,12 @@ class WatchPool:
         with self._guard:
             late = [key for key, since in self._opening.items() if since < too_old]
             for key in late:
-                self._home_of[key].hung += 1
+                self._home_of[key].hung.add(key)
         for key in late:
             self._lose(key, _late(OPEN_LIMIT_S))
         with self._guard:
             self._homes = [home for home in self._homes if not home.child.dead or home.keys]
-            over = [home for home in self._homes if home.hung >= MOST_HUNG and (home.doubtful or not home.keys)]
+            over = [home for home in self._homes if len(home.hung) >= MOST_HUNG and (home.doubtful or not home.keys)]
         for home in over:
             home.child.kill()  # its end tells the listener of every key in it
 
@@ -154,7 +163,7 @@ class WatchPool:
         with self._guard:
             wanted = self._opening.pop(key, None) is not None
             if not wanted:
-                home.hung = max(0, home.hung - 1)  # it came back after all
+                home.hung.discard(key)  # it came back after all
         if wanted and error is None:
             self._listener.opened(key)
         elif wanted and error is not None:

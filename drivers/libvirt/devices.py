@@ -42,6 +42,7 @@ PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd"
 CACHES = frozenset({"", "none", "writeback", "writethrough", "directsync"})
 FORMATS = frozenset({"raw", "qcow2"})
 Place = tuple[int, Node]
+ANOTHER_HERE = _("The guest has another volume in this place; refresh, then try again.")
 
 
 class DeviceCalls(Calls):
@@ -85,16 +86,20 @@ class DeviceCalls(Calls):
         with self._devices_of(guest_ref) as (line, domain, both):
             having = [(flag, found) for flag, node in places(both) if (found := _disk_at(node, target))]
             if any(source_of(found) != path for _flag, found in having):
-                raise Rejected(_("The guest has another volume in this place; refresh, then try again."))
+                raise Rejected(ANOTHER_HERE)
             in_time(not_after)
             effect = _change(line, domain.detachDeviceFlags, [(f, device_xml(d)) for f, d in having], both)
             return _still(line, domain, effect, lambda node: _disk_at(node, target))
 
-    def grow_disk(self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf) -> Effect:
+    def grow_disk(
+        self, guest_ref: str, target: str, capacity_bytes: int, not_after: float = math.inf, path: str = ""
+    ) -> Effect:
         with self._devices_of(guest_ref) as (line, domain, both):
             disk = next((found for _flag, node in places(both) if (found := _disk_at(node, target))), None)
             if disk is None or disk.get("device") not in {"disk", ""}:
                 raise Rejected(_("The guest has no disk of this name."))
+            if path and source_of(disk) != path:
+                raise Rejected(ANOTHER_HERE)
             volume = None if both.live else find_by_path(line, source_of(disk))
             now = line.call(volume.info)[1] if volume else line.call(domain.blockInfo, target, 0)[0]
             if whole(now) == capacity_bytes:

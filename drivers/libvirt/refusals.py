@@ -75,6 +75,10 @@ _CASES: tuple[tuple[str, str], ...] = (
         r"storage vol(?:ume)? .*already exists|file exists",
         _("The datastore has something of this name; choose another."),
     ),
+    (  # QEMU tells a full file system from a failing one only sometimes
+        r"while writing VM state",
+        _("The guest's memory cannot be kept in its image: its datastore has not enough room, or failed."),
+    ),
     (r"[Nn]ot enough (?:free )?space|No space left", _("The datastore has not enough room for this.")),
     (r"storage pool '?.*'? is not active", _("The datastore is not started; start it first.")),
     (r"shrink", _("A disk is never made smaller.")),

@@ -32,6 +32,7 @@ from drivers.libvirt.uploads import ContentCalls
 from drivers.libvirt.volumes import VolumeCalls
 from drivers.libvirt.watch import WatchCalls
 from drivers.registry import FLAVORS, TEST_CAPABILITIES
+from drivers.requests import Effect
 from drivers.types import (
     Capability,
     Endpoint,
@@ -144,6 +145,12 @@ class LxcSession(LibvirtSession):
 
     capabilities = FLAVORS[Hypervisor.LXC].capabilities
 
+    def rename_guest(self, *_asked: Any, **_more: Any) -> None:
+        raise NotSupported(FLAVORS[Hypervisor.LXC].settings["name"])
+
+    def set_vcpus(self, *_asked: Any, **_more: Any) -> Effect:
+        raise NotSupported(FLAVORS[Hypervisor.LXC].settings["vcpus"])
+
 
 class XenSession(LibvirtSession):
     """Xen by libxl."""
@@ -155,6 +162,7 @@ class TestSession(LibvirtSession, SnapshotCalls, DefineCalls):
     """libvirt's built-in test driver: no real guests, no migration."""
 
     capabilities = TEST_CAPABILITIES
+    grows_volumes = False
     forget = FORGET_TEST
 
 

@@ -207,10 +207,6 @@ class SnapshotCalls(Calls):
             in_time(not_after)
             write_stamp(line, domain, stamp, OPERATION)
 
-    def find_claim(self, guest_ref: str) -> str:
-        with self._guest(guest_ref) as (line, domain):
-            return read_stamp(line, domain, OPERATION)
-
     def revert_snapshot(
         self, guest_ref: str, snapshot: SnapshotRef, stamp: str, not_after: float = math.inf
     ) -> TaskProgress:
@@ -219,6 +215,8 @@ class SnapshotCalls(Calls):
             require_idle(line, domain)
             wait_for_end(line, domain)  # the call of a worker that is gone may still be at it
             if read_stamp(line, domain, OPERATION) != stamp:
+                if _went_back(line, domain, snapshot):
+                    return  # that call came in just now
                 raise Rejected(CLAIMED_NOT)
             _refuse_errors(_check_revert(line, domain, snapshot))
             found = _require_snapshot(line, domain, snapshot)
@@ -234,7 +232,7 @@ class SnapshotCalls(Calls):
             wait_for_end(line, domain)
             if read_stamp(line, domain, OPERATION) == stamp:
                 return RevertOutcome.NOT_DONE
-            return RevertOutcome.DONE if _is_at(line, domain, snapshot) else RevertOutcome.UNCLEAR
+            return RevertOutcome.DONE if _went_back(line, domain, snapshot) else RevertOutcome.UNCLEAR
 
     def delete_snapshot(
         self,
@@ -337,6 +335,17 @@ def _find_snapshot(line: Connection, domain: Any, snapshot: SnapshotRef) -> Any 
         return None
     made_at = whole(node.text("creationTime", limit=20)) if node else 0
     return found if made_at == int(snapshot.created_at.timestamp()) else None
+
+
+def _went_back(line: Connection, domain: Any, snapshot: SnapshotRef) -> bool:
+    """Whether going back took the claim away. It does so first, and may have begun since anybody waited.
+
+    Raises: Busy while it goes on.
+    """
+    require_idle(line, domain)
+    wait_for_end(line, domain)
+    found = read_stamp(line, domain, OPERATION)  # one that the snapshot was taken with comes back with it
+    return (not found or _has_stamp(line, domain, snapshot.name, found)) and _is_at(line, domain, snapshot)
 
 
 def _is_at(line: Connection, domain: Any, snapshot: SnapshotRef) -> bool:

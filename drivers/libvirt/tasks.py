@@ -23,6 +23,7 @@ from drivers.words import gettext_noop as _
 
 LOOK_S = 2.0  # how long a start waits, so that what is quick or refused at once is told at once
 MOST_REMEMBERED = 500
+NOT_BEGUN = _("This could not be begun; nothing was done. Try again.")
 NOT_HERE = _("This guest is not on this host any more.")
 Act = Callable[[Connection, "Task"], None]
 
@@ -164,7 +165,9 @@ class Calls:
             try:
                 line = self._take_line(ref)
                 threading.Thread(target=task.run, args=(line, act), daemon=True, name=f"task-{ref}").start()
-            except BaseException:
+            except BaseException as error:
+                # Whoever asked for the same meanwhile must not read that it was done.
+                task.error = error.copy() if isinstance(error, DriverError) else Busy(NOT_BEGUN)
                 task.ended.set()
                 raise
         if task.ended.wait(LOOK_S) and task.error:

@@ -52,7 +52,7 @@ class Upload:
     lock: threading.Lock = field(default_factory=threading.Lock)
     used_at: float = field(default_factory=time.monotonic)
 
-    def send(self, offset: int, piece: bytes) -> int:
+    def send(self, offset: int, piece: bytes, not_after: float = math.inf) -> int:
         with self.lock:
             self.used_at = time.monotonic()
             if offset > self.position:
@@ -65,6 +65,7 @@ class Upload:
                     raise Rejected(_("The first piece of the upload is too small."))
                 require_self_contained(piece[:HEADER_BYTES])
             while fresh:
+                in_time(not_after)
                 count = asked(self.line, self.stream.send, bytes(fresh))
                 self.position += count
                 fresh = fresh[count:]
@@ -158,10 +159,10 @@ class ContentCalls(VolumeCalls):
         self._own_uploads.append(upload)
         UPLOADS.add(stamp, upload)
 
-    def send_upload(self, stamp: str, offset: int, piece: bytes) -> int:
+    def send_upload(self, stamp: str, offset: int, piece: bytes, not_after: float = math.inf) -> int:
         if len(piece) > LARGEST_PIECE:
             raise Rejected(_("A piece of the upload is too large."))
-        return UPLOADS.find(stamp).send(offset, piece)
+        return UPLOADS.find(stamp).send(offset, piece, not_after)
 
     def end_upload(self, stamp: str) -> None:
         upload = UPLOADS.find(stamp)

@@ -1,15 +1,20 @@
-"""Volumes and pools: made, copied, deleted, started and stopped."""
+"""Volumes and pools: made, copied, deleted, started and stopped.
+
+Source of what libvirt does with them: libvirt 9.0's storage_driver.c, storage_util.c, storage_backend_logical.c,
+storage_backend_disk.c.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import libvirt
 
-from drivers.errors import NotFound, Rejected
+from drivers.errors import DriverError, NotFound, NotSupported, Rejected, Unsure
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid, try_xml
 from drivers.libvirt.refusals import asked
@@ -18,6 +23,7 @@ from drivers.libvirt.text import clean, whole
 from drivers.libvirt.usage import every_description, paths_of, require_unused, volumes_of
 from drivers.libvirt.write_xml import add, checked_file_name, element, written
 from drivers.libvirt.xml import LONGEST_PATH
+from drivers.marks import KIB, first_bytes, is_allocated, is_as_asked
 from drivers.requests import TaskProgress, VolumeRef, VolumeRequest, VolumeResult
 from drivers.words import gettext_noop as _
 
@@ -25,6 +31,13 @@ FORMATS = frozenset({"raw", "qcow2", "iso"})
 WITHOUT_FORMATS = frozenset({"logical", "rbd", "zfs", "iscsi", "iscsi-direct", "scsi", "disk", "mpath", "sheepdog"})
 LARGEST_BYTES = 2**60
 TAKEN = _("The datastore has something of this name; choose another.")
+NOT_TOLD_APART = _(
+    "The datastore has a volume of this name; whether this task made it or somebody else cannot be told. Look at it."
+)
+SIZED_FREELY = frozenset({"dir", "fs", "netfs"})  # to the byte, and grown by libvirt
+CYLINDER_BYTES = 255 * 63 * 512  # what parted says of every large device; partitions end with one
+ZFS_BLOCK_BYTES = 1 << 20  # the largest; a volume has whole ones
+PIECE_BYTES = 256 << 10
 
 
 def known_pool(uuid: str) -> str:
@@ -38,6 +51,8 @@ def known_pool(uuid: str) -> str:
 class VolumeCalls(Calls):
     """A session's volumes and pools."""
 
+    grows_volumes = True
+
     @contextmanager
     def _pool(self, datastore_uuid: str, *, started: bool = True) -> Iterator[tuple[Connection, Any]]:
         """A line and the pool on it."""
@@ -48,22 +63,60 @@ class VolumeCalls(Calls):
                 raise Rejected(_("The datastore is not started; start it first."))
             yield line, pool
 
-    def create_volume(self, request: VolumeRequest, again: bool = False, not_after: float = math.inf) -> VolumeResult:
+    def create_volume(
+        self, request: VolumeRequest, stamp: str = "", again: bool = False, not_after: float = math.inf
+    ) -> VolumeResult:
         checked_volume(request)
         with self._pool(request.datastore_uuid) as (line, pool):
+            kind = _kind_of(line, pool)
+            first = self._first_bytes(request, stamp, kind)
             volume = find_volume(line, pool, request.name)
+            if volume is not None and not again:
+                raise Rejected(TAKEN)
             if volume is None:
-                xml = volume_xml(request, _kind_of(line, pool))
+                xml = volume_xml(replace(request, capacity_bytes=first), kind)
                 flags = libvirt.VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA if request.format == "qcow2" else 0
                 _require_room(line, pool, request)
                 in_time(not_after)
-                volume = asked(line, pool.createXML, xml, flags if request.preallocate else 0)
-            elif not again:
-                raise Rejected(TAKEN)
-            result = result_of(line, volume)
-            if again and result.capacity_bytes < request.capacity_bytes:
-                raise Rejected(TAKEN)
-            return result
+                try:
+                    return result_of(line, asked(line, pool.createXML, xml, flags if request.preallocate else 0))
+                except Rejected:
+                    volume = find_volume(line, pool, request.name) if again else None
+                    if volume is None:
+                        raise
+            # Made by an earlier call, which may even have come in after our look.
+            _require_known(line, volume, first, request, _step_of(line, pool, kind, request))
+            return result_of(line, volume)
+
+    def _first_bytes(self, request: VolumeRequest, stamp: str, kind: str) -> int:
+        return first_bytes(request, stamp if self.grows_volumes and kind in SIZED_FREELY else "")
+
+    def complete_volume(self, request: VolumeRequest, stamp: str, not_after: float = math.inf) -> VolumeResult:
+        with self._pool(request.datastore_uuid) as (line, pool):
+            volume = _require_volume(line, VolumeRef(request.datastore_uuid, request.name))
+            kind, now = _kind_of(line, pool), result_of(line, volume).capacity_bytes
+            first = self._first_bytes(request, stamp, kind)
+            if now == first < request.capacity_bytes:
+                in_time(not_after)
+                asked(line, volume.resize, request.capacity_bytes, 0)
+            elif not is_as_asked(request, now, _step_of(line, pool, kind, request)):
+                raise Unsure(NOT_TOLD_APART)
+            if first < request.capacity_bytes and is_allocated(request):
+                if now != first and _allocated(line, volume) < request.capacity_bytes:
+                    _require_no_guest(line, pool, volume)  # asked again: it may have been given away since
+                _allocate_rest(line, volume, first, request.capacity_bytes, not_after)
+            return result_of(line, volume)
+
+    def claim_volume(
+        self, request: VolumeRequest, stamp: str, again: bool = False, not_after: float = math.inf
+    ) -> bool:
+        wish = _claim_of(request)
+        checked_volume(wish)
+        with self._pool(wish.datastore_uuid) as (line, pool):
+            if self._first_bytes(wish, stamp, _kind_of(line, pool)) == wish.capacity_bytes:
+                return False
+        self.create_volume(wish, stamp, again, not_after)
+        return True
 
     def copy_volume(
         self,
@@ -79,22 +132,29 @@ class VolumeCalls(Calls):
 
         def act(line: Connection, task: Task) -> None:
             pool = line.call(line.raw.storagePoolLookupByUUIDString, owner)
-            there = find_volume(line, pool, request.name)
+            there, kind = find_volume(line, pool, request.name), _kind_of(line, pool)
             original = _require_volume(line, source)
-            if there is not None and not again:
-                raise Rejected(TAKEN)
+            if there is not None:
+                if not again:
+                    raise Rejected(TAKEN)
+                first = self._first_bytes(_claim_of(request), stamp, kind)
+                _require_own_copy(line, there, original, request, first)
             _require_format(line, original, request.format)
             require_unused_now(line, original)
             if there is not None:
-                delete_unused(line, pool, there)
+                _delete_unused(line, pool, there, not_after)
             _require_room(line, pool, request)
-            xml = volume_xml(request, _kind_of(line, pool))
+            xml = volume_xml(request, kind)
             task.bytes_total = result_of(line, original).capacity_bytes
             with self._line(owner) as watcher:
                 task.measure = lambda: _written(watcher, owner, request.name)
                 in_time(not_after)
                 try:
                     asked(line, pool.createXMLFrom, xml, original, 0)
+                except Rejected:
+                    if there is not None and find_volume(line, pool, request.name) is not None:
+                        raise Unsure(NOT_TOLD_APART) from None  # somebody else's, in the moment it was free
+                    raise
                 finally:
                     task.measure = None
 
@@ -149,6 +209,80 @@ def _short(name: str) -> str:
     return clean(name, LONGEST_NAME)
 
 
+def _require_made(line: Connection, volume: Any) -> None:
+    """Raises: Busy while the host makes it. Its size tells nothing until then: qemu-img writes it last.
+
+    Found out by asking to read it, which libvirt refuses before anything else, and which changes no volume.
+    """
+    stream = line.call(line.raw.newStream, 0)
+    with suppress(NotSupported, Rejected):  # nothing here is made beside other calls
+        asked(line, volume.download, stream, 0, 1, 0)
+        with suppress(DriverError):
+            asked(line, stream.abort)
+
+
+def _require_known(line: Connection, volume: Any, first: int, request: VolumeRequest, step: int) -> None:
+    """Whether it is what an earlier call made. Raises: Rejected, Unsure; Busy while that is still at it."""
+    _require_made(line, volume)
+    now, marked = result_of(line, volume).capacity_bytes, first < request.capacity_bytes
+    if marked and now == first:
+        return
+    # A qcow2 image without a size is what a host leaves that lost its power over the making: ours or another's.
+    if now == 0 or (not marked and is_as_asked(request, now, step)):
+        raise Unsure(NOT_TOLD_APART)
+    raise Rejected(TAKEN)
+
+
+def _step_of(line: Connection, pool: Any, kind: str, request: VolumeRequest) -> int:
+    """To whole steps of how many bytes the pool rounds a volume's size up."""
+    if kind == "logical":  # in extents, of which the group and what is free of it are whole numbers
+        _state, *sizes = line.call(pool.info)
+        return max(KIB, math.gcd(*map(whole, sizes)))
+    steps = {"disk": 2 * CYLINDER_BYTES, "zfs": ZFS_BLOCK_BYTES}
+    return steps.get(kind, KIB if request.format == "qcow2" or kind not in SIZED_FREELY else 1)
+
+
+def _allocated(line: Connection, volume: Any) -> int:
+    return whole(line.call(volume.info)[2])
+
+
+def _allocate_rest(line: Connection, volume: Any, first: int, end: int, not_after: float) -> None:
+    """What growing has added. libvirt would allocate all once more, block by block where the file system cannot."""
+    if _allocated(line, volume) >= end:
+        return
+    stream, left = line.call(line.raw.newStream, 0), end - first
+    in_time(not_after)
+    asked(line, volume.upload, stream, first, left, 0)
+    try:
+        while left:
+            in_time(not_after)
+            left -= asked(line, stream.send, bytes(min(left, PIECE_BYTES)))
+        asked(line, stream.finish)
+    except DriverError:
+        with suppress(DriverError):  # what was wrong before is what is told
+            asked(line, stream.abort)
+        raise
+
+
+def _claim_of(request: VolumeRequest) -> VolumeRequest:
+    """What stands in the place of a copy until that is made: empty, and quickly there."""
+    return replace(request, preallocate=False)
+
+
+def _require_own_copy(line: Connection, volume: Any, original: Any, request: VolumeRequest, first: int) -> None:
+    """Whether it is what `claim_volume` made, or the copy that an earlier call put in its place.
+
+    Raises: Unsure; Busy while the host still copies.
+    """
+    _require_made(line, volume)
+    now, marked = result_of(line, volume).capacity_bytes, first < request.capacity_bytes
+    copied = result_of(line, original).capacity_bytes
+    if request.format != "qcow2":  # qemu-img copies such an image as large as it is
+        copied = max(copied, request.capacity_bytes)
+    if not marked or now not in {first, copied}:
+        raise Unsure(NOT_TOLD_APART)
+
+
 def checked_volume(request: VolumeRequest) -> None:
     """Raises: Rejected."""
     checked_file_name(request.name)
@@ -160,8 +294,9 @@ def volume_xml(request: VolumeRequest, pool_kind: str = "dir") -> str:
     root = element("volume")
     add(root, "name", checked_file_name(request.name))
     add(root, "capacity", str(request.capacity_bytes), unit="bytes")
-    whole_size = request.preallocate and request.format != "qcow2"
-    add(root, "allocation", str(request.capacity_bytes if whole_size else 0), unit="bytes")
+    # In LVM libvirt would make a volume that is not allocated a snapshot of that size, which breaks when it is full.
+    ahead = is_allocated(request) or pool_kind == "logical"
+    add(root, "allocation", str(request.capacity_bytes if ahead else 0), unit="bytes")
     target = add(root, "target")
     if pool_kind not in WITHOUT_FORMATS:
         add(target, "format", type="raw" if request.format == "iso" else request.format)
@@ -209,9 +344,15 @@ def _kind_of(line: Connection, pool: Any) -> str:
 
 def _require_room(line: Connection, pool: Any, request: VolumeRequest) -> None:
     """Only what is written at once needs room at once. Raises: Rejected."""
-    available = whole(line.call(pool.info)[3])
-    if request.preallocate and request.capacity_bytes > available:
+    if not request.preallocate or request.capacity_bytes <= _available(line, pool):
+        return
+    asked(line, pool.refresh, 0)  # what was made or deleted beside libvirt counts from then on only
+    if request.capacity_bytes > _available(line, pool):
         raise Rejected(_("The datastore has not enough room for this."))
+
+
+def _available(line: Connection, pool: Any) -> int:
+    return whole(line.call(pool.info)[3])
 
 
 def _require_format(line: Connection, volume: Any, wanted: str) -> None:
@@ -246,7 +387,8 @@ def _require_no_guest(line: Connection, pool: Any, volume: Any) -> None:
     require_unused(line, str(line.call(volume.path)), str(pool.name()), str(volume.name()))
 
 
-def delete_unused(line: Connection, pool: Any, volume: Any) -> None:
+def _delete_unused(line: Connection, pool: Any, volume: Any, not_after: float) -> None:
     """What an earlier attempt left. Raises: Busy while the host still writes it; Rejected when a guest has it."""
     _require_no_guest(line, pool, volume)
+    in_time(not_after)
     asked(line, volume.delete, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -20,9 +20,21 @@ from drivers.types import Capability
 from hosts.able import require_able
 from hosts.facts import digest
 from hosts.models import Host
-from inventory.acts.devices import free_mac, is_iso
+from inventory.acts.devices import free_mac, reason_not_to_read
 from inventory.acts.rules import checked_guest_name, checked_notes, checked_title
-from inventory.acts.volumes import guests_named, path_on, reason_to_keep, require_unpromised, some, uses_of
+from inventory.acts.volumes import (
+    guests_named,
+    is_iso,
+    lock_volume,
+    path_on,
+    reason_below,
+    reason_to_keep,
+    require_disk,
+    require_no_task,
+    require_unpromised,
+    some,
+    uses_of,
+)
 from inventory.holds import exclusive_key
 from inventory.models import Disk, Guest, GuestState, Nic, Placement
 from networks.models import PortGroup, VirtualSwitch
@@ -146,20 +158,11 @@ def submit_guest_create(*, new: NewGuest, by: Any) -> Job:
     """
     require(by, Action.PROVISION)
     name = checked_guest_name(new.name)
-    uuid = str(uuid4())
-    parameters = {
-        "name": name,
-        "uuid": uuid,
-        **_shape(new),
-        "disk": _disk_parameters(new, uuid),
-        "cd": _cd_parameters(new),
-        "nic": _nic_parameters(new),
-        "start": new.start,
-        "warnings": warnings_for(new),
-    }
-    require_able(new.host, Capability.DEFINE)
-    require_new_guest_name(new.host, name)
     with write_transaction():
+        new = _locked(new)
+        parameters = _create_parameters(new, name)
+        require_able(new.host, Capability.DEFINE)
+        require_new_guest_name(new.host, name)
         upload = new.cd.upload if new.cd else None
         if upload is not None:
             require_free(lock_upload(upload))
@@ -177,6 +180,33 @@ def submit_guest_create(*, new: NewGuest, by: Any) -> Job:
         if upload is not None:
             Upload.objects.filter(pk=upload.pk).update(job_id=job.pk)
     return job
+
+
+def _locked(new: NewGuest) -> NewGuest:
+    """With the volumes as they are now. In one order for everybody, so that no two wait for each other."""
+    disk, cd = new.disk, new.cd
+    wanted = {part.volume.pk: part.volume for part in (disk, cd) if part and part.volume}
+    held = {pk: lock_volume(wanted[pk]) for pk in sorted(wanted)}
+    if disk and disk.volume:
+        disk = replace(disk, volume=held[disk.volume.pk])
+    if cd and cd.volume:
+        cd = replace(cd, volume=held[cd.volume.pk])
+    return replace(new, disk=disk, cd=cd)
+
+
+def _create_parameters(new: NewGuest, name: str) -> dict[str, Any]:
+    """Raises: Invalid, Conflict."""
+    uuid = str(uuid4())
+    return {
+        "name": name,
+        "uuid": uuid,
+        **_shape(new),
+        "disk": _disk_parameters(new, uuid),
+        "cd": _cd_parameters(new),
+        "nic": _nic_parameters(new),
+        "start": new.start,
+        "warnings": warnings_for(new),
+    }
 
 
 def require_new_guest_name(host: Host, name: str) -> None:
@@ -248,8 +278,7 @@ def own_volume_name(guest_name: str, uuid: str, number: int, format: str) -> str
 def _existing_disk(host: Host, volume: Volume, bus: str) -> dict[str, Any]:
     """Raises: Invalid, Conflict."""
     mount = mount_on(host, volume.datastore_id, "disk_volume")
-    if volume.format not in DISK_FORMATS and volume.kind != "block":
-        raise Invalid(_("Only raw and qcow2 volumes can be disks."), field="disk_volume")
+    require_disk(volume, "disk_volume")
     uses = uses_of([volume])[volume.pk]
     users = guests_named(uses.disks)
     if users:
@@ -257,6 +286,8 @@ def _existing_disk(host: Host, volume: Volume, bus: str) -> dict[str, Any]:
         raise Conflict(_("%(name)s is used by %(guests)s: two guests that write to one disk ruin it.") % words)
     if uses.overlays:
         raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
+    if reason := reason_below(volume):
+        raise Conflict(reason)
     return {
         "bus": bus,
         "volume": str(volume.pk),
@@ -275,8 +306,11 @@ def _cd_parameters(new: NewGuest) -> dict[str, Any] | None:
     if cd.volume is not None:
         if not is_iso(cd.volume):
             raise Invalid(_("This volume is not an ISO image."), field="cd_volume")
+        if reason := reason_not_to_read(cd.volume):
+            raise Conflict(reason)
+        require_no_task(cd.volume)
         mount = mount_on(new.host, cd.volume.datastore_id, "cd_volume")
-        return {"volume_name": cd.volume.name, "path": path_on(mount, cd.volume)}
+        return {"volume": str(cd.volume.pk), "volume_name": cd.volume.name, "path": path_on(mount, cd.volume)}
     if cd.upload is None or cd.datastore is None:
         raise Invalid(_("Choose an ISO, or a file to upload and a datastore for it."), field="cd_datastore")
     mount = mount_on(new.host, cd.datastore.pk, "cd_datastore")

@@ -13,6 +13,7 @@ from drivers.requests import CloneRequest, DiskRequest, GuestRequest, NicRequest
 from drivers.types import Finding, GuestState, PowerAction, Severity
 from hosts.acts import At, HostAct, Impossible, Turn, Unclear
 from hosts.building import Failed
+from hosts.meter import Meter
 from hosts.models import Host
 from hosts.words import sentence, translated
 from inventory.acts.volumes import disks_on, guests_named, reason_to_keep, some
@@ -205,6 +206,7 @@ class CloneGuest(Guests):
             raise Impossible(_("The guest is not on %(host)s any more.") % {"host": host.name})
         if not self.asked:
             self.is_off(host, guest.uuid)
+            self.require_free_name(host)
         paths = tuple((copy["target"], self.copy(host, number)) for number, copy in enumerate(asked["disks"]))
         request = CloneRequest(asked["uuid"], asked["name"], paths, tuple(asked["macs"]))
         told = _("%(name)s is defined on %(host)s.") % {"name": request.name, "host": host.name}
@@ -216,6 +218,14 @@ class CloneGuest(Guests):
         self.made("guest", request.name, uuid=request.uuid, host=str(host.pk))
         return _("%(name)s is a clone of %(guest)s.") % {"name": request.name, "guest": guest.name}
 
+    def require_free_name(self, host: Host) -> None:
+        """Ask before disks are copied, which may take hours; the host asks again at the end. Raises: Impossible."""
+        asked = self.handle.parameters
+        request = GuestRequest(asked["uuid"], asked["name"], memory_bytes=1 << 30, vcpus=1)  # only its name is asked
+        for finding in map(translated, self.look(host, lambda session: session.check_guest(request))):
+            if finding.check == "guest_name" and finding.severity is Severity.ERROR:
+                raise Impossible(_sentence_of(finding))
+
     def copy(self, host: Host, number: int) -> str:
         """Copy one disk; returns the copy's path."""
         copies = self.handle.parameters["disks"]
@@ -225,18 +235,33 @@ class CloneGuest(Guests):
         original = VolumeRef(source.uuid, copy["from"])
         size = int(copy["capacity_bytes"])
         request = VolumeRequest(target.uuid, copy["name"], size, format=copy["format"])
-        # Ahead: its name is this job's own, and what fails in the middle may leave something under it.
-        self.made("volume", request.name, uuid=target.uuid, host=str(host.pk))
+        step = f"copy {copy['target']}"
+        claimed = self.claim(step, target, request)
 
         def call(session: RemoteSession, turn: Turn) -> TaskProgress:
-            return session.copy_volume(original, request, turn.stamp, turn.again, turn.not_after)
+            return session.copy_volume(original, request, turn.stamp, claimed or turn.again, turn.not_after)
 
-        told = _("Disk %(disk)s is copied.") % {"disk": copy["target"]}
-        self.task(f"copy {copy['target']}", self.at(target), call, told, _share(copies, number))
+        stamp = self.asked[f"{step} name"]["stamp"]
+        self.follow(step, self.at(target), call, meter=Meter(_share(copies, number)), stamp=stamp)
+        self.made("volume", request.name, uuid=target.uuid, host=str(host.pk))
+        self.said(step, _("Disk %(disk)s is copied.") % {"disk": copy["target"]})
         made = self.look(host, lambda session: session.find_volume(VolumeRef(target.uuid, request.name)))
         if made is None:
             raise Impossible(_("The copy of disk %(disk)s is gone.") % {"disk": copy["target"]})
         return made.path
+
+    def claim(self, step: str, target: DatastoreMount, request: VolumeRequest) -> bool:
+        """Take the copy's name, so that whoever takes over deletes no other volume. False where that cannot be."""
+
+        def call(session: RemoteSession, turn: Turn) -> bool:
+            return session.claim_volume(request, turn.stamp, turn.again, turn.not_after)
+
+        if not self.is_asked(f"{step} name"):
+            self.note_volume(step, target, request.name)
+        claimed = self.ask(f"{step} name", self.at(target), call, bool)
+        if claimed:  # from now on there is something to undo
+            self.made("volume", request.name, uuid=target.uuid, host=str(target.host_id))
+        return claimed
 
 
 def _share(copies: list[dict[str, Any]], number: int) -> tuple[float, float]:
@@ -276,6 +301,28 @@ class DeleteGuest(HostAct):
 
     def _had_disks(self) -> bool:
         return bool((self.handle.checkpoint.get("done") or {}).get("undefine"))
+
+    def end_refused(self, reason: str) -> None:
+        left = self._left()
+        if left:
+            words = {"reason": reason, "disks": ", ".join(left)}
+            told = _("%(reason)s The guest is deleted; look for its disks: %(disks)s.") % words
+            self.end(JobState.NEEDS_ATTENTION, told)
+        else:
+            super().end_refused(reason)
+
+    def _left(self) -> list[str]:
+        """Disks that were to be deleted with a guest that is gone: nobody else names them."""
+        asked = self.handle.parameters["disks"] if self.is_done("undefine") else []
+        return [disk["name"] for disk in asked if not self.is_done(f"delete {disk['target']}")]
+
+    def sentence_cancelled(self) -> str:
+        left = self._left()
+        if not left:
+            return super().sentence_cancelled()
+        return _(
+            "Cancelled after the guest was deleted. Look for these disks, which were to be deleted: %(disks)s."
+        ) % {"disks": ", ".join(left)}
 
     def require_own(self, disk: dict[str, Any]) -> None:
         """Before the guest goes. Raises: Impossible."""

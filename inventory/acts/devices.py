@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -24,10 +23,23 @@ from inventory.acts.rules import (
     NIC_REMOVE,
     submit_act,
 )
-from inventory.acts.volumes import guests_named, require_unpromised, some, uses_of
+from inventory.acts.volumes import (
+    guests_named,
+    is_iso,
+    is_shared,
+    lock_volume,
+    path_on,
+    reason_below,
+    require_disk,
+    require_no_task,
+    require_unpromised,
+    some,
+    uses_of,
+)
 from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
+from storage.acts import require_makes_volumes
 from storage.models import Datastore, DatastoreMount, Volume
 from storage.naming import checked_capacity, volume_name_like
 
@@ -50,28 +62,6 @@ def mounts_for(guest: Guest) -> QuerySet[DatastoreMount]:
     return mounts.select_related("datastore").order_by("datastore__name", "pk")
 
 
-def path_at(volume: Volume, mount: DatastoreMount) -> str:
-    """How the host of this mount calls the volume."""
-    if volume.path.endswith(f"/{volume.key}") and mount.path:
-        return f"{mount.path.rstrip('/')}/{volume.key}"
-    return volume.path
-
-
-def is_iso(volume: Volume) -> bool:
-    return volume.format == "iso" or volume.name.lower().endswith(".iso")
-
-
-def names_of(volume: Volume, mount: DatastoreMount) -> frozenset[str]:
-    """What disks of guests on this mount's host may call the volume."""
-    return frozenset({volume.path, path_at(volume, mount), f"{mount.name}/{volume.name}"} - {""})
-
-
-def used_names(mounts: Iterable[DatastoreMount]) -> set[tuple[UUID, str]]:
-    """What guests' disks in these datastores are called, by datastore."""
-    disks = Disk.objects.filter(datastore__in={mount.datastore_id for mount in mounts})
-    return set(disks.values_list("datastore_id", "source"))
-
-
 def switches_for(guest: Guest) -> QuerySet[VirtualSwitch]:
     """What the guest can be plugged into on its host."""
     return VirtualSwitch.objects.filter(host=guest.host_id, missing_since=None).order_by("name", "pk")
@@ -87,17 +77,25 @@ def change_media(*, guest: Guest, target: str, volume: Volume | None, force: boo
     Transaction: its own.
     """
 
+    wanted = volume
+
     def make(fresh: Guest) -> Parameters:
+        volume = lock_volume(wanted) if wanted else None
         drive = _disk(fresh, target, "cdrom", "floppy")
         if volume is None and not drive.source:
             raise Conflict(_("The drive is empty already."))
-        path, name = "", ""
+        path, name, chosen = "", "", ""
         if volume is not None:
             if not is_iso(volume):
                 raise Invalid(_("This volume is not an ISO image."), field="volume")
-            path, name = path_at(volume, _mount(fresh, volume.datastore_id)), volume.name
+            if reason := reason_not_to_read(volume):
+                raise Conflict(reason)
+            require_no_task(volume)
+            path, name = path_on(_mount(fresh, volume.datastore_id), volume), volume.name
+            chosen = str(volume.pk)
         return {
             "target": target,
+            "volume": chosen,
             "path": path,
             "volume_name": name,
             "force": force,
@@ -118,7 +116,7 @@ def restore_media(*, guest: Guest, target: str, path: str, by: Any) -> Job:
         return change_media(guest=guest, target=target, volume=None, by=by)
     for mount in mounts_for(guest):
         for volume in Volume.objects.filter(datastore=mount.datastore_id, name=path.rpartition("/")[2]):
-            if path_at(volume, mount) == path:
+            if path_on(mount, volume) == path:
                 return change_media(guest=guest, target=target, volume=volume, by=by)
     raise Conflict(_("What was in the drive before is not on the guest's host any more."))
 
@@ -129,22 +127,25 @@ def restore_media(*, guest: Guest, target: str, path: str, by: Any) -> Job:
 def add_disk(
     *, guest: Guest, volume: Volume, bus: str = "virtio", cache: str = "", read_only: bool = False, by: Any
 ) -> Job:
-    """Queue adding an existing volume, which no other guest has unless it is read only.
+    """Queue adding an existing volume that no guest has; read only also one that others share.
 
     Raises: Forbidden; Invalid; Conflict; AlreadyOpen.
     Transaction: its own.
     """
 
+    wanted = volume
+
     def make(fresh: Guest) -> Parameters:
+        volume = lock_volume(wanted)
         mount = _mount(fresh, volume.datastore_id)
-        if volume.format not in FORMATS and volume.kind != "block":
-            raise Invalid(_("Only raw and qcow2 volumes can be disks."), field="volume")
-        if not read_only:
-            _require_free(volume)
+        require_disk(volume, "volume")
+        if reason := reason_not_to_add(volume, read_only=read_only):
+            raise Conflict(reason)
+        require_unpromised(volume, read_only=read_only)
         return {
             "volume": str(volume.pk),
             "volume_name": volume.name,
-            "path": path_at(volume, mount),
+            "path": path_on(mount, volume),
             "format": volume.format if volume.format in FORMATS else "raw",
             "block": volume.kind == "block",
             "capacity_bytes": volume.capacity_bytes,
@@ -175,11 +176,14 @@ def create_disk(
 
     def make(fresh: Guest) -> Parameters:
         mount = _mount(fresh, datastore.pk)
+        require_makes_volumes(datastore)
         if format not in FORMATS:
             raise Invalid(_("A new volume is raw or qcow2."), field="format")
         if not mount.uuid:
             raise Conflict(_("This datastore was not read in full yet."))
-        name = volume_name_like(f"{fresh.name}-{secrets.token_hex(4)}.{'qcow2' if format == 'qcow2' else 'img'}")
+        # What makes the name this task's own stands at its end, however long the guest's is.
+        stem = volume_name_like(fresh.name)[:150] or "disk"
+        name = f"{stem}-{secrets.token_hex(4)}.{'qcow2' if format == 'qcow2' else 'img'}"
         return {
             "new": {"datastore_uuid": mount.uuid, "datastore_name": datastore.name, "format": format},
             "volume_name": name,
@@ -206,7 +210,12 @@ def grow_disk(*, guest: Guest, target: str, capacity_bytes: int, by: Any) -> Job
         if checked_capacity(capacity_bytes) <= (disk.capacity_bytes or 0):
             words = {"size": format_bytes(disk.capacity_bytes)}
             raise Invalid(_("A disk only grows: it has %(size)s now.") % words, field="capacity_bytes")
-        return {"target": target, "capacity_bytes": capacity_bytes, "before": disk.capacity_bytes}
+        return {
+            "target": target,
+            "path": _path_of(disk),
+            "capacity_bytes": capacity_bytes,
+            "before": disk.capacity_bytes,
+        }
 
     return submit_act(guest=guest, kind=DISK_GROW, make=make, by=by)
 
@@ -220,23 +229,33 @@ def remove_disk(*, guest: Guest, target: str, by: Any) -> Job:
 
     def make(fresh: Guest) -> Parameters:
         disk = _disk(fresh, target, "disk", "lun", "cdrom", "floppy")
-        # A disk by pool and volume, or over the network, has no path on the host.
-        path = disk.source if disk.source_type in {"file", "block"} else ""
-        return {"target": target, "path": path, "volume_name": disk.source.rpartition("/")[2]}
+        return {"target": target, "path": _path_of(disk), "volume_name": disk.source.rpartition("/")[2]}
 
     return submit_act(guest=guest, kind=DISK_REMOVE, make=make, by=by)
 
 
-def _require_free(volume: Volume) -> None:
-    """Whatever the hosts that see it call it. Raises: Conflict."""
+def reason_not_to_add(volume: Volume, *, read_only: bool) -> str:
+    """Why it must be no guest's disk, whatever the hosts that see it call it; empty when it may be."""
+    if read_only:
+        return reason_not_to_read(volume)
     uses = uses_of([volume])[volume.pk]
     names = guests_named(uses.disks)
     if names:
         words = {"guests": some(names)}
-        raise Conflict(_("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words)
+        return _("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words
     if uses.overlays:
-        raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
-    require_unpromised(volume)
+        return _("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name}
+    return reason_below(volume)
+
+
+def reason_not_to_read(volume: Volume) -> str:
+    """Why no guest may have it even to read: what one guest writes for itself is not another's to see."""
+    own = [disk for disk in uses_of([volume])[volume.pk].disks if not is_shared(disk)]
+    if not own:
+        return reason_below(volume)
+    return _("It is a disk of %(guests)s and not shareable: no other guest may read it.") % {
+        "guests": some(guests_named(own))
+    }
 
 
 def _how(bus: str, cache: str) -> Parameters:
@@ -254,6 +273,11 @@ def _disk(guest: Guest, target: str, *devices: str) -> Disk:
     if disk is None:
         raise Conflict(_("The guest has no such device any more; look at its hardware again."))
     return disk
+
+
+def _path_of(disk: Disk) -> str:
+    """A disk by pool and volume, or over the network, has no path on the host."""
+    return disk.source if disk.source_type in {"file", "block"} else ""
 
 
 def _mount(guest: Guest, datastore_id: Any) -> DatastoreMount:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 from drivers.errors import DriverError
 from drivers.isolation import RemoteSession
 from drivers.requests import DiskRequest, Effect, NicRequest, VolumeRef, VolumeRequest, VolumeResult
-from hosts.acts import At, Turn
+from hosts.acts import At, Impossible, Turn
+from hosts.words import sentence
+from inventory.acts.devices import reason_not_to_add, reason_not_to_read
 from inventory.acts.rules import DISK_ADD, DISK_GROW, DISK_REMOVE, MEDIA, NIC_ADD, NIC_CHANGE, NIC_REMOVE
-from inventory.acts.runner import GuestAct, note_later, said
+from inventory.acts.runner import GuestAct, said
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
+from storage.leftovers import NamesVolumes, WantedVolume
+from storage.models import Volume
 
 
 def run(handle: JobHandle) -> None:
     ACTS[handle.job.kind](handle).run()
 
 
+def require_still(volume_id: str, reason_of: Callable[[Volume], str]) -> None:
+    """Somebody may have taken it since it was asked for. Raises: Impossible."""
+    volume = Volume.objects.select_related("datastore").filter(pk=UUID(volume_id)).first()
+    if volume is None:  # what has its name now is another one
+        raise Impossible(_("The volume is not in its datastore any more."))
+    if reason := reason_of(volume):
+        raise Impossible(reason)
+
+
 class ChangeMedia(GuestAct):
     def act(self, at: At) -> str:
         asked = self.parameters
+        if asked.get("volume") and not self.is_asked("media"):
+            require_still(asked["volume"], reason_not_to_read)
 
         def call(session: RemoteSession, turn: Turn) -> Effect:
             return session.change_media(at.ref, asked["target"], asked["path"], asked["force"], turn.not_after)
@@ -35,15 +51,26 @@ class ChangeMedia(GuestAct):
         return said(_("The drive is empty."), effect)
 
 
-class AddDisk(GuestAct):
+class AddDisk(NamesVolumes, GuestAct):
     """An existing volume, or one that is made first; that one goes again when the guest does not get it."""
+
+    def wanted_volumes(self) -> list[WantedVolume]:
+        new = self.parameters.get("new")
+        if not new:
+            return []
+        steps = ("volume", "volume size", "add")  # a guest that did not get it leaves it behind
+        return [WantedVolume(self.parameters["volume_name"], new["datastore_name"], steps)]
 
     def act(self, at: At) -> str:
         if "new" not in self.parameters:
+            if not self.is_asked("add"):
+                read_only = self.parameters["read_only"]
+                require_still(self.parameters["volume"], lambda one: reason_not_to_add(one, read_only=read_only))
             return self.add(at, self.parameters["path"], block=self.parameters["block"])
         store = At(at.host, self.parameters["new"]["datastore_uuid"])
         made = self.make(store)
         try:
+            self.complete(store)
             return self.add(at, made.path, block=made.block)
         except (DriverError, CancelRequested):
             if not self.in_doubt:
@@ -54,24 +81,38 @@ class AddDisk(GuestAct):
     def add(self, at: At, path: str, *, block: bool) -> str:
         asked = self.parameters
         request = DiskRequest(path, asked["format"], asked["bus"], asked["cache"], asked["read_only"], block)
-        effect = self.ask("add", at, lambda s, turn: s.add_disk(at.ref, request, turn.not_after), Effect)
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {"disk_add": asked["volume_name"]})
+        later = {"disk_add": asked["volume_name"]}
+        effect = self.change("add", at, lambda s, turn: s.add_disk(at.ref, request, turn.not_after), later)
         return said(_("The guest has the disk."), effect)
 
     def make(self, store: At) -> VolumeResult:
-        asked = self.parameters
-        request = VolumeRequest(store.ref, asked["volume_name"], asked["capacity_bytes"], asked["format"])
+        request = self._request(store)
 
         def call(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.create_volume(request, turn.again, turn.not_after)
+            return session.create_volume(request, turn.stamp, turn.again, turn.not_after)
 
         return self.ask("volume", store, call, VolumeResult)
 
+    def complete(self, store: At) -> None:
+        """A step of its own, when it is noted that the volume is ours; see `drivers.marks`."""
+        request, stamp = self._request(store), self.asked["volume"]["stamp"]
+
+        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.complete_volume(request, stamp, turn.not_after)
+
+        self.ask("volume size", store, call, VolumeResult)
+
+    def _request(self, store: At) -> VolumeRequest:
+        asked = self.parameters
+        return VolumeRequest(store.ref, asked["volume_name"], asked["capacity_bytes"], asked["format"])
+
     def unmake(self, store: At, volume: VolumeRef) -> None:
-        """What cannot be taken away stays, unused, and is found in its datastore."""
-        with suppress(DriverError):
+        """What cannot be taken away stays, unused, and is named."""
+        try:
             self.look(store.host, lambda session: session.delete_volume(volume, self.handle.lease_ends))
+        except DriverError as error:
+            words = {"name": volume.name, "reason": sentence(error)}
+            self.handle.say(_("%(name)s is left over: %(reason)s") % words)
 
 
 class GrowDisk(GuestAct):
@@ -79,11 +120,10 @@ class GrowDisk(GuestAct):
         asked = self.parameters
 
         def call(session: RemoteSession, turn: Turn) -> Effect:
-            return session.grow_disk(at.ref, asked["target"], asked["capacity_bytes"], turn.not_after)
+            size, path = asked["capacity_bytes"], asked.get("path", "")
+            return session.grow_disk(at.ref, asked["target"], size, turn.not_after, path)
 
-        effect = self.ask("grow", at, call, Effect)
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {"disk_grow": asked["target"]})
+        effect = self.change("grow", at, call, {"disk_grow": asked["target"]})
         return said(_("The disk has grown; now let the guest's file system use it."), effect)
 
 
@@ -94,9 +134,7 @@ class RemoveDisk(GuestAct):
         def call(session: RemoteSession, turn: Turn) -> Effect:
             return session.remove_disk(at.ref, asked["target"], asked["path"], turn.not_after)
 
-        effect = self.ask("remove", at, call, Effect)
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {"disk_remove": asked["target"]})
+        effect = self.change("remove", at, call, {"disk_remove": asked["target"]})
         return said(_("The disk is removed; its volume stays."), effect)
 
 
@@ -113,18 +151,15 @@ class ChangeNic(GuestAct):
             change = session.add_nic if adds else session.change_nic
             return change(at.ref, request, turn.not_after)
 
-        effect = self.ask("nic", at, call, Effect)
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {self.handle.job.kind: asked["mac"]})
+        effect = self.change("nic", at, call, {self.handle.job.kind: asked["mac"]})
         return said(_("The NIC is added.") if adds else _("The NIC is changed."), effect)
 
 
 class RemoveNic(GuestAct):
     def act(self, at: At) -> str:
         mac = self.parameters["mac"]
-        effect = self.ask("remove", at, lambda s, turn: s.remove_nic(at.ref, mac, turn.not_after), Effect)
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {"nic_remove": mac})
+        later = {"nic_remove": mac}
+        effect = self.change("remove", at, lambda s, turn: s.remove_nic(at.ref, mac, turn.not_after), later)
         return said(_("The NIC is removed."), effect)
 
 

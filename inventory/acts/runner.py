@@ -8,7 +8,7 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from drivers.requests import Effect
-from hosts.acts import At, HostAct, Impossible
+from hosts.acts import At, Call, HostAct, Impossible
 from hosts.models import Host
 from inventory.models import Guest
 
@@ -50,15 +50,19 @@ class GuestAct(HostAct):
             raise Impossible(_("The host is not in the inventory any more."))
         return host
 
+    def change(self, step: str, at: At, call: Call[Effect], later: dict[str, Any]) -> Effect:
+        """Have something of the guest changed, and note `later` when that waits for its next start.
+
+        The note is for the guest's page; see `inventory.acts.pending`. Raises: as `ask`.
+        """
+        effect = self.ask(step, at, call, Effect)
+        if effect is Effect.AFTER_NEXT_START:
+            self.handle.note(later={**(self.handle.checkpoint.get("later") or {}), **later})
+        return effect
+
     @property
     def parameters(self) -> dict[str, Any]:
         return self.handle.parameters
-
-
-def note_later(act: HostAct, values: dict[str, Any]) -> None:
-    """Note what waits for the guest's next start, for its page; see `inventory.acts.pending`."""
-    before = act.handle.checkpoint.get("later") or {}
-    act.handle.note(later={**before, **values})
 
 
 def when(effect: Effect) -> str:

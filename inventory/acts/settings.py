@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core.errors import Conflict, Invalid
+from hosts.able import fixed_reason
 from inventory.acts.pending import stored_settings
 from inventory.acts.rules import SETTINGS, UP, checked_guest_name, checked_notes, checked_title, submit_act
 from inventory.acts.values import LABELS, Settings, settings_of, value_words
@@ -71,6 +72,9 @@ def _in_range(name: str, value: int, least: int, most: int, words: str) -> int:
 
 def _check_together(guest: Guest, wanted: Settings, changed: Settings) -> None:
     """Raises: Invalid, Conflict."""
+    for name in LABELS:
+        if name in changed and (reason := fixed_reason(guest.host.source, name)):
+            raise Conflict(reason)
     for name in ("memory_bytes", "vcpus"):
         if f"most_{name}" in changed and wanted[f"most_{name}"] < wanted[name]:
             raise Invalid(_("The most it may have is at least what it has."), field=f"most_{name}")

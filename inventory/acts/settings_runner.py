@@ -12,7 +12,7 @@ from drivers.isolation import RemoteSession
 from drivers.requests import Effect
 from hosts.acts import At, Impossible, Turn
 from hosts.words import sentence
-from inventory.acts.runner import GuestAct, note_later, when
+from inventory.acts.runner import GuestAct, when
 from inventory.acts.values import LABELS
 from operations.handle import JobHandle
 
@@ -67,18 +67,16 @@ class EditGuest(GuestAct):
         """Do one step, and say from when on it counts. Raises: Impossible, which says what was done before."""
         labels = ", ".join(str(LABELS[name]) for name in names)
         try:
-            effect = self._effect(step, put, at)
+            effect = self._effect(step, names, put, at)
         except DriverError as error:
             refusal = _("%(settings)s: %(reason)s") % {"settings": labels, "reason": sentence(error)}
             raise Impossible(" ".join([*told, refusal])) from None
-        if effect is Effect.AFTER_NEXT_START:
-            note_later(self, {name: self.parameters["changes"][name] for name in names})
         return _("%(settings)s: changed %(when)s.") % {"settings": labels, "when": when(effect)}
 
-    def _effect(self, step: str, put: Set, at: At) -> Effect:
+    def _effect(self, step: str, names: list[str], put: Set, at: At) -> Effect:
         wanted = {**self.parameters["with"], **self.parameters["changes"]}
 
         def call(session: RemoteSession, turn: Turn) -> Effect:
             return put(session, at.ref, wanted, turn.not_after) or Effect.NOW
 
-        return self.ask(step, at, call, Effect)
+        return self.change(step, at, call, {name: self.parameters["changes"][name] for name in names})

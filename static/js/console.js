@@ -166,7 +166,8 @@
   function markSection() {
     document.querySelectorAll(".sections a").forEach((link) => {
       const path = new URL(link.href).pathname;
-      const here = path === "/" ? location.pathname === "/" : location.pathname.startsWith(path);
+      const holds = [path, ...(link.dataset.holds || "").split(" ").filter(Boolean)];
+      const here = path === "/" ? location.pathname === "/" : holds.some((one) => location.pathname.startsWith(one));
       if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     });
   }

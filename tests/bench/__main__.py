@@ -19,6 +19,7 @@ BENCHES = {
     "migrate": "tests.bench.migrate",
     "watch": "tests.bench.watch",
     "hosts": "tests.bench.hosts",
+    "history": "tests.bench.history",
 }
 DEFAULT_GUESTS = 50_000
 
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--guests",
         type=int,
         default=DEFAULT_GUESTS,
-        help=f"size of sync, search, watch and hosts ({DEFAULT_GUESTS}); migrate has no size",
+        help=f"size of sync, search, watch, hosts and history ({DEFAULT_GUESTS}); migrate has no size",
     )
     return parser
 

@@ -24,7 +24,7 @@ from drivers.types import Endpoint, Transport
 from lab.api import Lab, LabHost
 from lab.state import ROOT
 from tests.bench.results import Result, as_json, at_most, times_faster
-from tests.bench.rpc_counter import RpcCounter
+from tests.relay import Relay
 
 SIZES = (10, 100, 1_000)
 PAIRS = 7
@@ -59,7 +59,7 @@ def measure(lab: Lab) -> Iterator[Result]:
     (host,) = lab.hosts
     with ExitStack() as stack:
         session = stack.enter_context(closing(open_session(endpoint(host.address))))
-        counter = stack.enter_context(RpcCounter(host.address))
+        counter = stack.enter_context(Relay("127.0.0.1", host.address))
         counted = stack.enter_context(closing(open_session(endpoint(counter.address, counter.port))))
         reference = stack.enter_context(closing(libvirt.open(host.uri)))
         through = stack.enter_context(closing(libvirt.open(f"qemu+tcp://{counter.address}:{counter.port}/system")))
@@ -151,7 +151,7 @@ def compare_states(
     session: LibvirtSession,
     reference: libvirt.virConnect,
     size: int,
-    counter: RpcCounter,
+    counter: Relay,
     counted: LibvirtSession,
     through: libvirt.virConnect,
 ) -> Iterator[Result]:
@@ -165,7 +165,7 @@ def compare_inventory(
     session: LibvirtSession,
     reference: libvirt.virConnect,
     size: int,
-    counter: RpcCounter,
+    counter: Relay,
     counted: LibvirtSession,
     through: libvirt.virConnect,
 ) -> Iterator[Result]:
@@ -178,7 +178,7 @@ def compare_inventory(
 
 
 def round_trips(
-    what: str, counter: RpcCounter, ours: Callable[[], object], theirs: Callable[[], object], *, goal: int
+    what: str, counter: Relay, ours: Callable[[], object], theirs: Callable[[], object], *, goal: int
 ) -> Result:
     mine, others = counter.count(ours), counter.count(theirs)
     ratio = round(others / mine, 1)

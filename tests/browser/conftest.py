@@ -32,8 +32,19 @@ from core import events
 from core.events import Change
 from tests.factories import Inventory, make_user
 from tests.servers import private_valkey
+from tests.web.everything import Everything, Place
+from tests.web.routes import EVERYBODY
 
 CHROMIUM = "/usr/bin/chromium"
+# The last list of features wins over Playwright's own, so this holds that one, too. The two of the address bar would
+# load pages of their own for each window, more work than the page under test.
+UNUSED_FEATURES = (
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+    *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
+    *("DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades", "LensOverlay"),
+    *("MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch"),
+    *("TcpPortRandomizationWin", "ThirdPartyStoragePartitioning"),
+)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -42,6 +53,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(UNUSED_FEATURES)}",
 ]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -102,6 +114,29 @@ def inventory(site: str) -> Inventory:
     return Inventory(hosts=4, guests=40)
 
 
+# Parts of pages, which other pages hold.
+PARTS = {"recent_tasks", "guest_actions", "guest_now", "search_suggestions", "task_live", "migration_live"}
+ONE_QUESTION = "guest_power off"
+
+
+@pytest.fixture
+def everything(site: str, complaints: Complaints) -> Everything:
+    complaints.expected += ["400"]
+    return Everything("A name ", rows=2)
+
+
+def framed_places(everything: Everything) -> list[Place]:
+    """Every page in the frame, with all its tabs; of the questions about power one."""
+    return [
+        place
+        for place in everything.places()
+        if place.need != EVERYBODY
+        and place.name not in PARTS
+        and not place.name.startswith("tree ")
+        and (place.name == ONE_QUESTION or not place.name.startswith("guest_power"))
+    ]
+
+
 @dataclass
 class Complaints:
     """What the browser wrote to its console."""
@@ -129,6 +164,7 @@ def complaints() -> Iterator[Complaints]:
 
 
 Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
 PageAs = Callable[..., Page]
 
 
@@ -173,11 +209,53 @@ def tell(*changes: Change) -> None:
     events.publish(*changes)
 
 
+# Only what is found leaves the page: the rest, each rule with each element that passed, is megabytes.
+AXE_RUN = """async (rules) => {
+  const found = await axe.run({ runOnly: rules, reporter: "no-passes", selectors: false });
+  const start = ({ html }) => html.slice(0, 160);
+  return found.violations.map(({ id, help, nodes }) => [id, help, nodes.slice(0, 3).map(start)]);
+}"""
+
+
 def accessibility_findings(page: Page) -> list[str]:
     """What axe-core finds on the page as it is."""
-    page.evaluate(AXE.read_text())
-    result = page.evaluate("rules => axe.run({ runOnly: rules })", AXE_RULES)
-    return [
-        f"{finding['id']}: {finding['help']}: {[node['html'][:160] for node in finding['nodes'][:3]]}"
-        for finding in result["violations"]
-    ]
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE.read_text())
+    return [f"{name}: {words}: {elements}" for name, words, elements in page.evaluate(AXE_RUN, AXE_RULES)]
+
+
+def show_in(page: Page, theme: Theme) -> None:
+    """As if it had been loaded so: the theme is the page's script's alone, which test_themes.py proves."""
+    page.emulate_media(color_scheme=theme)
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+    page.evaluate("() => document.getAnimations().forEach((one) => one.finish())")
+
+
+def findings_in_each_theme(page: Page) -> dict[str, list[str]]:
+    """What axe-core finds on the page as it is, where it finds something; by theme."""
+    found = {}
+    for theme in THEMES:
+        show_in(page, theme)
+        found[theme] = accessibility_findings(page)
+    return {theme: findings for theme, findings in found.items() if findings}
+
+
+# Of each cell that holds something to press: what is wider than the cell, and what cannot be seen without scrolling.
+HIDDEN = """() => [...document.querySelectorAll('table.grid td')].flatMap((cell) => {
+  const acts = [...cell.querySelectorAll('.btn, button')];
+  if (!acts.length || !cell.checkVisibility()) return [];
+  const box = cell.getBoundingClientRect();
+  const edge = cell.closest('.panel-scroll, .list-scroll').getBoundingClientRect();
+  const cut = cell.scrollWidth > cell.clientWidth ? [`${cell.scrollWidth} in ${cell.clientWidth}`] : [];
+  return cut.concat(acts.flatMap((act) => {
+    const one = act.getBoundingClientRect();
+    const inside = one.left >= box.left - 1 && one.right <= box.right + 1;
+    const seen = one.left >= edge.left - 1 && one.right <= Math.min(edge.right, innerWidth) + 1;
+    return inside && seen ? [] : [`${act.textContent.trim() || act.ariaLabel}: ${one.left}-${one.right}`];
+  }));
+})"""
+
+
+def hidden_buttons(page: Page) -> list[str]:
+    """Of each cell of a table that holds something to press: what is cut off or out of sight."""
+    return list(page.evaluate(HIDDEN))

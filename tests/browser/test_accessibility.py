@@ -1,4 +1,7 @@
-"""axe-core finds nothing on any page, in both themes, on a wide screen and on a phone."""
+"""axe-core finds nothing on any page, in both themes, on a wide screen and on a phone.
+
+A page is loaded once, and looked at in every way; what is found names the page and the way.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,16 @@ from access.roles import Role
 from hosts import services
 from hosts.models import Source, SourceState
 from operations.models import Job, JobState
-from tests.browser.conftest import Complaints, PageAs, accessibility_findings
+from tests.browser.conftest import (
+    Complaints,
+    PageAs,
+    accessibility_findings,
+    findings_in_each_theme,
+    framed_places,
+    hidden_buttons,
+)
 from tests.factories import Inventory, make_job
-from tests.web.everything import Everything, Place
-from tests.web.routes import EVERYBODY
+from tests.web.everything import Everything
 
 PAGES: dict[str, Callable[[Inventory], str]] = {
     "overview": lambda i: "/",
@@ -54,35 +63,30 @@ def seeded(inventory: Inventory, complaints: Complaints) -> Inventory:
     return inventory
 
 
-# Parts of pages, which the pages above hold.
-PARTS = {"recent_tasks", "guest_actions", "guest_now", "search_suggestions", "task_live", "migration_live"}
-ONE_QUESTION = "guest_power off"
 STEPS = ["done", "failed", "question", "running"]  # of a source's test
+Found = dict[str, list[str]]
 
 
-@pytest.fixture
-def everything(site: str, complaints: Complaints) -> Everything:
-    complaints.expected += ["400"]
-    return Everything("A name ", rows=2)
-
-
-def _places(everything: Everything) -> list[Place]:
-    """Every page in the frame, with all its tabs; of the questions about power one."""
-    return [
-        place
-        for place in everything.places()
-        if place.need != EVERYBODY
-        and place.name not in PARTS
-        and not place.name.startswith("tree ")
-        and (place.name == ONE_QUESTION or not place.name.startswith("guest_power"))
-    ]
-
-
-def _findings(page: Page, path: str) -> list[str]:
+def _load(page: Page, path: str) -> None:
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.locator("#recent-tasks table")).to_be_attached()
-    return accessibility_findings(page)
+
+
+def _findings(page: Page, path: str) -> Found:
+    _load(page, path)
+    return findings_in_each_theme(page)
+
+
+def _looked_at(page: Page, path: str) -> Found:
+    """What axe finds, and what is cut off, on a wide screen and on a phone's."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    found = _findings(page, path)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        if hidden := hidden_buttons(page):
+            found[f"buttons at {width}"] = hidden
+    return found
 
 
 def _send_empty(page: Page) -> None:
@@ -94,55 +98,51 @@ def _send_empty(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_found_on_any_page(page_as: PageAs, everything: Everything, theme: str) -> None:
-    page = page_as(theme=theme)
+def test_nothing_is_found_and_no_button_cut_off_on_any_page(page_as: PageAs, everything: Everything) -> None:
+    page = page_as()
     me = User.objects.get(username=f"the-{Role.ADMIN}")
     ApiToken.objects.create(user=me, name="A script", digest="x", prefix="gst_x")
-    found = {place.name: _findings(page, place.path) for place in _places(everything)}
+    found = {place.name: _looked_at(page, place.path) for place in framed_places(everything)}
     assert len(found) > 30
     assert {name: findings for name, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_found_while_signing_in(page_as: PageAs, complaints: Complaints, theme: str) -> None:
+def test_nothing_is_found_while_signing_in(page_as: PageAs, complaints: Complaints) -> None:
     complaints.expected += ["400"]
-    page = page_as("", theme=theme)
+    page = page_as("")
     page.goto("/guests/")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-    assert accessibility_findings(page) == []
+    assert findings_in_each_theme(page) == {}
     page.get_by_label("User name").fill("nobody")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_be_visible()
-    assert accessibility_findings(page) == []
+    assert findings_in_each_theme(page) == {}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_found_where_a_source_stands_in_each_state(
-    page_as: PageAs, everything: Everything, theme: str
-) -> None:
-    page = page_as(theme=theme)
+def test_nothing_is_found_where_a_source_stands_in_each_state(page_as: PageAs, everything: Everything) -> None:
+    page = page_as()
+    found: dict[str, Found] = {}
     for state in SourceState:
         Source.objects.filter(pk=everything.source.pk).update(state=state)
-        assert (state, _findings(page, f"/sources/{everything.source.pk}/")) == (state, [])
+        found[state] = _findings(page, f"/sources/{everything.source.pk}/")
     job = services.last_test(everything.draft)
     assert job is not None
-    for values in ({"state": JobState.RUNNING}, {"state": JobState.FAILED}, {"state": JobState.SUCCEEDED}):
-        ready = values["state"] == JobState.SUCCEEDED
-        steps = [{"name": "a", "label": "Address", "state": one, "message": "Said."} for one in STEPS]
-        progress = {"ready": ready, "steps": steps}
-        Job.objects.filter(pk=job.pk).update(progress=progress, **values)
-        assert (values, _findings(page, f"/sources/add/{everything.draft.pk}/")) == (values, [])
+    steps = [{"name": "a", "label": "Address", "state": one, "message": "Said."} for one in STEPS]
+    for ended in (JobState.RUNNING, JobState.FAILED, JobState.SUCCEEDED):
+        progress = {"ready": ended == JobState.SUCCEEDED, "steps": steps}
+        Job.objects.filter(pk=job.pk).update(progress=progress, state=ended)
+        found[f"test {ended}"] = _findings(page, f"/sources/add/{everything.draft.pk}/")
+    assert {name: findings for name, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_is_found_in_forms_that_were_refused_and_in_what_is_shown_once(
-    page_as: PageAs, everything: Everything, theme: str
+    page_as: PageAs, everything: Everything
 ) -> None:
-    page = page_as(theme=theme)
+    page = page_as()
     source = f"/sources/{everything.source.pk}"
     refused = "[aria-invalid=true]"
+    found: dict[str, Found] = {}
     for path, answer in {
         "/sources/add/": refused,
         f"{source}/remove/": refused,
@@ -155,17 +155,17 @@ def test_nothing_is_found_in_forms_that_were_refused_and_in_what_is_shown_once(
         page.goto(path)
         _send_empty(page)
         expect(page.locator(answer).first).to_be_visible()
-        assert (path, accessibility_findings(page)) == (path, [])
+        found[path] = findings_in_each_theme(page)
+    assert {name: findings for name, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_found(page_as: PageAs, seeded: Inventory, theme: str) -> None:
-    page = page_as(theme=theme)
+def test_nothing_is_found(page_as: PageAs, seeded: Inventory) -> None:
+    page = page_as()
     found = {}
     for name, path in PAGES.items():
         _open(page, path(seeded))
         expect(page.get_by_role("treeitem").first).to_be_visible()
-        found[name] = accessibility_findings(page)
+        found[name] = findings_in_each_theme(page)
     assert {name: findings for name, findings in found.items() if findings} == {}
 
 

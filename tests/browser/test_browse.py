@@ -134,6 +134,19 @@ def test_moves_keep_the_frame(page_as: PageAs, inventory: Inventory) -> None:
     assert page.evaluate("window.sameFrame") is True
 
 
+def test_moves_belong_to_migrations(page_as: PageAs, inventory: Inventory) -> None:
+    page = page_as()
+    page.goto("/migrations/")
+    section = page.get_by_role("navigation", name="Sections").get_by_role("link", name="Migrations")
+    expect(section).to_have_attribute("aria-current", "page")
+    page.get_by_role("link", name="All moves").click()
+    expect(page.get_by_role("heading", name="Moves", level=1)).to_be_visible()
+    expect(section).to_have_attribute("aria-current", "page")
+    expect(page.locator(".sections [aria-current]")).to_have_count(1)
+    page.locator(".page-actions").get_by_role("link", name="Migrations").click()
+    expect(page.get_by_role("heading", name="Migrations", level=1)).to_be_visible()
+
+
 def test_an_address_that_is_gone_is_said_inside_the_frame(
     page_as: PageAs, inventory: Inventory, complaints: Complaints
 ) -> None:

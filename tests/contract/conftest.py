@@ -33,7 +33,7 @@ WHOLE = os.environ.get("GUESTHOUSE_TESTS") == "whole"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `--dist loadgroup` one worker has all that needs the lab, and starts one.
 
-    Of a test's list of values a real host gets the first, and what takes long is left out, unless all is asked for.
+    Of a test's list of values a real host gets the first, unless all is asked for.
     """
     for item in items:
         if {"lab", "wide_lab"} & set(getattr(item, "fixturenames", ())):
@@ -54,7 +54,7 @@ def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         test = item.nodeid.partition("[")[0]
         again = item.get_closest_marker("parametrize") is not None and test in seen
         seen.add(test)
-        if again or item.get_closest_marker("whole") is not None:
+        if again:
             yield item
 
 

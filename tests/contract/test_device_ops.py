@@ -1,5 +1,6 @@
 """Disks, CDs and network adapters of a guest: changed now where it can be, and once."""
 
+import math
 import time
 import uuid as uuids
 from collections.abc import Callable, Iterator
@@ -104,6 +105,9 @@ def test_a_disk_added_once_grown_and_removed(session: RemoteSession, ref: str) -
     assert disks(session, ref)["vdb"].capacity_bytes in {16 * MIB, None}
     with pytest.raises(Rejected, match="smaller"):
         session.grow_disk(ref, "vdb", 8 * MIB)
+    with pytest.raises(Rejected, match="another volume"):
+        session.grow_disk(ref, "vdb", 32 * MIB, math.inf, "/another")
+    assert session.grow_disk(ref, "vdb", 16 * MIB, math.inf, path) is NOW
     with pytest.raises(Rejected, match="another volume"):
         session.remove_disk(ref, "vdb", "/another")
     effect = session.remove_disk(ref, "vdb", path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from drivers.errors import DriverError
+from drivers.errors import DriverError, NotSupported
 from drivers.isolation import SessionPool
 from drivers.requests import SnapshotRequest
 from drivers.types import GuestState, Hypervisor, MigrationPlan
@@ -42,12 +42,14 @@ def test_what_libvirt_cannot_do_with_containers_is_said(containers: Subject, poo
             lambda: session.check_migration(plan),
             lambda: session.remove_nic(containers.power_guest, "52:54:00:00:00:01", math.inf),
             lambda: session.undefine_guest(containers.power_guest, math.inf),
-            lambda: session.set_vcpus(containers.power_guest, 1),
-            lambda: session.rename_guest(containers.power_guest, "other"),
         ):
             with pytest.raises(DriverError) as raised:
                 attempt()
             assert not raised.value.retryable
+        with pytest.raises(NotSupported, match="no other number of virtual CPUs"):
+            session.set_vcpus(containers.power_guest, 1)
+        with pytest.raises(NotSupported, match="cannot rename a container"):
+            session.rename_guest(containers.power_guest, "other")
 
 
 def test_settings_that_containers_have(containers: Subject, pool: SessionPool) -> None:

@@ -20,7 +20,7 @@ from lab.api import Lab
 from tests.contract.conftest import lab_subject
 from tests.contract.guests import a_store, free_guest, new_name
 from tests.contract.subjects import DEADLINE_S, Subject, wait_until
-from tests.contract.test_snapshot_ops import finish, new_stamp, snapshots, take
+from tests.contract.test_snapshot_ops import carries, finish, new_stamp, snapshots, take
 
 MIB = 1 << 20
 STATES_DEADLINE_S = 10.0  # a poll's
@@ -115,7 +115,7 @@ def test_a_snapshot_is_there_once(session: RemoteSession, pool: SessionPool, ref
             session.create_snapshot(ref, SnapshotRequest("another"), new_stamp())
     finish(session, ref, stamp, when_it_may(lambda: session.create_snapshot(ref, request, stamp)))
     assert snapshots(session, ref).keys() == {"once"}
-    assert session.find_claim(ref) == ""
+    assert carries(session, ref, "")
 
 
 @pytest.mark.whole
@@ -193,6 +193,54 @@ def download(lab: Lab, pool_uuid: str, name: str) -> bytes:
         connection.close()
 
 
+def maker_of(name: str) -> int | None:
+    """The qemu-img that makes a volume of this name."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if name.encode() in (entry / "cmdline").read_bytes() and (entry / "comm").read_text() == "qemu-img\n":
+                return int(entry.name)
+    return None
+
+
+def stop_in_the_middle(session: RemoteSession, request: VolumeRequest, stamp: str) -> tuple[int, threading.Thread]:
+    """Have a volume made, and its maker stopped; again when that was through before we had it."""
+
+    def make() -> None:
+        with suppress(Unreachable):
+            session.create_volume(request, stamp)
+
+    while True:
+        thread = threading.Thread(target=make)
+        thread.start()
+        while thread.is_alive():
+            if pid := maker_of(request.name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                    return pid, thread
+        session.delete_volume(VolumeRef(request.datastore_uuid, request.name))
+
+
+def test_a_volume_that_is_still_made_is_waited_for(session: RemoteSession, pool: SessionPool) -> None:
+    """The worker that asked for it is dead; QEMU writes the size of such an image last."""
+    store = next(one for one in session.snapshot().datastores if one.name == "local")
+    size = min(store.available_bytes or 0, 1 << 40) >> 20 << 20
+    request, stamp = VolumeRequest(store.uuid, new_name(), size, preallocate=True), new_stamp()
+    pid, thread = stop_in_the_middle(session, request, stamp)
+    try:
+        kill_worker(pool)
+        thread.join()
+        for _again in range(2):
+            with pytest.raises(Busy):
+                session.create_volume(request, stamp, True)
+        assert Path(f"/proc/{pid}").exists()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    made = when_it_may(lambda: session.create_volume(request, stamp, True))
+    assert size - (64 * MIB) < made.capacity_bytes < size
+    assert session.complete_volume(request, stamp).capacity_bytes == size
+    session.delete_volume(VolumeRef(store.uuid, request.name))
+
+
 @pytest.mark.whole
 def test_a_copy_is_made_anew(session: RemoteSession, pool: SessionPool) -> None:
     store = next(one for one in session.snapshot().datastores if one.name == "local")
@@ -200,14 +248,19 @@ def test_a_copy_is_made_anew(session: RemoteSession, pool: SessionPool) -> None:
     session.create_volume(VolumeRequest(store.uuid, source.name, 512 * MIB, "raw", preallocate=True))
     wish, stamp = VolumeRequest(store.uuid, new_name(".img"), 512 * MIB, "raw"), new_stamp()
     copy = VolumeRef(store.uuid, wish.name)
+    assert session.claim_volume(wish, stamp)
 
     def begin() -> None:
         with suppress(Unreachable):
-            session.copy_volume(source, wish, stamp)
+            session.copy_volume(source, wish, stamp, True)
+
+    def is_begun() -> bool:
+        found = session.find_volume(copy)
+        return found is not None and found.capacity_bytes == 512 * MIB
 
     thread = threading.Thread(target=begin)
     thread.start()
-    wait_until(lambda: session.find_volume(copy) is not None, "the copy begun")
+    wait_until(is_begun, "the copy begun")
     kill_worker(pool)
     thread.join()
     reading = when_it_may(lambda: session.copy_volume(source, wish, stamp, True))

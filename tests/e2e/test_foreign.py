@@ -12,8 +12,10 @@ from redis import Redis
 
 from core.events import STREAM
 from history.models import GuestMove, How
-from hosts.models import Source
+from hosts.models import Host, Source
 from inventory.models import Guest, Watch
+from migrations.services import submit_migration
+from operations.models import ENDED, Job
 from tests.stack import Product, wait_until
 
 
@@ -76,10 +78,26 @@ def test_a_migration_that_virsh_began_is_noticed(watched: Product) -> None:
     here.virsh("migrate", "--live", "--p2p", "--undefinesource", "--persistent", guest.uuid, there.uri)
     wait_until(Guest.objects.filter(pk=row.pk, host__source__name=there.name).exists, "the row moved")
     wait_until(lambda: browser.hears_of(row), "browsers are told")
-    moved = Guest.objects.get(uuid=guest.uuid)  # still one
-    assert (moved.pk, moved.state, moved.conflict, moved.missing_since) == (row.pk, "running", "", None)
+    moved = watched.settle(guest)  # where it arrives it is paused for a moment
+    assert (Guest.objects.get(uuid=guest.uuid).pk, moved.conflict) == (row.pk, "")  # still one
     (move,) = GuestMove.objects.filter(guest_id=row.pk).order_by("-at")[:1]
     assert (move.from_host_id, move.to_host_id) == (row.host_id, moved.host_id)
     assert move.how in (How.EVENT, How.POLL)
     assert move.migration_id is None
     assert guest.lost_beats() == [] == guest.doubled_beats()
+
+
+def test_a_migration_of_ours_is_told_once_though_both_hosts_tell_of_it(watched: Product) -> None:
+    guest = watched.lab.guests[1]
+    pk = watched.settle(guest).pk
+    before = GuestMove.objects.filter(guest_id=pk).count()
+    for _there_and_back in range(2):
+        here = watched.settle(guest).host
+        there = Host.objects.exclude(pk=here.pk).order_by("name")[0]
+        job = submit_migration(guest=Guest.objects.get(pk=pk), target_host=there, by="test").job
+        wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, "the migration has ended")
+        assert Job.objects.get(pk=job.pk).state == "succeeded"
+        moved = watched.settle(guest)
+        assert (Guest.objects.get(uuid=guest.uuid).pk, moved.host_id, moved.conflict) == (pk, there.pk, "")
+    moves = GuestMove.objects.filter(guest_id=pk).order_by("at")[before:]
+    assert [move.how for move in moves] == [How.MIGRATION, How.MIGRATION]

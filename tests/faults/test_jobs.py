@@ -172,7 +172,7 @@ def test_fifty_clicks_at_once_make_one_job(stack: Stack, fleet: Fleet) -> None:
     job = Job.objects.get()
     assert answers.count(str(job.pk)) == 1
     refusals = [answer for answer in answers if answer != str(job.pk)]
-    assert all("already has an open task: Migrate to beta" in answer for answer in refusals)
+    assert [answer for answer in refusals if "already has an open task: Migrate to beta" not in answer] == []
     assert_moved(fleet, guest, wait_for_end(job))
     assert moves(fleet) == 1
 

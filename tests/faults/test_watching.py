@@ -20,14 +20,6 @@ def listens_to(stack: Stack, number: int) -> bool:
     return rows.count() == Watch.objects.count() > 0 and rows.values("watcher").distinct().count() == number
 
 
-def change(fleet: Fleet, host: str, state: GuestState) -> Guest:
-    """Somebody else does it, on the hypervisor."""
-    guest = Guest.objects.filter(host=fleet.hosts[host]).order_by("name")[0]
-    with fleet.world.open() as world:
-        world.hosts[host].guests[guest.uuid].state = state
-    return guest
-
-
 def is_written(guest: Guest, state: GuestState) -> bool:
     return Guest.objects.filter(pk=guest.pk, state=state.value).exists()
 
@@ -44,7 +36,7 @@ def test_a_killed_watcher_is_replaced_by_the_other(stack: Stack, fleet: Fleet) -
     taken = [watch for watch in Watch.objects.all() if watch.watcher_id != before[watch.pk]]
     assert taken
     assert all(watch.since is not None and watch.since > killed_at for watch in taken)
-    guests = [change(fleet, host, GuestState.PAUSED) for host in ("alpha", "beta")]
+    guests = [fleet.set_state(host, GuestState.PAUSED) for host in ("alpha", "beta")]
     wait_until(lambda: all(is_written(guest, GuestState.PAUSED) for guest in guests), "what changes is written")
 
 
@@ -55,11 +47,11 @@ def test_a_watcher_frozen_past_its_lease_gives_way(stack: Stack, fleet: Fleet) -
     stack.freeze("watcher-1")
     stack.start_watcher("watcher-2")
     wait_until(lambda: all(w.token > tokens[w.pk] and w.since for w in Watch.objects.all()), "the other took over")
-    guest = change(fleet, "alpha", GuestState.PAUSED)
+    guest = fleet.set_state("alpha", GuestState.PAUSED)
     wait_until(lambda: is_written(guest, GuestState.PAUSED), "the other writes it")
     stack.thaw("watcher-1")
     wait_until(lambda: listens_to(stack, 2), "they share again")
-    guest = change(fleet, "beta", GuestState.PAUSED)
+    guest = fleet.set_state("beta", GuestState.PAUSED)
     wait_until(lambda: is_written(guest, GuestState.PAUSED), "what changes is written")
 
 
@@ -74,7 +66,7 @@ def test_a_killed_helper_process_loses_no_source(stack: Stack, fleet: Fleet) -> 
         lambda: Watch.objects.filter(since__gt=began).count() == len(fleet.hosts),
         "every stream is open again",
     )
-    guest = change(fleet, "alpha", GuestState.PAUSED)
+    guest = fleet.set_state("alpha", GuestState.PAUSED)
     wait_until(lambda: is_written(guest, GuestState.PAUSED), "what changes is written")
 
 
@@ -82,7 +74,7 @@ def test_a_storm_does_not_hold_up_another_source(stack: Stack, fleet: Fleet) -> 
     stack.start_watcher("watcher-1")
     wait_until(lambda: listens_to(stack, 1), "it listens")
     fleet.world.add_fault("alpha", at="watch", do="storm", times=5)
-    guest = change(fleet, "beta", GuestState.PAUSED)
+    guest = fleet.set_state("beta", GuestState.PAUSED)
     wait_until(lambda: is_written(guest, GuestState.PAUSED), "the other's change is written")
     wait_until(lambda: fleet.world.fired("alpha", at="watch") > 0, "the storm came")
 

@@ -90,6 +90,44 @@ def test_a_choice_of_tests_may_leave_a_phase_empty(tree):
     assert run.run_phase(write(tree, "good", PASSES), ["-k", "something_else"]).failed == 0
 
 
+ROW = "import json, sys; print('they say'); json.dump([{'name': 'slow', 'passed': 2}], open(sys.argv[1], 'w'))"
+
+
+@pytest.mark.parametrize(
+    ("script", "passed", "failed"),
+    [(ROW, 4, 0), (ROW + "; sys.exit(3)", 4, 0), ("import os; os.abort()", 2, 1)],
+    ids=["both rows", "what counts is what it wrote", "the second breaks off"],
+)
+def test_two_rows_add_up(tree, monkeypatch, capsys, script, passed, failed):
+    monkeypatch.setattr(run, "run_checks", lambda: Outcome("checks", passed=1))
+    monkeypatch.setattr(run, "BUSY_PHASES", (write(tree, "good", PASSES),))
+    monkeypatch.setattr(run, "waiting_command", lambda outcomes, _: [sys.executable, "-c", script, str(outcomes)])
+    outcomes = list(run.run_in_two_rows([]))
+    assert (sum(o.passed for o in outcomes), sum(o.failed for o in outcomes)) == (passed, failed)
+    assert ("they say" in capsys.readouterr().out) is not bool(failed)
+
+
+def test_what_breaks_the_first_row_off_ends_the_second(tree, monkeypatch):
+    def stopped(_phase: Phase, _extra: list[str]) -> Outcome:
+        while not (tree / "pid").exists():
+            pass
+        raise KeyboardInterrupt
+
+    sleeper = f"import os, signal; open({str(tree / 'new')!r}, 'w').write(str(os.getpid())); " + (
+        f"os.rename({str(tree / 'new')!r}, {str(tree / 'pid')!r}); signal.pause()"
+    )
+    monkeypatch.setattr(run, "run_checks", lambda: Outcome("checks", passed=1))
+    monkeypatch.setattr(run, "run_phase", stopped)
+    monkeypatch.setattr(run, "waiting_command", lambda _outcomes, _extra: [sys.executable, "-c", sleeper])
+    with pytest.raises(KeyboardInterrupt):
+        list(run.run_in_two_rows([]))
+    assert not Path("/proc", (tree / "pid").read_text()).exists()
+
+
+def test_the_phases_that_wait_are_the_rest_of_all() -> None:
+    assert set(run.BUSY_PHASES) | set(run.WAITING_PHASES) == set(run.PHASES)
+
+
 def test_every_check_runs_also_after_one_has_failed(monkeypatch):
     ran: list[str] = []
 
@@ -152,6 +190,45 @@ def test_phases_use_nothing_of_the_persons_installation(tmp_path, monkeypatch):
     environment = run.environment_of(Phase("it", ()), tmp_path, None)
     assert "theirs" not in {environment.get(name) for name in ("DATABASE_URL", "REDIS_URL", "GUESTHOUSE_DATA")}
     assert "GUESTHOUSE_DEBUG" not in environment
+
+
+def test_processes_of_a_run_keep_what_they_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in run.environment_of(Phase("it", ()), tmp_path, None)
+
+
+CHOICES = """
+import pytest
+
+@pytest.mark.whole
+def test_long():
+    assert True
+
+def test_alone():
+    assert True
+
+@pytest.mark.django_db
+def test_with_a_database():
+    assert True
+
+def test_by_a_fixture(client_as):
+    assert True
+
+@pytest.fixture
+def client_as(db):
+    return None
+"""
+
+
+@pytest.mark.parametrize(("choice", "count"), [("", 3), ("whole", 4), ("databases", 2)])
+def test_what_a_phase_leaves_out(tmp_path: Path, choice: str, count: int) -> None:
+    file = tmp_path / "test_choice.py"
+    file.write_text(CHOICES)
+    options = ["-q", "--collect-only", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml"]
+    environment = run.environment_of(Phase("it", (), choice=choice), tmp_path, None)
+    command = [sys.executable, "-m", "pytest", *options, str(file)]
+    told = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, check=True).stdout
+    assert told.count("::test_") == count
 
 
 def test_every_folder_of_tests_belongs_to_a_phase():

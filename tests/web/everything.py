@@ -161,6 +161,7 @@ class Everything:
         make_switch(name, self.host, bridge=text[:64], uplinks=[text])
         make_datastore(name, (self.host,), path=text, source=text)
         add_volume(self.datastore, name, path=text, backing=text)
+        add_volume(self.datastore, f"{name[:240]} free")
         add_port_group(self.switch, name)
         now = timezone.now()
         DatastoreMount.objects.create(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from lxml import html as parser
 
 from access.roles import Role
 from drivers.fake.ops_model import FakeVolume
@@ -19,9 +21,10 @@ from inventory.models import Guest, GuestDetails, Nic
 from networks.models import VirtualSwitch
 from operations.models import Job
 from storage.models import Datastore, Volume
-from tests.factories import make_user
+from tests.factories import make_guest, make_host, make_source, make_user
 from tests.lives import live, strike_with
 from tests.site import Site, make_site
+from tests.web.conftest import ClientAs
 
 GIB = 1 << 30
 
@@ -187,7 +190,9 @@ def test_disks(site: Site, client: Client) -> None:
     spare = Volume.objects.get(name="spare.qcow2")
     assert "local: spare.qcow2" in page
     taken = site.really(site.guest(1)).disks[0].source.rpartition("/")[2]
-    assert taken not in page, "a volume that another guest has is not offered"
+    (in_use,) = re.findall(rf"<option[^>]*>\w+: {taken}[^<]*", page)
+    assert " disabled>" in in_use, "a volume that another guest has cannot be chosen"
+    assert f"– used by {site.guest(1).name}" in in_use  # noqa: RUF001
     post(client, site, "disk_add", volume=str(spare.pk), bus="virtio")
     assert 'value="1 GiB"' in text_of(client.get(f"{at(site, 'disk_grow')}?target=vdb"))
     post(client, site, "disk_grow", target="vdb", capacity="2 GiB")
@@ -365,3 +370,19 @@ def test_the_api_names_the_open_task(site: Site, client: Client) -> None:
     response = client.post(address, body, content_type="application/json")
     assert response.status_code == 409
     assert response.json()["error"]["task"] == str(first.pk)
+
+
+def test_what_containers_cannot_have_is_grey_with_the_sentence(client_as: ClientAs) -> None:
+    guest = make_guest("box-01", make_host("lxc-01", make_source("lxc-01", hypervisor="lxc")), state="off")
+    client = client_as(Role.ADMIN)
+    page: Any = parser.document_fromstring(client.get(reverse("guest_edit", args=[guest.pk])).content.decode())
+    for name, sentence in {
+        "name": "libvirt cannot rename a container.",
+        "vcpus": "libvirt gives containers no other number of virtual CPUs.",
+        "most_vcpus": "libvirt gives containers no other number of virtual CPUs.",
+    }.items():
+        (field,) = page.xpath(f"//input[@id='f-{name}']")
+        assert field.get("readonly") is not None
+        (hint,) = page.xpath(f"//*[@id='{field.get('aria-describedby')}']")
+        assert hint.text_content() == sentence
+    assert [one.get("id") for one in page.xpath("//input[@readonly]")] == ["f-name", "f-vcpus", "f-most_vcpus"]

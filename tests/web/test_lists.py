@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.factories import (
     make_job,
     make_source,
     make_switch,
+    set_host_load,
     set_load,
 )
 from tests.web.conftest import ClientAs
@@ -126,6 +128,28 @@ def test_sort_by_load_puts_last_what_shows_none(client_as: ClientAs, in_every_st
     assert words[: len(known)] == known
     assert known.count("95 %") == 5
     assert len(words) - len(known) > 20
+
+
+def test_a_load_that_nobody_told_lately_is_none(client_as: ClientAs, inventory: Inventory) -> None:
+    """Wherever one is shown: however busy it was, it neither leads the list nor counts."""
+    host = make_host("0-lost", inventory.sources[0])
+    guest, old = make_guest("0-lost", host), timezone.now() - timedelta(minutes=6)
+    set_load(guest, 99.5, read_at=old)
+    set_host_load(host, 99.5, read_at=old)
+    client = client_as(Role.VIEWER)
+    assert "0-lost" in _column(client, "/guests/?sort=-cpu", "name")[-8:]
+    for path in ("/guests/?sort=-cpu", "/hosts/"):
+        shown = dict(zip(_column(client, path, "name"), _column(client, path, "cpu"), strict=True))
+        assert "%" not in shown["0-lost"]
+    assert "0-lost" not in client.get("/").content.decode().split("<main", 1)[1]
+    for row, kind in ((guest, "guests"), (host, "hosts")):
+        assert client.get(f"/api/v1/{kind}/{row.pk}/").json()["load"] is None
+
+
+def test_a_guest_that_is_off_has_no_load_whatever_was_told(client_as: ClientAs, inventory: Inventory) -> None:
+    guest = make_guest("0-off", inventory.hosts[0], state=GuestState.OFF)
+    set_load(guest, 95.0)
+    assert client_as(Role.VIEWER).get(f"/api/v1/guests/{guest.pk}/").json()["load"] is None
 
 
 def test_filter_by_words_and_fields(client_as: ClientAs, inventory: Inventory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +12,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from access.models import User
 from access.roles import Role
 from audit.models import AuditRow
-from core.crypto import decrypt
+from core.crypto import decrypt, encrypt
+from drivers.errors import AuthFailed
+from drivers.tls import _trust
 from hosts.certificates import describe, presented_key
 from hosts.models import Source, SourceDraft
+from hosts.services import update_credentials
 from hosts.validation import fingerprint
 from operations.models import Job, JobState
 from tests.certificates import CLIENT, Made, make
@@ -187,3 +192,52 @@ def test_rotation_by_api(boss):
     assert (draft.source_id, decrypt(draft.ca_certificate_encrypted)) == (source.pk, CA.pem)
     both = json.dumps({"sources": [str(source.pk)], "password": "x", **SHEET})
     assert boss.post(reverse("api:source-credentials"), both, content_type="application/json").status_code == 400
+
+
+PIN = presented_key(HOST.pem)
+NO_CA = {"client_certificate": OURS.pem, "client_key": OURS.key}
+
+
+@pytest.mark.parametrize("older", ["pinned before", "never pinned"])
+def test_after_the_ca_is_removed_a_person_accepts_the_certificate_anew(boss, older):
+    """What was accepted before the CA spoke for the host counts for nothing: it may be years old, or stolen."""
+    source = tls_source(host_key=PIN if older == "pinned before" else "", ca_certificate_encrypted=encrypt(CA.pem))
+    url = reverse("source_credentials", args=[source.pk])
+    assert boss.post(url, NO_CA).status_code == 302
+    source.refresh_from_db()
+    assert (source.host_key, source.endpoint().host_key, source.endpoint().ca_certificate) == ("", "", "")
+    assert AuditRow.objects.get(action="source.credentials_changed").detail["changed"][-1] == "CA removed"
+    with pytest.raises(AuthFailed, match="not accepted yet"):
+        _trust(ssl.create_default_context(), source.endpoint())
+    shown = {"key": PIN, "fingerprint": fingerprint(PIN), "accepted_fingerprint": "", "certificate": {}}
+    boss.post(reverse("source_test", args=[source.pk]))
+    end_test(host_key=shown)
+    boss.post(reverse("source_accept_key", args=[source.pk]), {"fingerprint": fingerprint(PIN)})
+    source.refresh_from_db()
+    assert source.host_key == PIN
+
+
+def test_a_ca_takes_the_place_of_an_accepted_certificate_for_good(boss):
+    source = tls_source(host_key=PIN)
+    url = reverse("source_credentials", args=[source.pk])
+    for sheet in (SHEET, NO_CA):
+        assert boss.post(url, sheet).status_code == 302
+        source.refresh_from_db()
+        assert source.host_key == ""
+
+
+def test_an_accepted_certificate_stays_while_there_is_no_ca(boss):
+    source = tls_source(host_key=PIN)
+    assert boss.post(reverse("source_credentials", args=[source.pk]), NO_CA).status_code == 302
+    source.refresh_from_db()
+    assert source.host_key == PIN
+
+
+def test_new_credentials_keep_what_somebody_accepts_meanwhile(boss):
+    """They never write a host key, they only forget one."""
+    source, newer = tls_source(host_key=PIN), presented_key(make("kvm-9").pem)
+    stale = Source.objects.get()
+    Source.objects.update(host_key=newer)
+    update_credentials(source=stale, by=User.objects.get(), **NO_CA)
+    source.refresh_from_db()
+    assert source.host_key == newer

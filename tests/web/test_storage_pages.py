@@ -193,3 +193,32 @@ def test_the_summary_says_what_it_is_made_of(viewer: Client, three: Datastore, h
     assert "2100f4e9d4eb02c9 iqn.2026-01.net.example:kvm-01 autostart" in first
     assert "autostart" not in second
     assert "3 · 6 B of 6 GiB allocated" in words(page)
+
+
+SENTENCE = "lost+found is a directory and no disk: it can neither grow nor be deleted here."
+
+
+def test_a_directory_is_no_disk(client_as: ClientAs, store: Datastore) -> None:
+    """Such as lost+found: neither act is offered, and asked for all the same, each is refused with one sentence."""
+    client = client_as(Role.ADMIN)
+    disk, folder = add_volume(store), add_volume(store, "lost+found", kind="dir", format="dir", capacity_bytes=0)
+    page = document(client, f"/datastores/{store.pk}/volumes/")
+    linked = set(page.xpath("//td[contains(@class, 'act-cell')]//a/@href"))
+    assert linked == {f"/volumes/{disk.pk}/grow/", f"/volumes/{disk.pk}/delete/"}
+    for act, sent in (("grow", {"capacity_bytes": "1 TiB"}), ("delete", {"confirmation": "lost+found"})):
+        place = f"/volumes/{folder.pk}/{act}/"
+        asked = document(client, place)
+        assert words(asked.xpath("//*[@role='alert']")[0]) == SENTENCE
+        assert asked.xpath("//button[@type='submit' and @disabled]")
+        assert SENTENCE in client.post(place, sent).content.decode()
+
+
+@pytest.mark.parametrize(("act", "sent"), [("grow", {"capacity_bytes": 1 << 40}), ("delete", {"confirmation": "dir"})])
+def test_scripts_are_told_that_a_directory_is_no_disk(
+    client_as: ClientAs, store: Datastore, act: str, sent: dict[str, Any]
+) -> None:
+    folder = add_volume(store, "lost+found", kind="netdir", format="dir")
+    place = f"/api/v1/volumes/{folder.pk}/{act}/"
+    answer = client_as(Role.ADMIN).post(place, sent, content_type="application/json")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["message"] == SENTENCE

@@ -7,7 +7,7 @@ import pytest
 
 from drivers.errors import NotSupported
 from drivers.isolation.process import HOME
-from drivers.registry import KINDS, capabilities_of, load_opener, unsupported_reason
+from drivers.registry import KINDS, capabilities_of, fixed_reason, load_opener, unsupported_reason
 from drivers.types import Capability, Endpoint, Hypervisor, Transport
 
 
@@ -51,3 +51,15 @@ def test_what_any_process_may_import_loads_no_libvirt(module: str) -> None:
 def test_the_page_never_offers_what_only_the_server_may_name() -> None:
     offered = {transport for driver in KINDS.values() for transport in driver.page_transports}
     assert offered == {Transport.TCP, Transport.TLS, Transport.SSH}
+
+
+def test_settings_that_a_hypervisor_cannot_change_have_a_sentence() -> None:
+    assert fixed_reason("libvirt", "lxc", "name") == "libvirt cannot rename a container."
+    assert "virtual CPUs" in fixed_reason("libvirt", "lxc", "vcpus")
+    for kind, hypervisor, setting in (
+        ("libvirt", "lxc", "memory_bytes"),
+        ("libvirt", "qemu", "name"),
+        ("libvirt", "xen", "vcpus"),
+        ("fake", "lxc", "name"),
+    ):
+        assert fixed_reason(kind, hypervisor, setting) == ""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from access.roles import Role
-from history.models import GuestRevision, GuestStay, Kind, RecordedObject
-from history.selectors import guests_as_of, revisions_of, stays_as_of
-from history.services import add_guest_revisions, add_guest_stays, remember
+from core.models import by_name
+from history.models import GuestName, GuestRevision, GuestStay, Kind, RecordedObject
+from history.selectors import guest_names_as_of, guests_as_of, revisions_at, revisions_of, stays_as_of
+from history.services import add_guest_revisions, add_guest_stays, pull_back, remember
+from tests.examples import examples
 from tests.factories import make_user
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,9 +44,82 @@ changes = st.lists(
     st.tuples(st.sampled_from(range(3)), st.integers(0, 20), st.integers(1, 8), st.booleans()), max_size=25
 )
 
+renames = st.lists(
+    st.tuples(
+        st.sampled_from(range(3)),
+        st.integers(0, 20),
+        st.sampled_from(["web", "Web-1", "db", ""]),
+        st.booleans(),
+        st.sampled_from(["running", "off"]),
+    ),
+    max_size=15,
+)
+
+
+@given(changes=renames, second=st.integers(-1, 21))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_names_in_order_are_those_of_the_revisions(
+    viewer: object, changes: list[tuple[int, int, str, bool, str]], second: int
+) -> None:
+    """However often a guest is renamed, goes and comes back; on any page and under any condition of its stay."""
+    for model in (GuestRevision, GuestName, GuestStay, RecordedObject):
+        model._default_manager.all().delete()
+    for guest, moment, name, gone, state in sorted(changes, key=lambda change: change[1]):
+        add_guest_revisions([(GUESTS[guest], at(moment), name, SITE, 1, 1 << 30, {}, "")])
+        add_guest_stays([(GUESTS[guest], at(moment), gone, state, SITE, "")])
+        remember(Kind.GUEST, [(GUESTS[guest], at(moment))])
+    conditions: list[dict[str, Any]] = [
+        {},
+        {"state": "running"},
+        {"host_id": SITE, "state__in": ["off"]},
+        {"host_id": GUESTS[0]},
+    ]
+    for of_stay in conditions:
+        rows = guests_as_of(at(second), user=viewer, **of_stay)
+        named = guest_names_as_of(at(second), user=viewer, **of_stay).order_by(by_name(), "pk")
+        assert {row.object_id: row.name for row in named} == {row.object_id: row.name for row in rows}
+        assert [row.name.lower() for row in named] == sorted(row.name.lower() for row in rows)
+        then = revisions_at([row.object_id for row in rows], at(second), user=viewer)
+        assert {row.pk for row in then.values()} == {row.pk for row in rows}
+
+
+def test_names_of_a_moment_in_the_future_count_from_now_on(viewer: object) -> None:
+    for second, name in ((1, "old"), (50, "new"), (60, "newest")):
+        add_guest_revisions([(GUESTS[0], at(second), name, SITE, 1, 1 << 30, {}, "")])
+    add_guest_stays([(GUESTS[0], at(1), False, "running", SITE, "")])
+    remember(Kind.GUEST, [(GUESTS[0], at(1))])
+    pull_back({Kind.GUEST: [GUESTS[0]]}, at(10))
+    assert [row.name for row in guest_names_as_of(at(9), user=viewer)] == ["old"]
+    assert [row.name for row in guest_names_as_of(at(10), user=viewer)] == ["newest"]
+
+
+def test_a_name_is_written_only_when_it_is_another(viewer: object) -> None:
+    for second, name in enumerate(["a", "a", "b", "b", "a"]):
+        write_named(second, name)
+    assert list(GuestName.objects.order_by("valid_from").values_list("valid_from", "name")) == [
+        (at(0), "a"),
+        (at(2), "b"),
+        (at(4), "a"),
+    ]
+
+
+def write_named(second: int, name: str) -> None:
+    add_guest_revisions([(GUESTS[0], at(second), name, SITE, second, 1 << 30, {}, "")])
+
+
+def test_names_are_made_of_what_history_had(viewer: object) -> None:
+    """The schema change that brings the table fills it."""
+    for second, name in enumerate(["a", "a", "b", "a"]):
+        write_named(second, name)
+    expected = list(GuestName.objects.order_by("valid_from").values_list("object_id", "valid_from", "name"))
+    GuestName.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("history.schema.0004_guest_names").NAMES)
+    assert list(GuestName.objects.order_by("valid_from").values_list("object_id", "valid_from", "name")) == expected
+
 
 @given(changes=changes, second=st.integers(-1, 21))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_held_then(viewer: object, changes: list[tuple[int, int, int, bool]], second: int) -> None:
     GuestRevision.objects.all().delete()
     GuestStay.objects.all().delete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from drivers.types import AgentFact, GuestState
 from history.models import AgentRevision, GuestMove, GuestRevision, GuestStay, HostRevision, How, SwitchRevision
+from history.services import record
 from hosts.models import Host, Source
 from inventory.models import Guest
 from inventory.recording import Arrival
@@ -93,3 +95,13 @@ def test_hostile_texts_are_kept_as_far_as_they_fit(source: Source) -> None:
     assert row.memory_bytes == 2**63 - 1
     assert "\x00" not in row.facts["notes"]
     assert len(row.facts["notes"]) < 100_000
+
+
+def test_what_an_older_version_recorded_with_another_digest_is_not_recorded_again() -> None:
+    one, facts = uuid4(), b'{"hostname":"web-01","os":"linux"}'
+    record(AgentRevision, ("facts",), {one: (facts,)}, at=at(0))
+    AgentRevision.objects.update(digest="by another rule")
+    record(AgentRevision, ("facts",), {one: (facts,)}, at=at(1))
+    assert AgentRevision.objects.count() == 1
+    record(AgentRevision, ("facts",), {one: (b"{}",)}, at=at(2))
+    assert AgentRevision.objects.count() == 2

@@ -19,6 +19,7 @@ from drivers.fake.world import FakeWorld
 from drivers.types import HostKeyFact
 from hosts import batch_runner, batches, probe, services
 from hosts.batches import Defaults
+from hosts.certificates import presented_key
 from hosts.importing import Line, read_lines, read_range
 from hosts.models import Outcome, Source, SourceBatch, SourceDraft
 from hosts.validation import fingerprint
@@ -26,6 +27,7 @@ from operations.errors import AlreadyOpen, CancelRequested
 from operations.models import Job, JobState
 from operations.runtime import run
 from operations.services import request_cancel
+from tests.certificates import CLIENT, make
 from tests.factories import make_source, make_user
 from tests.world import open_here
 
@@ -33,6 +35,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+CA = make("house CA", ca=True)
+OURS = make("console", CA, usage=(CLIENT,))
+PIN = presented_key(make("kvm-9").pem)
+NO_CA = {"client_certificate": OURS.pem, "client_key": OURS.key}
 SSH = Defaults(transport="ssh", user="root", password="right", datacenter="Berlin")
 
 
@@ -381,6 +387,25 @@ class TestCredentials:
         batch, _job = self.replace(boss, list(Source.objects.all()))
         assert network.sessions == []
         assert fingerprint(KEY) in batch.drafts.get().message
+
+    def test_with_the_ca_an_accepted_certificate_is_forgotten(self, boss, network, monkeypatch):
+        monkeypatch.setattr("drivers.tls.probe_certificate", lambda _endpoint: HostKeyFact(PIN, fingerprint(PIN)))
+        source = make_source("s1", transport="tls", address="10.0.0.1", host_key=PIN)
+        with_ca = {**NO_CA, "ca_certificate": CA.pem}
+        worked(batches.plan_credentials(sources=[source.pk], by=boss, **with_ca)[1])
+        source.refresh_from_db()
+        assert (source.host_key, decrypt(source.ca_certificate_encrypted)) == ("", CA.pem)
+
+    def test_without_the_ca_an_older_accepted_certificate_does_not_count(self, boss, network, monkeypatch):
+        monkeypatch.setattr("drivers.tls.probe_certificate", lambda _endpoint: HostKeyFact(PIN, fingerprint(PIN)))
+        ca = encrypt(CA.pem)
+        source = make_source("s1", transport="tls", address="10.0.0.1", host_key=PIN, ca_certificate_encrypted=ca)
+        batch, job = batches.plan_credentials(sources=[source.pk], by=boss, **NO_CA)
+        worked(job)
+        source.refresh_from_db()
+        assert source.ca_certificate_encrypted == ca, "the old sign-in stays"
+        assert "accepted by a person" in batch.drafts.get().message
+        assert network.sessions == []
 
 
 def test_an_unreachable_name_fails_alone(boss, network, monkeypatch):

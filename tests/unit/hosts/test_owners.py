@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -175,6 +176,74 @@ def test_another_uuid_name_or_hypervisor_is_another_host(tcp: Source, change: di
     other = make_source("other")
     apply_snapshot(other, snapshot(2, hosts=(host_fact(**change),)), 0)
     assert (Host.objects.count(), standing_by()) == (2, [])
+
+
+@pytest.mark.parametrize("change", [{"uuid": "6d0e9a2c-6a64-4bb4-9b0e-6a0a4f2f7c11"}, {"name": "renamed"}], ids=str)
+@pytest.mark.parametrize("first", ["by-tcp", "by-ssh"])
+def test_a_host_that_calls_itself_otherwise_stays_one_row(
+    tcp: Source, ssh: Source, change: dict[str, str], first: str
+) -> None:
+    """Whichever of its two sources is read first after the change."""
+    host, guests = Host.objects.get().pk, set(Guest.objects.values_list("pk", flat=True))
+    order = (tcp, ssh) if first == "by-tcp" else (ssh, tcp)
+    for seconds in (3, 5, 7):
+        for number, source in enumerate(order):
+            read(source, seconds + number, hosts=(host_fact(**change),))
+            assert Guest.objects.filter(missing_since=None, conflict="").count() == 2
+    row = Host.objects.get()
+    assert (row.pk, row.missing_since, owner(), standing_by()) == (host, None, "by-tcp", ["by-ssh"])
+    assert {name: getattr(row, name) for name in change} == change
+    assert set(Guest.objects.values_list("pk", flat=True)) == guests
+    assert not HostSighting.objects.exclude(differs_since=None).exists()
+    ssh.refresh_from_db()
+    assert "already reads it" in ssh.findings[0]["message"]
+
+
+def test_the_owner_is_asked_at_once_what_the_host_is_called(tcp: Source, ssh: Source) -> None:
+    Source.objects.update(next_inventory_at=timezone.now() + timedelta(hours=1))
+    read(ssh, 3, hosts=(host_fact(name="renamed"),))
+    assert Source.objects.filter(next_inventory_at__lte=timezone.now()).get() == tcp
+    assert Host.objects.get().name == "alpha"
+    ssh.refresh_from_db()
+    assert "renamed" in ssh.findings[0]["message"]
+    Source.objects.update(next_inventory_at=timezone.now() + timedelta(hours=1))
+    read(ssh, 4, hosts=(host_fact(name="renamed"),))
+    assert not Source.objects.filter(next_inventory_at__lte=timezone.now()).exists(), "asked once"
+
+
+def test_where_the_owner_says_that_it_is_called_as_before_the_other_shows_another_host(
+    tcp: Source, ssh: Source
+) -> None:
+    for seconds in (3, 4):
+        read(ssh, seconds, guest_fact("stranger"), hosts=(host_fact(name="other"),))
+        assert not Guest.objects.filter(name="stranger").exists()
+    read(tcp, 5)
+    read(ssh, 6, guest_fact("stranger"), hosts=(host_fact(name="other"),))
+    rows = Host.objects.filter(missing_since=None).order_by("name")
+    assert [(row.name, row.source.name) for row in rows] == [("alpha", "by-tcp"), ("other", "by-ssh")]
+    assert standing_by() == []
+    assert Guest.objects.filter(missing_since=None).count() == 3
+
+
+def test_when_its_owner_is_paused_a_host_is_taken_over_whatever_it_is_called_now(
+    tcp: Source, ssh: Source, boss: User
+) -> None:
+    host = Host.objects.get().pk
+    read(ssh, 3, hosts=(host_fact(name="renamed"),))
+    pause_source(source=tcp, by=boss)
+    read(ssh, 4, hosts=(host_fact(name="renamed"),))
+    row = Host.objects.get()
+    assert (row.pk, row.name, owner(), standing_by()) == (host, "renamed", "by-ssh", ["by-tcp"])
+    resume_source(source=tcp, by=boss)
+    read(tcp, 5, hosts=(host_fact(name="renamed"),))
+    assert (Host.objects.get().pk, owner()) == (host, "by-ssh")
+
+
+def test_an_owner_that_shows_it_no_more_loses_it_whatever_it_is_called_now(tcp: Source, ssh: Source) -> None:
+    host = Host.objects.get().pk
+    apply_snapshot(tcp, snapshot(3, hosts=(), host="alpha"), 0)
+    read(ssh, 4, hosts=(host_fact(name="renamed"),))
+    assert (Host.objects.get().pk, Host.objects.get().name, owner()) == (host, "renamed", "by-ssh")
 
 
 def test_the_same_host_in_another_datacenter_is_another_one(tcp: Source) -> None:

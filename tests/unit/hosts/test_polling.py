@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.together import database_for_threads, together
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(hours=1)
+SOON = timedelta(minutes=2)  # no further ahead than anything is planned
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def dispatch(django_capture_on_commit_callbacks: Callable[..., Any]) -> Callable
     return run
 
 
-def later(source: Source, **values: Any) -> None:
-    when = timezone.now() + LATER
+def later(source: Source, by: timedelta = SOON, **values: Any) -> None:
+    when = timezone.now() + by
     Source.objects.filter(pk=source.pk).update(**({"next_states_at": when, "next_inventory_at": when} | values))
 
 
@@ -88,8 +89,62 @@ def test_after_the_clock_was_set_back_sources_are_read_at_once(
 
 
 def test_who_is_planned_far_ahead_without_a_clock_set_back_waits(dispatch: Callable[[], int]) -> None:
-    later(make_source(states_read_at=timezone.now()))
+    later(make_source(states_read_at=timezone.now()), LATER)
     assert dispatch() == 0
+
+
+@pytest.mark.parametrize("read_at", [None, timezone.now() - timedelta(days=1)])
+def test_nor_does_one_wait_that_was_never_read_or_not_for_long(
+    read_at: datetime | None, sent: list[tuple[str, str]], dispatch: Callable[[], int]
+) -> None:
+    """Its plans are all that is left of the time ahead."""
+    later(make_source(states_read_at=read_at, state=SourceState.UNREACHABLE, failures=4), LATER)
+    assert (dispatch(), dispatch()) == (1, 0)
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=7), timedelta(hours=1), timedelta(days=400)])
+def test_a_clock_that_steps_back_after_a_failure_delays_nothing(
+    back: timedelta, dispatch: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, with the clock stepped between a failed read and the next dispatch."""
+    source, clock = make_source(), [timezone.now()]
+    monkeypatch.setattr("django.utils.timezone.now", lambda: clock[0])
+    assert dispatch() == 1
+    claimed = lease.claim(source.pk)
+    assert claimed is not None
+    source.refresh_from_db()
+    polling.record_failure(source, claimed, Unreachable("no answer"))
+    assert dispatch() == 0
+    clock[0] -= back
+    assert dispatch() == 1
+    assert lease.claim(source.pk) is not None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_nothing_that_is_planned_as_usual_counts_as_far_ahead(
+    first: bool, dispatch: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every read would be followed by another at once."""
+    monkeypatch.setattr("hosts.polling.random.uniform", lambda _least, most: most)
+    source = make_source(state=SourceState.NEW if first else SourceState.OK)
+    for number in range(12):
+        Source.objects.update(next_states_at=timezone.now(), next_inventory_at=timezone.now())
+        assert dispatch() == 1
+        claimed = lease.claim(source.pk)
+        assert claimed is not None
+        assert dispatch() == 0, "it is being read"
+        source.refresh_from_db()
+        if number:
+            polling.record_failure(source, claimed, Unreachable("no answer"))
+        else:
+            polling.record_success(source, claimed, inventory=True)
+        assert dispatch() == 0, "it waits for its turn"
+
+
+def test_a_paused_source_stays_as_it_is_whatever_its_times(dispatch: Callable[[], int]) -> None:
+    later(make_source(state=SourceState.PAUSED), LATER)
+    assert dispatch() == 0
+    assert not Source.objects.filter(next_states_at__lte=timezone.now()).exists()
 
 
 def test_no_more_are_sent_than_may_wait(
@@ -116,18 +171,19 @@ def test_a_suspect_goes_to_a_queue_of_its_own(sent: list[tuple[str, str]], dispa
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("state", "soon"),
     [
-        {"state": SourceState.PAUSED},
-        {"next_states_at": timezone.now() + LATER * 24, "next_inventory_at": timezone.now() + LATER * 24},
-        {"lease_until": timezone.now() + LATER * 24},
+        (SourceState.PAUSED, ()),
+        (SourceState.OK, ("next_states_at", "next_inventory_at")),
+        (SourceState.OK, ("lease_until",)),
     ],
     ids=["paused", "not due", "being read"],
 )
 def test_what_is_neither_sent_nor_claimed(
-    sent: list[tuple[str, str]], dispatch: Callable[[], int], values: dict[str, Any]
+    sent: list[tuple[str, str]], dispatch: Callable[[], int], state: str, soon: tuple[str, ...]
 ) -> None:
-    source = make_source(**values)
+    times: dict[str, Any] = dict.fromkeys(soon, timezone.now() + SOON)
+    source = make_source(state=state, **times)
     assert dispatch() == 0
     assert lease.claim(source.pk) is None
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
+from drivers.errors import Rejected
 from drivers.fake.model import FakeHost
+from drivers.fake.ops_model import FakeVolume
 from drivers.types import GuestState
 from hosts.models import Source
 from inventory.acts.define import (
@@ -33,7 +36,7 @@ from operations.services import request_cancel
 from storage import act_runner, staging
 from storage.models import Datastore, Upload, Volume
 from tests.factories import add_volume, make_upload, make_user
-from tests.lives import Fate, live, strike_with
+from tests.lives import Fate, Killed, live, strike_with
 from tests.world import Fleet, make_fleet
 
 GIB = 1 << 30
@@ -148,8 +151,6 @@ def test_a_guest_from_nothing(fleet: Fleet, admin: User, monkeypatch: pytest.Mon
 def test_a_guest_from_a_volume(fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     strike_with(monkeypatch)
     with fleet.world.open() as state:
-        from drivers.fake.ops_model import FakeVolume
-
         state.hosts["alpha"].datastores[1].volumes["golden.qcow2"] = FakeVolume(name="golden.qcow2", capacity_bytes=GIB)
     volume = add_volume(local(), "golden.qcow2", path="/var/lib/libvirt/images/golden.qcow2")
     job = live(create(fleet, admin, disk=NewDisk(volume=volume), cd=None, start=False, switch=None))
@@ -160,7 +161,7 @@ def test_a_guest_from_a_volume(fleet: Fleet, admin: User, monkeypatch: pytest.Mo
         create(fleet, admin, name="web 2", disk=NewDisk(volume=volume), cd=None)
 
 
-CALLS = 24
+CALLS = 28
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -185,7 +186,8 @@ def test_every_call_of_a_new_guest_was_struck(fleet: Fleet, admin: User, monkeyp
     assert len(fate.calls) < CALLS
 
 
-FAILING = ["check_guest", "create_volume", "start_upload", "send_upload", "end_upload", "define_guest"]
+VOLUMES = ["create_volume", "complete_volume", "start_upload", "send_upload", "end_upload"]
+FAILING = ["check_guest", *VOLUMES, "define_guest"]
 
 
 @pytest.mark.parametrize("at", FAILING)
@@ -198,6 +200,36 @@ def test_what_fails_leaves_nothing(fleet: Fleet, admin: User, monkeypatch: pytes
     assert job.message.startswith("The host refused this.")
     assert_untouched(fleet, before)
     assert Upload.objects.exists()
+
+
+def test_a_volume_that_somebody_else_made_is_no_guest_s_cd(
+    fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is taken after the look; the host says no, and the worker dies before it can note that."""
+    fate = strike_with(monkeypatch)
+    before, call = picture(fleet), fate.call
+
+    def die_when_refused(method: str, *rest: Any) -> Any:
+        if method == "create_volume":
+            with fleet.world.open() as state:
+                store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+                store.volumes.setdefault(
+                    "my-debian.iso", FakeVolume(name="my-debian.iso", capacity_bytes=500, digest="theirs")
+                )
+        try:
+            return call(method, *rest)
+        except Rejected:
+            if fate.calls.count("create_volume") == 1:
+                raise Killed from None
+            raise
+
+    monkeypatch.setattr(fate, "call", die_when_refused)
+    job = live(create(fleet, admin))
+    assert (job.state, fate.calls.count("create_volume")) == ("failed", 2)
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        assert store.volumes.pop("my-debian.iso").digest == "theirs"
+    assert_untouched(fleet, before)
 
 
 @pytest.mark.parametrize("number", range(1, 40))
@@ -324,8 +356,11 @@ def test_a_clone(fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.Monk
     assert {disk.source for disk in copy.disks}.isdisjoint(disk.source for disk in original.disks)
 
 
+CLONE_CALLS = 26
+
+
 @pytest.mark.parametrize("made", [False, True])
-@pytest.mark.parametrize("number", range(1, 22))
+@pytest.mark.parametrize("number", range(1, CLONE_CALLS))
 def test_a_worker_may_die_at_any_call_of_a_clone(
     fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
 ) -> None:
@@ -336,7 +371,102 @@ def test_a_worker_may_die_at_any_call_of_a_clone(
     assert len(stores(fleet)["local"]) == Disk.objects.filter(guest=off, device="disk").count()
 
 
-@pytest.mark.parametrize("at", ["sight_guest", "copy_volume", "task", "find_volume", "clone_guest"])
+def test_every_call_of_a_clone_was_struck(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    live(submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin))
+    assert len(fate.calls) < CLONE_CALLS
+
+
+def put_theirs(fleet: Fleet, name: str, capacity_bytes: int, *, instead: bool = False) -> bool:
+    """Somebody else makes a volume of this name, if it is free; or in place of the one that has it."""
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        if name in store.volumes and not instead:
+            return False
+        store.volumes[name] = FakeVolume(name=name, capacity_bytes=capacity_bytes, digest="theirs")
+        return True
+
+
+def is_theirs(fleet: Fleet, name: str) -> bool:
+    return next(one for one in world(fleet).datastores if one.name == "local").volumes[name].digest == "theirs"
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("number", range(1, CLONE_CALLS))
+def test_another_s_volume_of_a_copy_s_name_is_never_deleted(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
+) -> None:
+    """A worker dies, and before the next one looks somebody makes a volume like the copy under its name."""
+    fate = strike_with(monkeypatch, Fate([(number, made)]))
+    job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
+    copy, call, theirs = job.parameters["disks"][0], fate.call, list[bool]()
+
+    def die(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except Killed:
+            theirs.append(put_theirs(fleet, copy["name"], int(copy["capacity_bytes"])))
+            raise
+
+    monkeypatch.setattr(fate, "call", die)
+    ended = live(job)
+    assert (ended.state == "succeeded") is not any(theirs), ended.message
+    assert is_theirs(fleet, copy["name"]) is any(theirs)
+
+
+@pytest.mark.parametrize("at", ["copy_volume", "claim_volume"])
+def test_what_took_the_place_of_a_claimed_name_stays(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    fate = strike_with(monkeypatch)
+    job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
+    name = job.parameters["disks"][0]["name"]
+
+    def replace(number: int, method: str) -> None:
+        if method == at and fate.calls.count(method) == 1:
+            put_theirs(fleet, name, 7, instead=True)
+            fate.kills[number] = False
+
+    fate.before_call = replace
+    ended = live(job)
+    told = f"Volume {name} may be left in datastore local: look there"
+    if at == "copy_volume":  # it was asked for, so what stands there may be of this task
+        assert (ended.state, told in ended.message) == ("needs_attention", True), ended.message
+    else:
+        assert (ended.state, "something of this name" in ended.message) == ("failed", True), ended.message
+    assert is_theirs(fleet, name)
+
+
+@pytest.mark.parametrize("at", ["create_volume", "complete_volume"])
+def test_what_a_host_that_fell_silent_may_have_made_for_a_new_guest_is_named(
+    fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    strike_with(monkeypatch)
+    monkeypatch.setattr("hosts.acts.SILENCE_SECONDS", 0.0)
+    fleet.world.add_fault("alpha", at=at, do="unreachable", times=-1)
+    job = live(create(fleet, admin, cd=None))
+    told = f"Volume {job.parameters['disk']['name']} may be left in datastore local: look there"
+    assert (job.state, told in job.message) == ("needs_attention", True), job.message
+
+
+@pytest.mark.parametrize("at", ["create_volume", "copy_volume"])
+def test_what_a_host_that_fell_silent_may_have_copied_is_named(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    strike_with(monkeypatch)
+    monkeypatch.setattr("hosts.acts.SILENCE_SECONDS", 0.0)
+    fleet.world.add_fault("alpha", at=at, do="unreachable", times=-1)
+    job = live(submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin))
+    told = f"Volume {job.parameters['disks'][0]['name']} may be left in datastore local: look there"
+    assert (job.state, told in job.message) == ("needs_attention", True), job.message
+
+
+AT_A_CLONE = ["sight_guest", "create_volume", "copy_volume", "task", "find_volume", "clone_guest", "check_guest"]
+
+
+@pytest.mark.parametrize("at", AT_A_CLONE)
 def test_a_clone_that_fails_leaves_nothing(
     fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -345,6 +475,78 @@ def test_a_clone_that_fails_leaves_nothing(
     fleet.world.add_fault("alpha", at=at, do="rejected")
     job = live(submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin))
     assert (job.state, fleet.world.fired("alpha", at=at)) == ("failed", 1)
+    assert_untouched(fleet, before)
+
+
+def name_a_guest(fleet: Fleet, name: str) -> None:
+    """Somebody does it on the host itself."""
+    with fleet.world.open() as state:
+        other = list(state.hosts["alpha"].guests.values())[-1]
+        other.name = name
+
+
+def test_a_clone_s_name_that_is_taken_is_said_before_anything_is_copied(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
+    name_a_guest(fleet, "copy")
+    before = picture(fleet)
+    ended = live(job)
+    told = "Another guest of this host has this name; choose another."
+    assert (ended.state, ended.message) == ("failed", told)
+    assert "copy_volume" not in fate.calls
+    assert_untouched(fleet, before)
+
+
+def test_a_clone_s_name_that_is_taken_while_disks_are_copied(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    fate.before_call = lambda _n, method: name_a_guest(fleet, "copy") if method == "clone_guest" else None
+    before = picture(fleet)
+    ended = live(submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin))
+    assert (ended.state, ended.message.startswith("Another guest of this host has this name")) == ("failed", True)
+    assert "copy_volume" in fate.calls
+    assert_untouched(fleet, before)
+
+
+def test_a_volume_that_has_a_copy_s_name_stays(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike_with(monkeypatch)
+    job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
+    name = job.parameters["disks"][0]["name"]
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        store.volumes[name] = FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")
+    before = picture(fleet)
+    assert live(job).state == "failed"
+    assert_untouched(fleet, before)
+
+
+def test_a_volume_that_gets_a_copy_s_name_before_it_is_asked_for_stays(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker dies right before it asks for the copy."""
+    fate = strike_with(monkeypatch)
+    job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
+    name = job.parameters["disks"][0]["name"]
+    before = picture(fleet)
+
+    def take(number: int, method: str) -> None:
+        if method == "prepare_operation" and fate.calls.count(method) == 1:
+            fate.kills[number] = False
+            with fleet.world.open() as state:
+                store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+                store.volumes[name] = FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")
+
+    fate.before_call = take
+    ended = live(job)
+    assert (ended.state, "something of this name" in ended.message) == ("failed", True)
+    with fleet.world.open() as state:
+        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
+        assert store.volumes.pop(name).digest == "theirs"
     assert_untouched(fleet, before)
 
 
@@ -385,6 +587,66 @@ def test_a_guest_is_deleted_and_its_disks_stay(
     assert (job.state, job.message) == ("succeeded", "The guest is deleted; its disks stay.")
     assert off.uuid not in world(fleet).guests
     assert stores(fleet)["shared"]
+
+
+def test_disks_that_a_cancel_leaves_without_their_guest_are_named(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fate = strike_with(monkeypatch)
+    job = delete(off, admin, *(one.disk.source for one in disks_of(off)))
+    names = [disk["name"] for disk in job.parameters["disks"]]
+
+    def cancel(_number: int, method: str) -> None:
+        if method == "undefine_guest":
+            request_cancel(job=job, by="ada")
+
+    fate.before_call = cancel
+    ended = live(job)
+    assert (ended.state, off.uuid in world(fleet).guests) == ("cancelled", False)
+    assert names
+    assert all(name in ended.message for name in names)
+    assert stores(fleet)["shared"] == sorted(names)
+
+
+def test_disks_that_are_left_when_the_host_goes_out_of_the_inventory_are_named(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is removed while a worker is away, and the guest is deleted already."""
+    fate = strike_with(monkeypatch)
+    job = delete(off, admin, *(one.disk.source for one in disks_of(off)))
+    names = [disk["name"] for disk in job.parameters["disks"]]
+
+    def leave(number: int, method: str) -> None:
+        if method == "undefine_guest":
+            fate.kills[number + 1] = False
+        elif "undefine_guest" in fate.calls:
+            Job.objects.filter(pk=job.pk).update(parameters={**job.parameters, "host": str(uuid4())})
+
+    fate.before_call = leave
+    ended = live(job)
+    assert (ended.state, "not in the inventory" in ended.message) == ("needs_attention", True)
+    assert names
+    assert all(name in ended.message for name in names)
+
+
+def test_a_cancel_after_a_disk_of_which_nobody_knows_needs_a_person(
+    fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deleting was asked for, then the host fell silent: that is no clean end."""
+    monkeypatch.setattr("hosts.acts.SILENCE_SECONDS", 0.05)
+    fate = strike_with(monkeypatch)
+    job = delete(off, admin, *(one.disk.source for one in disks_of(off)))
+    names = [disk["name"] for disk in job.parameters["disks"]]
+    fleet.world.add_fault("alpha", at="delete_volume", do="unreachable", times=-1)
+
+    def cancel(_number: int, method: str) -> None:
+        if method == "delete_volume" and fate.calls.count(method) == 1:
+            request_cancel(job=job, by="ada")
+
+    fate.before_call = cancel
+    ended = live(job)
+    assert (ended.state, len(names) > 1) == ("needs_attention", True)
+    assert all(name in ended.message for name in names)
 
 
 @pytest.mark.parametrize("made", [False, True])

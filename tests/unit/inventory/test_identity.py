@@ -20,10 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from access.models import User
 from access.roles import Role
 from drivers.types import GuestState, Snapshot
+from hosts.lease import Lease
 from hosts.models import Host, HostSighting, Source, SourceState
 from hosts.services import pause_source, remove_source, resume_source
 from inventory.models import Guest, Placement
-from inventory.sync import apply_snapshot, apply_states
+from inventory.sync import apply_look, apply_snapshot, apply_states
+from tests.examples import examples
 from tests.factories import make_user
 from tests.facts import guest_fact, host_fact, make_source, snapshot, state_fact, states, uuid_of
 from tests.unit.inventory.test_sync import identity_writes
@@ -189,6 +191,20 @@ class Histories(RuleBasedStateMachine):
             source.refresh_from_db()
             apply_states(source, states(self.second, *shown), source.lease_token)
 
+    @rule(host=a_host, way=a_way, uuid=a_uuid)
+    def look(self, host: str, way: str, uuid: str) -> None:
+        """A host told that something happened to this one, and is asked of it."""
+        if self.reads(host, way):
+            self.second += 1
+            source = self.sources[host, way]
+            source.refresh_from_db()
+            copies = [copy for copy in self.world.copies[host] if copy.uuid == uuid]
+            shown = [state_fact(ref=c.ref, uuid=c.uuid, host=host, state=c.state) for c in copies]
+            known = Placement.objects.filter(guest__uuid=uuid, host__name=host).values_list("ref", flat=True)
+            refs = {*known, *(copy.ref for copy in copies)}
+            lease = Lease(source.pk, source.lease_token)
+            apply_look(source, states(self.second, *shown, complete=False), sorted(refs), lease)
+
     def reads(self, host: str, way: str) -> bool:
         source = self.sources.get((host, way))
         return source is not None and Source.objects.filter(pk=source.pk).exclude(state=SourceState.PAUSED).exists()
@@ -298,6 +314,6 @@ def test_whatever_happens_identity_holds() -> None:
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(25), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

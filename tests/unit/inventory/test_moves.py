@@ -14,13 +14,16 @@ from hypothesis.extra.django import TestCase
 from msgspec.structs import replace
 
 from drivers.types import GuestState
+from history.models import GuestMove, How
+from hosts.lease import Lease
 from hosts.models import Host, Source, SourceState
 from inventory import store
 from inventory.models import Guest, Nic, Placement
 from inventory.services import place_guest, suspect_guest
-from inventory.sync import apply_snapshot, apply_states
+from inventory.sync import Outcome, apply_look, apply_snapshot, apply_states
 from metrics.models import GuestLoad
 from operations.models import Job, JobState
+from tests.examples import examples
 from tests.facts import (
     at,
     guest_fact,
@@ -48,6 +51,12 @@ class Fleet:
         here = [replace(fact, host_ref=name) for fact in facts]
         source = self.sources.get(name) or self.sources.setdefault(name, make_source(name))
         apply_snapshot(source, snapshot(seconds, *here, host=name, **values), 0)
+
+    def look(self, name: str, seconds: float, *, gone: bool = False, **values: Any) -> Outcome:
+        """Apply what a host says of the guest it sent an event about."""
+        source = Source.objects.get(name=name)
+        facts = () if gone else (state_fact(host=name, **values),)
+        return apply_look(source, states(seconds, *facts, complete=False), [uuid_of("db-07")], Lease(source.pk, 0))
 
     def due(self) -> set[str]:
         """Sources somebody wants to be read now; forgets them."""
@@ -107,6 +116,54 @@ def test_a_definition_left_behind_is_a_second_placement(fleet: Fleet) -> None:
     fleet.read("beta", 4)
     guest = Guest.objects.get()
     assert (guest.host.name, guest.state) == ("alpha", "off")
+
+
+def test_an_event_of_the_new_host_moves_the_guest_before_it_is_read_in_full(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    before = Guest.objects.get()
+    assert fleet.look("beta", 2, state=GuestState.PAUSED).mismatch, "a full read is wanted, for what it is made of"
+    assert (where(), Guest.objects.get().state) == ("alpha", "running")
+    fleet.look("alpha", 3, gone=True)
+    fleet.due()
+    fleet.look("beta", 4)
+    assert fleet.due() == {"beta"}
+    guest = Guest.objects.get()
+    assert (guest.pk, guest.host.name, guest.state, guest.missing_since) == (before.pk, "beta", "running", None)
+    assert (guest.name, guest.vcpus, guest.disks.count()) == (before.name, before.vcpus, before.disks.count())
+    assert [(move.from_host_name, move.to_host_name, move.how) for move in GuestMove.objects.all()] == [
+        ("alpha", "beta", How.EVENT)
+    ]
+    fleet.read("alpha", 5)
+    fleet.read("beta", 6, replace(RUNNING, vcpus=7))
+    guest = Guest.objects.get()
+    assert (guest.host.name, guest.vcpus, guest.placements.count(), GuestMove.objects.count()) == ("beta", 7, 1, 1)
+
+
+def test_the_content_of_a_guest_an_event_moved_is_written_though_it_is_the_same(fleet: Fleet) -> None:
+    """Its datastores and switches are those of another host now."""
+    fleet.read("alpha", 1, RUNNING)
+    fleet.look("alpha", 2, gone=True)
+    fleet.look("beta", 3)
+    assert Placement.objects.get(host__name="beta").fact_hash == ""
+    fleet.read("beta", 4, RUNNING, switches=(switch_fact(host="beta"),))
+    assert Nic.objects.exclude(switch=None).get().switch.host.name == "beta"  # type: ignore[union-attr]
+
+
+def test_an_event_alone_makes_no_guest(fleet: Fleet) -> None:
+    assert fleet.look("beta", 1).mismatch
+    assert not Guest.objects.exists()
+    assert not Placement.objects.exists()
+
+
+def test_an_event_takes_no_guest_of_another_domain(fleet: Fleet) -> None:
+    fleet.read("alpha", 1, RUNNING)
+    stranger = make_source("stranger", datacenter="elsewhere")
+    fleet.sources["stranger"] = stranger
+    fleet.read("stranger", 1)
+    fleet.look("alpha", 2, gone=True)
+    fleet.look("stranger", 3)
+    assert where() == "alpha"
+    assert Placement.objects.get().host.name == "alpha"
 
 
 def test_an_incoming_paused_half_changes_nothing(fleet: Fleet) -> None:
@@ -432,7 +489,7 @@ class World:
 
 
 class TestEveryOrder(TestCase):
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(EVENT, max_size=14))
     @example([("move", "beta"), ("read", "beta"), ("begin", "alpha"), ("move", "alpha"), ("end", "alpha")])
     @example([("begin", "alpha"), ("move", "beta"), ("read", "beta"), ("read", "alpha"), ("end", "alpha")])
@@ -449,7 +506,7 @@ class TestEveryOrder(TestCase):
         assert (guest.host.name, guest.conflict, guest.missing_since) == (world.host, "", None)
         assert Placement.objects.get().host.name == world.host
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(EVENT, max_size=10), st.sampled_from(HOSTS))
     def test_two_that_truly_run_are_always_told_in_the_end(self, events: list[tuple[str, str]], copy: str) -> None:
         world = World(copies=frozenset({copy}))

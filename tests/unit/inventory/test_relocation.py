@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import User
@@ -12,6 +14,8 @@ from access.roles import Role
 from audit.models import AuditRow
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.types import GuestState, Technology
+from history.models import DatastoreRevision, GuestRevision, GuestStay, HostRevision
+from history.selectors import datastores_as_of, guests_as_of, hosts_as_of
 from hosts.lease import LeaseLost
 from hosts.models import Cluster, Datacenter, Host, HostSighting, Source
 from inventory.models import Disk, Folder, FolderEntry, Guest, Placement, Watch
@@ -20,7 +24,7 @@ from inventory.sync import apply_snapshot
 from operations.models import Job
 from storage.models import Datastore, DatastoreMount
 from tests.factories import make_user
-from tests.facts import datastore_fact, guest_fact, make_source, snapshot, switch_fact, uuid_of
+from tests.facts import at, datastore_fact, guest_fact, make_source, snapshot, switch_fact, uuid_of
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +122,24 @@ def test_what_others_know_too_stays_with_them(source: Source, target: Datacenter
     assert not Guest.objects.exclude(conflict="").exists()
 
 
+def test_it_is_as_many_queries_however_many_guests_there_are(source: Source, target: Datacenter, boss: User) -> None:
+    """Of those that go along and of those that stay."""
+    beta, counts = make_source("beta"), []
+    for round_, number in enumerate((2, 3, 30)):  # the first of all has its datastore to take along
+        both = [(f"{number}-{one}", uuid_of(f"{number}-{one}")) for one in range(number)]
+        own = [guest_fact(f"own-{number}-{one}") for one in range(number)]
+        read(source, 10 * round_ + 2, *own, *(guest_fact(name, uuid=uuid) for name, uuid in both))
+        off = [guest_fact(name, host="beta", uuid=uuid, state=GuestState.OFF) for name, uuid in both]
+        read(beta, 10 * round_ + 3, *off)
+        with CaptureQueriesContext(connection) as queries:
+            move(Source.objects.get(name="alpha"), target, boss)
+        counts.append(len(queries))
+        assert Guest.objects.filter(host__name="beta", state="off", missing_since=None).count() == number
+        Host.objects.filter(name="beta").delete()
+        target = Datacenter.objects.create(name=f"South {number}")
+    assert counts[1] == counts[2]
+
+
 def test_an_equal_guest_there_is_never_taken_over(source: Source, target: Datacenter, boss: User) -> None:
     other = make_source("gamma", datacenter="North")
     read(other, 2, guest_fact(host="gamma", state=GuestState.OFF))
@@ -167,7 +189,12 @@ def test_a_host_that_another_source_sees_too_stays(source: Source, target: Datac
     assert Host.objects.count() == 2
 
 
-def test_a_datastore_that_others_see_becomes_two(source: Source, target: Datacenter, boss: User) -> None:
+def test_a_datastore_that_others_see_becomes_two(
+    source: Source, target: Datacenter, boss: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "django.utils.timezone.now", lambda: at(3)
+    )  # reads begun before the move tell nothing of guests
     beta = make_source("beta")
     for one, seconds in ((source, 2), (beta, 3)):
         guests = (guest_fact(host=one.name),) if one == source else ()
@@ -234,3 +261,67 @@ def test_only_an_administrator_plans_and_moves(source: Source, target: Datacente
             plan(source, target, user)
         with pytest.raises(Forbidden):
             move(source, target, user)
+
+
+def test_history_tells_the_move_when_it_happened(
+    source: Source, target: Datacenter, boss: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only from the next full read on, which a source that does not answer may keep us waiting for."""
+    old = source.datacenter.pk
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at(10))
+    move(source, target, boss)
+    assert places_at(9, boss) == {"guests": {old}, "hosts": {old}, "datastores": {old}}
+    assert places_at(10, boss) == {"guests": {target.pk}, "hosts": {target.pk}, "datastores": {target.pk}}
+    assert [row.name for row in guests_as_of(at(10), user=boss).order_by("name")] == [DB, "web-01"]
+    before = number_of_rows()
+    read(source, 11, guest_fact(), guest_fact("web-01"))
+    assert number_of_rows() == before, "the next read says nothing new"
+    read(source, 12, guest_fact(vcpus=7), guest_fact("web-01"))
+    assert guests_as_of(at(12), user=boss).get(name=DB).vcpus == 7
+    assert guests_as_of(at(11), user=boss).get(name=DB).vcpus == 2
+    assert {row.datacenter_id for row in guests_as_of(at(12), user=boss)} == {target.pk}
+
+
+def test_history_tells_two_moves_of_one_moment(
+    source: Source, target: Datacenter, boss: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = source.datacenter
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at(10))
+    move(source, target, boss)
+    move(Source.objects.get(), old, boss)
+    assert set(places_at(10, boss)["guests"]) == {old.pk}
+
+
+def test_what_is_missing_stays_missing_in_history(
+    source: Source, target: Datacenter, boss: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(source, 2, guest_fact())
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at(10))
+    move(source, target, boss)
+    assert [row.name for row in guests_as_of(at(10), user=boss)] == [DB]
+
+
+def test_no_read_begun_before_the_move_tells_anything_after_it(
+    source: Source, target: Datacenter, boss: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a worker whose clock is behind: else history would have it before the move, and never again."""
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at(10))
+    move(source, target, boss)
+    for seconds in (9, 11):
+        read(source, seconds, guest_fact(vcpus=7), guest_fact("web-01"))
+    rows = GuestRevision.objects.filter(name=DB).order_by("valid_from").values_list("valid_from", "vcpus")
+    assert list(rows) == [(at(1), 2), (at(10), 2), (at(11), 7)]
+
+
+def places_at(seconds: float, boss: User) -> dict[str, set[Any]]:
+    rows: dict[str, Any] = {
+        "guests": guests_as_of(at(seconds), user=boss),
+        "hosts": hosts_as_of(at(seconds), user=boss),
+        "datastores": datastores_as_of(at(seconds), user=boss),
+    }
+    return {name: {row.datacenter_id for row in found} for name, found in rows.items()}
+
+
+def number_of_rows() -> tuple[int, ...]:
+    models: tuple[Any, ...] = (GuestRevision, GuestStay, HostRevision, DatastoreRevision)
+    return tuple(model.objects.count() for model in models)

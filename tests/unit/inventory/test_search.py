@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from access.models import RestrictedQuerySet, User
 from access.roles import Role
 from core.lists import ListError
+from core.search import MANY
 from drivers.types import AgentFact, GuestState
 from hosts import organization
 from hosts.models import Host, Source
@@ -166,6 +167,17 @@ class TestWhatIsWritten:
             cursor.execute("UPDATE search_searchrow SET id = -id WHERE id IN (SELECT id FROM search_searchrow LIMIT 1)")
             with pytest.raises(DatabaseError, match="malformed"):
                 cursor.execute(f"INSERT INTO {index}({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
+
+    @pytest.mark.parametrize("count", [MANY, MANY - 1])
+    def test_many_texts_are_sorted_into_the_index_when_they_are_written(self, source: Source, count: int) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("only PostgreSQL collects first")
+        apply_snapshot(source, full(1, *(guest_fact(f"g{n}") for n in range(count))), 0)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT gin_clean_pending_list(%s::regclass)", [TEXTS.name])
+            (left,) = cursor.fetchone()
+        assert (left == 0) is (count == MANY)
+        assert _indexed("g77")
 
 
 class TestPlaces:

@@ -13,13 +13,14 @@ from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
 from drivers.fake.ops_model import FakeVolume
 from hosts.models import Source
-from inventory.acts.devices import add_disk
+from inventory.acts.define import NewCd, NewDisk, NewGuest, submit_guest_create
+from inventory.acts.devices import add_disk, change_media
 from inventory.acts.volumes import submit_volume_delete, submit_volume_grow
 from inventory.models import Disk, Guest
 from operations.errors import AlreadyOpen
 from operations.models import Job
 from storage.models import Datastore, Volume
-from tests.factories import add_volume, make_user
+from tests.factories import add_volume, make_guest, make_user
 from tests.lives import Fate, live, strike_with
 from tests.world import Fleet, make_fleet
 
@@ -141,7 +142,71 @@ def test_what_a_guest_of_another_host_has_is_given_to_no_second_one(
     Disk.objects.filter(guest=other, position=0).update(**use)
     with pytest.raises(Conflict, match=f"It is a disk of {other.name}"):
         add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
+    with pytest.raises(Conflict, match="no other guest may read it"):
+        add_disk(guest=fleet.guest("alpha"), volume=volume, read_only=True, by=admin)
+    Disk.objects.filter(guest=other, position=0).update(shareable=True)
     assert add_disk(guest=fleet.guest("alpha"), volume=volume, read_only=True, by=admin).state == "queued"
+
+
+def test_what_is_promised_to_one_guest_is_read_by_no_other(fleet: Fleet, volume: Volume, admin: User) -> None:
+    add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
+    with pytest.raises(Conflict, match="is given to"):
+        add_disk(guest=fleet.guest("beta"), volume=volume, read_only=True, by=admin)
+
+
+def test_what_is_promised_to_be_read_is_read_by_others_but_written_by_none(
+    fleet: Fleet, volume: Volume, admin: User
+) -> None:
+    add_disk(guest=fleet.guest("alpha"), volume=volume, read_only=True, by=admin)
+    other = make_guest("reader", fleet.guest("beta").host)
+    with pytest.raises(Conflict, match="is given to"):
+        add_disk(guest=other, volume=volume, by=admin)
+    assert add_disk(guest=other, volume=volume, read_only=True, by=admin).is_open
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_guests_disk_is_not_read_through_what_rests_on_it(
+    fleet: Fleet, volume: Volume, admin: User, read_only: bool
+) -> None:
+    middle = add_volume(
+        volume.datastore, "middle.qcow2", path="/var/lib/libvirt/shared/middle.qcow2", backing=volume.path
+    )
+    top = add_volume(volume.datastore, "top.qcow2", path="/var/lib/libvirt/shared/top.qcow2", backing=middle.path)
+    other = fleet.guest("beta")
+    Disk.objects.filter(guest=other, position=0).update(source=volume.path, datastore=volume.datastore)
+    with pytest.raises(Conflict, match=rf"top\.qcow2 rests on data\.qcow2, a disk of {other.name} that"):
+        add_disk(guest=fleet.guest("alpha"), volume=top, read_only=read_only, by=admin)
+    new = NewGuest(host=fleet.guest("alpha").host, name="thief", memory_bytes=GIB, vcpus=1, disk=NewDisk(volume=top))
+    with pytest.raises(Conflict, match="rests on"):
+        submit_guest_create(new=new, by=admin)
+    Disk.objects.filter(guest=other, position=0).update(
+        source="/elsewhere", details={"backing": [{"source": volume.path}]}
+    )
+    assert add_disk(guest=fleet.guest("alpha"), volume=top, read_only=read_only, by=admin).is_open, "a template"
+
+
+def test_a_cd_that_became_anothers_disk_meanwhile_is_not_inserted(fleet: Fleet, volume: Volume, admin: User) -> None:
+    iso = add_volume(volume.datastore, "tools.iso", path="/var/lib/libvirt/shared/tools.iso", format="iso")
+    mine, other = fleet.guest("alpha"), fleet.guest("beta")
+    Disk.objects.filter(guest=mine, position=0).update(device="cdrom", target="sda", source="")
+    job = change_media(guest=mine, target="sda", volume=iso, by=admin)
+    Disk.objects.filter(guest=other, position=0).update(source=iso.path, datastore=iso.datastore)
+    ended = live(job)
+    assert (ended.state, ended.message[:14]) == ("failed", "It is a disk o"), ended.message
+
+
+def test_an_iso_is_no_disk_of_a_new_guest_and_a_disk_is_no_cd(fleet: Fleet, volume: Volume, admin: User) -> None:
+    iso = add_volume(volume.datastore, "tools.iso", path="/var/lib/libvirt/shared/tools.iso", format="raw")
+    host = fleet.guest("alpha").host
+    with pytest.raises(Invalid, match="no disk"):
+        submit_guest_create(
+            new=NewGuest(host=host, name="a", memory_bytes=GIB, vcpus=1, disk=NewDisk(volume=iso)), by=admin
+        )
+    Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source=iso.path, datastore=iso.datastore)
+    with pytest.raises(Conflict, match="no other guest may read it"):
+        submit_guest_create(
+            new=NewGuest(host=host, name="a", memory_bytes=GIB, vcpus=1, cd=NewCd(volume=iso)), by=admin
+        )
 
 
 def test_a_host_that_mounts_it_elsewhere_counts(fleet: Fleet, volume: Volume, admin: User) -> None:

@@ -19,9 +19,9 @@ from access.roles import Role
 from drivers.types import HostLoadFact
 from metrics import hours, retention, rollups
 from metrics.levels import FIVE_MINUTES
-from metrics.models import Level, LoadBlock, LoadPoll, LoadTrail, LoadWork
+from metrics.models import DatastoreLoad, GuestLoad, HostLoad, Level, LoadBlock, LoadPoll, LoadTrail, LoadWork
 from metrics.packing import Points
-from metrics.selectors import LoadSeries, load_series
+from metrics.selectors import LoadSeries, latest_loads, load_series, recent_series
 from metrics.services import (
     DatastoreReading,
     GuestReading,
@@ -305,3 +305,86 @@ def test_a_year_is_not_given_in_seconds() -> None:
     assert read(0, 365 * DAY, 0).step == 21600
     assert read(0, HOUR).step == 0
     assert read(0, HOUR, 45).step == 60
+
+
+def test_the_latest_load_of_what_nobody_reads_is_forgotten() -> None:
+    """Of guests and datastores that are no more, and of hosts that were lost; their past stays."""
+    for age, number in ((HOUR, 1), (2 * DAY, 2)):
+        moment = datetime.fromtimestamp(BEGAN - age, UTC)
+        one = UUID(int=number + 10)
+        record_loads([GuestReading(one, HOST, 1, load_fact(0))], [], read_at=moment)
+        record_loads([], [HostReading(one, HostLoadFact(str(number), 1, 2, GIB, GIB))], read_at=moment)
+        record_datastores([DatastoreReading(one, GIB, GIB)], read_at=moment)
+    assert keep_up(now=BEGAN)
+    young = [UUID(int=11)]
+    for model in (GuestLoad, HostLoad, DatastoreLoad):
+        assert list(model.objects.values_list("pk", flat=True)) == young
+    assert LoadPoll.objects.exists() or LoadBlock.objects.exists()
+
+
+def test_only_the_load_of_the_last_minutes_tells_of_now() -> None:
+    for number, age in ((1, 10), (2, 290), (3, 310), (4, DAY)):
+        GuestLoad.objects.create(pk=UUID(int=number), read_at=timezone.now() - timedelta(seconds=age))
+    rows = latest_loads(GuestLoad)
+    assert sorted(row.pk.int for row in rows) == [1, 2]
+    GuestLoad.objects.update(read_at=timezone.now() - timedelta(seconds=310))
+    assert list(rows.all()) == [], "so long before each query, not before the first one"
+
+
+# -- in one query
+
+
+def recent(start: int, end: int, step: int = 0, object_id: UUID = GUEST, kind: str = "guest") -> LoadSeries:
+    user = User(role=Role.VIEWER)
+    with CaptureQueriesContext(connection) as captured:
+        found = recent_series(
+            user=user, kind=kind, object_id=object_id, start=BEGAN + start, end=BEGAN + end, step=step
+        )
+    assert len(captured) == 1
+    return found
+
+
+def test_one_query_finds_what_is_packed_and_what_is_not() -> None:
+    told = record(range(0, 3 * HOUR, 120))
+    assert cpu(recent(0, 3 * HOUR).points) == told
+    keep_up(now=BEGAN + 3 * HOUR + 60)
+    assert LoadPoll.objects.exists()
+    assert LoadBlock.objects.exists()
+    assert cpu(recent(0, 3 * HOUR).points) == told
+    last_hour = [one for one in told if one[0] >= BEGAN + 90 * 60]
+    assert cpu(recent(90 * 60, 3 * HOUR).points) == last_hour
+    assert cpu(recent(0, HOUR, 60, OTHER).points) == []
+
+
+def test_one_query_finds_a_guest_on_the_hosts_it_was_on() -> None:
+    told = record(range(0, 600, 30)) + record(range(600, 1200, 30), host=OTHER)
+    record(range(0, 1200, 30), guest=UUID(int=9), seed=2)
+    assert cpu(recent(0, HOUR).points) == told
+    forget_guest_loads([GUEST], read_at=timezone.now())
+    assert cpu(recent(0, HOUR).points) == told
+
+
+def test_one_query_reads_roll_ups_where_they_are_made_and_finer_points_after() -> None:
+    told = record([day * DAY + second for day in range(9) for second in range(0, 2 * HOUR, 110)])
+    same_as(recent(0, 9 * DAY, 12 * HOUR).points, told, 12 * HOUR)
+    assert keep_up(now=BEGAN + 8 * DAY + HOUR, budget_s=600)
+    assert set(LoadBlock.objects.values_list("level", flat=True)) == {Level.RAW, Level.FIVE_MINUTES, Level.HOUR}
+    same_as(recent(0, 9 * DAY, 12 * HOUR).points, told, 12 * HOUR)
+    kept = [one for one in told if one[0] - BEGAN >= 3 * DAY]
+    same_as(recent(3 * DAY, 9 * DAY, 12 * HOUR).points, kept, 12 * HOUR)
+
+
+def test_one_query_finds_hosts_and_datastores() -> None:
+    for second in (0, 30):
+        moment = datetime.fromtimestamp(BEGAN + second, UTC)
+        record_loads([], [HostReading(HOST, HostLoadFact("h", second * 5, second * 10, GIB, 4 * GIB))], read_at=moment)
+        record_datastores([DatastoreReading(OTHER, 8 * GIB, 5 * GIB)], read_at=moment)
+    assert cpu(recent(0, HOUR, 0, HOST, "host").points) == [(BEGAN + 30, 50.0)]
+    assert cpu(recent(0, DAY, 12 * HOUR, OTHER, "datastore").points) == [(BEGAN, 8 * GIB)]
+
+
+def test_nobody_without_a_right_to_look_finds_anything_in_one_query() -> None:
+    record(range(0, 300, 30))
+    nobody = User(role=Role.VIEWER, is_active=False)
+    found = recent_series(user=nobody, kind="guest", object_id=GUEST, start=BEGAN, end=BEGAN + HOUR)
+    assert len(found.points.times) == 0

@@ -18,6 +18,7 @@ from operations.errors import CannotCancel
 from operations.models import Job
 from operations.runtime import run
 from operations.services import request_cancel
+from tests.examples import examples
 from tests.world import Fleet, make_fleet, open_here
 
 METHODS = (
@@ -85,7 +86,7 @@ FAULTS = st.sampled_from([None, None, None, "target_killed", "source_killed", "c
 
 
 @pytest.mark.usefixtures("db", "quick")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.lists(st.tuples(st.integers(1, 14), st.booleans()), max_size=4, unique_by=lambda kill: kill[0]),
     fault=FAULTS,

@@ -20,6 +20,7 @@ from hosts.models import Source
 from hosts.services import remove_source
 from inventory.sync import apply_snapshot
 from storage.models import Datastore, DatastoreMount, Volume
+from tests.examples import examples
 from tests.factories import make_user
 from tests.facts import GIB, datastore_fact, make_source, snapshot, uuid_of, volume_fact
 
@@ -292,7 +293,7 @@ EVENT = st.tuples(st.sampled_from(["alpha", "beta"]), LIST, st.sampled_from(["wh
 
 
 class TestEveryOrder(TestCase):
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(EVENT, max_size=8), LIST, LIST)
     def test_in_the_end_there_is_what_some_host_lists(self, events: Any, ours: str, theirs: str) -> None:
         sources = {name: make_source(name) for name in ("alpha", "beta")}

@@ -12,10 +12,14 @@ from access.roles import Role
 from hosts.models import Outcome, SourceBatch, SourceDraft
 from hosts.validation import fingerprint
 from operations.models import Job, JobState
+from tests.certificates import CLIENT, make
 from tests.factories import make_source, make_user
 
 pytestmark = pytest.mark.django_db
 
+CA = make("house CA", ca=True)
+OURS = make("console", CA, usage=(CLIENT,))
+SHEET: dict[str, Any] = {"client_certificate": OURS.pem, "client_key": OURS.key, "ca_certificate": CA.pem}
 SECRET = "hunter2-hunter2"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
@@ -94,3 +98,40 @@ def test_credentials_of_some_or_of_one_user(boss: Boss) -> None:
     assert [one["source"] for one in told["sources"]] == [str(first.pk), str(second.pk)]
     boss.post("sources/credentials/", 400, password=SECRET)
     boss.post("sources/credentials/", 400, of_user="nobody", password=SECRET)
+
+
+def test_credentials_of_named_sources_and_of_all_by_tls(boss: Boss) -> None:
+    by_ssh = make_source("s1", transport="ssh", username="root", address="10.0.0.1")
+    first, second = (make_source(f"t{n}", transport="tls", address=f"10.0.1.{n}") for n in (1, 2))
+    told = boss.post("sources/credentials/", names=["t2"], **SHEET)
+    assert [one["source"] for one in told["sources"]] == [str(second.pk)]
+    told = boss.post("sources/credentials/", names=["t2", "t1", "t1"], **SHEET)
+    assert [one["source"] for one in told["sources"]] == [str(first.pk), str(second.pk)]
+    told = boss.post("sources/credentials/", by_tls=True, **SHEET)
+    assert [one["source"] for one in told["sources"]] == [str(first.pk), str(second.pk)]
+    told = boss.post("sources/credentials/", names=["s1"], password=SECRET)
+    assert [one["source"] for one in told["sources"]] == [str(by_ssh.pk)]
+    second = make_source("s2", transport="ssh", username="root", address="10.0.0.9")
+    told = boss.post("sources/credentials/", names=["s1"] * 1100 + ["s2"], password=SECRET)
+    assert {one["source"] for one in told["sources"]} == {str(by_ssh.pk), str(second.pk)}
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        ({"names": ["t1", "nobody\0"]}, 400),
+        ({"names": ["nobody"]}, 400),
+        ({"of_user": "root\0x"}, 400),
+        ({"of_user": "ro\0ot"}, 400),
+        ({"names": "t1"}, 400),
+        ({"names": ["t1"], "by_tls": True}, 400),
+        ({"names": ["t1"], "of_user": "root"}, 400),
+        ({"names": ["s1"]}, 409),  # it needs another kind of sign-in
+        ({"by_tls": False}, 400),
+    ],
+)
+def test_credentials_of_nobody_are_tried_nowhere(boss: Boss, named: dict[str, Any], code: int) -> None:
+    make_source("s1", transport="ssh", username="root", address="10.0.0.1")
+    make_source("t1", transport="tls", address="10.0.1.1")
+    boss.post("sources/credentials/", code, **named, **SHEET)
+    assert not SourceBatch.objects.exists()

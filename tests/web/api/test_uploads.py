@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +19,11 @@ from django.test import Client
 from django.utils import timezone
 
 from access.roles import Role
+from core.errors import Conflict
 from storage import staging, uploads
 from storage.models import Upload
 from tests.factories import make_guest, make_job, make_upload, make_user
+from tests.together import database_for_threads, together
 
 pytestmark = pytest.mark.django_db
 
@@ -192,3 +196,81 @@ def test_what_is_left_goes_after_a_day(sender: Sender, folder: Path) -> None:
     assert uploads.expire_uploads() == 1
     assert set(Upload.objects.values_list("pk", flat=True)) == {used.pk, read.pk, fresh.pk}
     assert {path.stem for path in folder.glob("*")} == {str(one.pk) for one in (used, read, fresh)}
+
+
+def add_piece(sender: Sender, upload: Upload) -> None:
+    uploads.add_piece(upload=upload, offset=1, piece=b"y", by=sender.user)
+
+
+def hand_to_a_task(_sender: Sender, upload: Upload) -> None:
+    Upload.objects.filter(pk=upload.pk).update(job_id=make_job(make_guest(), state="running").pk)
+
+
+@pytest.mark.parametrize("go_on", [add_piece, hand_to_a_task])
+def test_what_somebody_goes_on_with_at_that_moment_stays(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, go_on: Callable[[Sender, Upload], None]
+) -> None:
+    """Between the look at it and its end."""
+    upload = left_upload(sender)
+    is_left, looks = uploads._is_left, list[bool]()
+
+    def judge(one: Upload) -> bool:
+        looks.append(is_left(one))
+        if len(looks) == 1:
+            go_on(sender, one)
+        return looks[-1]
+
+    monkeypatch.setattr(uploads, "_is_left", judge)
+    assert uploads.expire_uploads() == 0
+    assert looks[0]
+    assert Upload.objects.filter(pk=upload.pk).exists()
+    assert staging.received_bytes(upload.pk) == (2 if go_on is add_piece else 1)
+
+
+def left_upload(sender: Sender) -> Upload:
+    past = timezone.now() - timedelta(days=2)
+    upload = make_upload(sender.user, created_at=past)
+    staging.write_piece(upload.pk, 0, b"x")
+    os.utime(staging.path_of(upload.pk), (past.timestamp(), past.timestamp()))
+    return upload
+
+
+def test_no_piece_is_taken_while_it_is_forgotten(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the moment, and not after it: what was taken is here."""
+    upload = left_upload(sender)
+    refused: list[str] = []
+
+    def try_now(identifier: Any) -> None:
+        with pytest.raises(Conflict) as caught:
+            add_piece(sender, upload)
+        refused.append(str(caught.value))
+        staging.path_of(identifier).unlink()
+
+    monkeypatch.setattr(staging, "remove", try_now)
+    assert uploads.expire_uploads() == 1
+    monkeypatch.undo()
+    with pytest.raises(Conflict, match="not here any more"):
+        uploads.add_piece(upload=upload, offset=0, piece=b"x", by=sender.user)
+    assert "being written" in refused[0]
+    assert not staging.path_of(upload.pk).exists()
+
+
+def go_on_or_forget(sender: Sender, upload: Upload, number: int) -> int | None:
+    if number:
+        return uploads.expire_uploads()
+    add_piece(sender, upload)
+    return None
+
+
+def test_of_a_piece_and_the_end_of_its_upload_one_wins(
+    transactional_db: None, tmp_path: Path, folder: Path, sender: Sender
+) -> None:
+    """What is told to be here is here, on threads of their own."""
+    with database_for_threads(tmp_path):
+        for _attempt in range(20):
+            upload = left_upload(sender)
+            added, gone = together(2, partial(go_on_or_forget, sender, upload))
+            kept = Upload.objects.filter(pk=upload.pk).exists()
+            assert gone == (0 if kept else 1)
+            assert isinstance(added, Conflict) or (kept and staging.received_bytes(upload.pk) == 2)
+            Upload.objects.all().delete()

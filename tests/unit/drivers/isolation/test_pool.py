@@ -20,6 +20,7 @@ from drivers.fake.world import FakeWorld
 from drivers.isolation import SessionPool
 from drivers.isolation.pool import QUARANTINE_LIMIT
 from drivers.isolation.process import HOME
+from drivers.ops import LARGEST_PIECE
 from drivers.types import Endpoint, MigrationPhase, MigrationPlan, PowerAction, Transport
 
 LONG_S = 60.0  # a deadline that must never be what ends a call
@@ -99,6 +100,21 @@ def test_the_least_recently_used_session_makes_room(world: FakeWorld) -> None:
     finally:
         pool.close()
     assert (world.fired("alpha", at="open"), world.fired("gamma", at="open")) == (2, 1)
+
+
+def test_a_process_that_takes_nothing_any_more_is_replaced(
+    pool: SessionPool, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by whatever: a call larger than what the kernel holds for it has no other end."""
+    monkeypatch.setattr("drivers.isolation.process.SEND_LIMIT_S", 0.2)
+    with pool.session(world.endpoint("alpha"), deadline_s=LONG_S) as session:
+        (stuck,) = pool.process_ids()
+        os.kill(stuck, signal.SIGSTOP)
+        with pytest.raises(NotFound, match="not open here"):  # asked in a process of its own, which knows of no upload
+            session.send_upload("stamp", 0, b"x" * LARGEST_PIECE)
+        assert len(session.snapshot().guests) == 3
+        assert stuck not in pool.process_ids()
+    wait_until(lambda: not is_running(stuck))
 
 
 def test_a_hanging_call_is_unreachable_and_names_the_host(pool: SessionPool, world: FakeWorld) -> None:

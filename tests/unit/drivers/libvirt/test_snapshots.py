@@ -225,6 +225,11 @@ def test_a_refusal_has_its_reason() -> None:
         ("failed reading from file '/a/b': Bad file descriptor", 38, "another datastore"),
         ("Guest agent is not responding: QEMU guest agent is not connected", 86, "agent"),
         ("internal error: Not enough free space in pool for volume 'v9'", 1, "room"),
+        (
+            "operation failed: Failed to take snapshot: Error: Error while writing VM state: Input/output error",
+            9,
+            "room",
+        ),
         ("operation failed: storage vol already exists", 9, "name"),
         ("internal error: bridge name 'br0' already in use.", 1, "br0"),
         ("internal error: Network is already in use by interface eth0", 1, "eth0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -21,18 +22,18 @@ from inventory.acts.devices import (
     change_nic,
     create_disk,
     grow_disk,
-    path_at,
     remove_disk,
     remove_nic,
 )
 from inventory.acts.pending import waiting_for_start
 from inventory.acts.undo import undo_act, undo_reason
-from inventory.models import Nic
+from inventory.acts.volumes import path_on
+from inventory.models import Disk, Nic
 from networks.models import VirtualSwitch
 from operations.models import Job
 from operations.selectors import job_title
 from storage.models import Datastore, DatastoreMount, Volume
-from tests.lives import Fate, live, strike_with
+from tests.lives import Fate, Killed, live, strike_with
 from tests.site import Site
 
 GIB = 1 << 30
@@ -162,6 +163,18 @@ def test_a_cd_drive_of_a_running_guest_goes_at_its_next_start(site: Site, ada: U
 
 
 @pytest.mark.usefixtures("fate")
+def test_a_disk_that_came_into_the_place_of_another_does_not_grow(stocked: Site) -> None:
+    """Somebody changed the guest on its host after it was asked for: what grows never shrinks again."""
+    job = grow_disk(guest=stocked.guest(), target="vda", capacity_bytes=500 * GIB, by="test")
+    with stocked.world.open() as world:
+        disk = world.hosts["alpha"].guests[stocked.guest().uuid].disks[0]
+        disk.source = f"{LOCAL}/another.qcow2"
+    ended = live(job)
+    assert (ended.state, "another volume in this place" in ended.message) == ("failed", True)
+    assert stocked.really(stocked.guest()).disks[0].capacity_bytes != 500 * GIB
+
+
+@pytest.mark.usefixtures("fate")
 def test_a_new_disk_is_made_and_added(site: Site, ada: User) -> None:
     shared = Datastore.objects.get(name="local")
     job = done(site, create_disk(guest=site.guest(), datastore=shared, capacity_bytes=3 * GIB, by=ada))
@@ -169,6 +182,16 @@ def test_a_new_disk_is_made_and_added(site: Site, ada: User) -> None:
     assert added.source == f"{LOCAL}/{job.parameters['volume_name']}"
     assert volume(job.parameters["volume_name"]).capacity_bytes == 3 * GIB
     assert job_title(job) == "Add a new disk of 3 GiB"
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "../../x", "ä", "-rf"])
+def test_a_new_disk_has_a_name_of_its_own_however_the_guest_is_called(site: Site, name: str) -> None:
+    """A host may call its guests what it likes."""
+    store, guest = Datastore.objects.get(name="local"), site.guest()
+    type(guest).objects.filter(pk=guest.pk).update(name=name)
+    job = create_disk(guest=guest, datastore=store, capacity_bytes=GIB, by="test")
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+@-]*-[0-9a-f]{8}\.qcow2", job.parameters["volume_name"])
+    assert len(job.parameters["volume_name"]) < 200
 
 
 @pytest.mark.usefixtures("fate")
@@ -181,17 +204,121 @@ def test_a_new_disk_that_the_guest_does_not_get_is_not_left_over(site: Site) -> 
         assert world.hosts["alpha"].datastores[1].volumes == {}
 
 
+@pytest.mark.usefixtures("fate")
+def test_a_new_disk_that_cannot_be_taken_away_again_is_named(site: Site) -> None:
+    for at in ("add_disk", "delete_volume"):
+        site.world.add_fault("alpha", at=at, do="rejected")
+    store = Datastore.objects.get(name="local")
+    job = live(create_disk(guest=site.guest(), datastore=store, capacity_bytes=GIB, by="test"))
+    told = f"{job.parameters['volume_name']} is left over: The host refused this."
+    assert (job.state, told in [step.message for step in job.steps.all()]) == ("failed", True)
+
+
+@pytest.mark.usefixtures("fate")
+@pytest.mark.parametrize("at", ["create_volume", "complete_volume", "add_disk"])
+def test_a_new_disk_of_a_host_that_fell_silent_is_named(site: Site, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    monkeypatch.setattr("hosts.acts.SILENCE_SECONDS", 0.0)
+    site.world.add_fault("alpha", at=at, do="unreachable", times=-1)
+    store = Datastore.objects.get(name="local")
+    job = live(create_disk(guest=site.guest(), datastore=store, capacity_bytes=GIB, by="test"))
+    told = f"Volume {job.parameters['volume_name']} may be left in datastore local: look there, and delete it if"
+    assert (job.state, told in job.message) == ("needs_attention", True), job.message
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+@pytest.mark.parametrize("made", [False, True])
+def test_a_volume_that_somebody_else_makes_under_the_name_is_neither_added_nor_deleted(
+    site: Site, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
+) -> None:
+    """A worker dies, and before the next one looks the name is taken by one that looks like what was asked for."""
+    fate = strike_with(monkeypatch, Fate([(number, made)]))
+    store = Datastore.objects.get(name="local")
+    job = create_disk(guest=site.guest(), datastore=store, capacity_bytes=GIB, by="test")
+    name, call, theirs = job.parameters["volume_name"], fate.call, list[FakeVolume]()
+
+    def die(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except Killed:
+            with site.world.open() as world:
+                volumes = world.hosts["alpha"].datastores[1].volumes
+                if name not in volumes:
+                    theirs.append(volumes.setdefault(name, FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")))
+            raise
+
+    monkeypatch.setattr(fate, "call", die)
+    ended = live(job)
+    has_it = any(disk.source.endswith(name) for disk in site.really(site.guest()).disks)
+    assert (ended.state, has_it) == (("failed", False) if theirs else ("succeeded", True)), ended.message
+    with site.world.open() as world:
+        assert (world.hosts["alpha"].datastores[1].volumes[name].digest == "theirs") == bool(theirs)
+
+
 def test_a_new_disk_needs_the_right_to_make_volumes(site: Site) -> None:
     user = User.objects.create(username="mig", role=Role.MIGRATION_ADMIN)
     with pytest.raises(Forbidden):
         create_disk(guest=site.guest(), datastore=Datastore.objects.get(name="local"), capacity_bytes=GIB, by=user)
 
 
-def test_a_volume_of_another_guest_is_added_only_to_be_read(site: Site) -> None:
-    other = volume(site.really(site.guest(1)).disks[0].source.rpartition("/")[2])
+def test_a_volume_of_another_guest_is_added_only_to_be_read_and_when_that_shares_it(site: Site, mig: User) -> None:
+    """What a guest writes for itself is not for another to see, whoever may configure both."""
+    disk = site.really(site.guest(1)).disks[0]
+    other = volume(disk.source.rpartition("/")[2])
     with pytest.raises(Conflict, match="Two guests"):
-        add_disk(guest=site.guest(), volume=other, by="test")
-    assert add_disk(guest=site.guest(), volume=other, read_only=True, by="test").state == "queued"
+        add_disk(guest=site.guest(), volume=other, by=mig)
+    with pytest.raises(Conflict, match="not shareable"):
+        add_disk(guest=site.guest(), volume=other, read_only=True, by=mig)
+    Disk.objects.filter(source=disk.source).update(shareable=True)
+    with pytest.raises(Conflict, match="Two guests"):
+        add_disk(guest=site.guest(), volume=other, by=mig)
+    assert add_disk(guest=site.guest(), volume=other, read_only=True, by=mig).state == "queued"
+
+
+@pytest.fixture
+def mig(db: None) -> User:
+    return User.objects.create(username="mig", role=Role.MIGRATION_ADMIN)
+
+
+def test_an_image_that_a_guest_s_disk_rests_on_is_not_read_by_another(site: Site, mig: User) -> None:
+    other = volume(site.really(site.guest(1)).disks[0].source.rpartition("/")[2])
+    rows = Disk.objects.filter(source=other.path)
+    rows.update(source="/elsewhere", details={"backing": [{"source": other.path, "format": "qcow2"}]})
+    with pytest.raises(Conflict, match="not shareable"):
+        add_disk(guest=site.guest(), volume=other, read_only=True, by=mig)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_iso_is_no_disk(site: Site, mig: User, read_only: bool) -> None:
+    Volume.objects.filter(name="virtio-win.iso").update(format="raw")  # as hosts say that do not look into it
+    with pytest.raises(Invalid, match="CD drive"):
+        add_disk(guest=site.guest(), volume=volume("virtio-win.iso"), read_only=read_only, by=mig)
+
+
+def test_a_disk_of_another_guest_is_no_cd_whatever_its_name(site: Site, mig: User) -> None:
+    disk = site.really(site.guest(1)).disks[0]
+    Volume.objects.filter(path=disk.source).update(name="x.iso")
+    with pytest.raises(Conflict, match="not shareable"):
+        change_media(guest=site.guest(), target="sda", volume=volume("x.iso"), by=mig)
+
+
+@pytest.mark.usefixtures("fate")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_volume_that_a_guest_got_since_it_was_asked_for_is_not_added(stocked: Site, read_only: bool) -> None:
+    spare = volume("spare.qcow2")
+    job = add_disk(guest=stocked.guest(), volume=spare, read_only=read_only, by="test")
+    Disk.objects.filter(guest=stocked.guest(1), position=0).update(source=spare.path, datastore=spare.datastore)
+    ended = live(job)
+    assert (ended.state, "It is a disk of" in ended.message) == ("failed", True)
+    assert all(disk.source != spare.path for disk in stocked.really(stocked.guest()).disks)
+
+
+@pytest.mark.usefixtures("fate")
+def test_a_volume_that_is_gone_since_it_was_asked_for_is_not_added(stocked: Site) -> None:
+    """What has its name on the host by now is another one."""
+    job = add_disk(guest=stocked.guest(), volume=volume("spare.qcow2"), by="test")
+    volume("spare.qcow2").delete()
+    ended = live(job)
+    assert (ended.state, ended.message) == ("failed", "The volume is not in its datastore any more.")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +350,7 @@ def test_disks_that_make_no_sense(
 def test_a_volume_is_named_as_the_guests_host_sees_it(stocked: Site) -> None:
     mount = DatastoreMount.objects.get(datastore__name="local")
     mount.path = "/mnt/elsewhere/"
-    assert path_at(volume("spare.qcow2"), mount) == "/mnt/elsewhere/spare.qcow2"
+    assert path_on(mount, volume("spare.qcow2")) == "/mnt/elsewhere/spare.qcow2"
 
 
 # -- network adapters

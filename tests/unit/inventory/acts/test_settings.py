@@ -18,6 +18,7 @@ from inventory.models import Guest
 from operations.errors import AlreadyOpen
 from operations.models import Job
 from operations.selectors import job_title
+from tests.factories import make_guest, make_host, make_source
 from tests.lives import Fate, live, strike_with
 from tests.site import Site
 
@@ -223,3 +224,21 @@ def test_a_kill_at_every_call(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
                 assert {name: getattr(really, name) for name in changes} == changes
                 transaction.set_rollback(True)
     assert number > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "other"}, "libvirt cannot rename a container."),
+        ({"vcpus": 3}, "libvirt gives containers no other number of virtual CPUs."),
+        ({"title": "Box", "most_vcpus": 9}, "libvirt gives containers no other number of virtual CPUs."),
+    ],
+)
+def test_what_containers_cannot_have_is_refused_before_their_host_is_asked(
+    db: None, changes: dict[str, Any], sentence: str
+) -> None:
+    guest = make_guest("box-01", make_host("lxc-01", make_source("lxc-01", hypervisor="lxc")), state=GuestState.OFF)
+    with pytest.raises(Conflict) as raised:
+        edit_guest(guest=guest, changes=changes, by="test")
+    assert raised.value.message == sentence
+    assert edit_guest(guest=guest, changes={"title": "Box", "memory_bytes": GIB}, by="test").state == "queued"
