@@ -23,6 +23,7 @@ from drivers.fake.ops_tasks import (
     require_idle,
     running_reading,
 )
+from drivers.fake.ops_volumes import volumes_in
 from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
 from drivers.types import Finding, Severity
 from drivers.words import gettext_noop as _
@@ -200,6 +201,23 @@ def _check_revert(host: FakeHost, guest: FakeGuest, snapshot: SnapshotRef) -> It
     elif found.external:
         yield _error("snapshot_revert", _("There is no way back to an external snapshot here."))
     yield from _check_job(host, guest)
+    if found is not None:
+        yield from _check_disks(host, guest, found)
+
+
+def _check_disks(host: FakeHost, guest: FakeGuest, snapshot: FakeSnapshot) -> Iterator[Finding]:
+    before = msgspec.json.decode(snapshot.guest, type=FakeGuest)
+    has = {disk.source for disk in guest.disks}
+    stores = {store.path: store for store in host.datastores if store.active}
+    for disk in before.disks:
+        folder, _slash, name = disk.source.rpartition("/")
+        if disk.source not in has and folder in stores and name not in volumes_in(host, stores[folder]):
+            yield Finding(
+                "snapshot_disk_here",
+                Severity.ERROR,
+                _("Disk %(disk)s of this snapshot, %(path)s, is not on the host any more."),
+                parameters=(("disk", disk.target), ("path", disk.source)),
+            )
 
 
 def _check_job(host: FakeHost, guest: FakeGuest) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from drivers.libvirt.refusals import asked
 from drivers.libvirt.states import state_of
 from drivers.libvirt.tasks import Calls, Task, in_time, known_uuid
 from drivers.libvirt.text import whole
-from drivers.libvirt.usage import source_of
+from drivers.libvirt.usage import is_gone, source_of
 from drivers.libvirt.write_xml import add, checked_file_name, element, notes_of, written
 from drivers.libvirt.xml import Node
 from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskProgress
@@ -305,7 +305,9 @@ def _check_revert(line: Connection, domain: Any, snapshot: SnapshotRef) -> Itera
         yield _error("snapshot_here", _("This snapshot is not on this host any more."), _("Refresh, then try again."))
         return
     yield from _check_job(line, domain)
-    yield from revert_findings(str(line.call(found.getXMLDesc, 0)), int(line.call(line.raw.getLibVersion)))
+    xml = str(line.call(found.getXMLDesc, 0))
+    yield from revert_findings(xml, int(line.call(line.raw.getLibVersion)))
+    yield from _check_disks(line, domain, xml)
 
 
 def revert_findings(xml: str, libvirt_version: int) -> Iterator[Finding]:
@@ -320,6 +322,21 @@ def revert_findings(xml: str, libvirt_version: int) -> Iterator[Finding]:
             _("This version of libvirt cannot go back to an external snapshot."),
             _("Update libvirt on the host to 9.9 or later."),
         )
+
+
+def _check_disks(line: Connection, domain: Any, xml: str) -> Iterator[Finding]:
+    """Disks the guest had then and that are gone: libvirt stops the guest before it misses them."""
+    then, now = try_xml(xml), try_xml(str(line.call(domain.XMLDesc, 0)))
+    has = {source_of(disk) for disk in now.all("devices/disk")} if now else set()
+    for disk in then.all("domain/devices/disk") if then else ():
+        path = source_of(disk)
+        if path not in has and is_gone(line, path):
+            yield _error(
+                "snapshot_disk_here",
+                _("Disk %(disk)s of this snapshot, %(path)s, is not on the host any more."),
+                _("Bring the volume back, or delete the snapshot."),
+                (("disk", disk.get("dev", path="target", limit=64)), ("path", path)),
+            )
 
 
 def _find_snapshot(line: Connection, domain: Any, snapshot: SnapshotRef) -> Any | None:

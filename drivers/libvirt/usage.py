@@ -115,3 +115,20 @@ def _volume_at(line: Connection, path: str) -> Any:
         return line.call(line.raw.storageVolLookupByPath, path)
     except NotFound:
         raise Rejected(NO_VOLUME) from None
+
+
+def is_gone(line: Connection, path: str) -> bool:
+    """Whether a started datastore, looked through now, has no such volume. Of another's files nothing is known."""
+    folder, _slash, name = path.rpartition("/")
+    if not folder or not name:
+        return False
+    try:
+        pool = line.call(line.raw.storagePoolLookupByTargetPath, folder)
+        line.call(pool.refresh, 0)
+    except DriverError:  # none, stopped, or at work
+        return False
+    try:
+        line.call(pool.storageVolLookupByName, name)
+    except NotFound:
+        return True
+    return False

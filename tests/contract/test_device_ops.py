@@ -9,12 +9,13 @@ import pytest
 
 from drivers.errors import Busy, NotFound, NotSupported, Rejected
 from drivers.isolation import RemoteSession, SessionPool
-from drivers.requests import DiskRequest, Effect, GuestRequest, NicRequest, VolumeRef, VolumeRequest
+from drivers.requests import DiskRequest, Effect, GuestRequest, NicRequest, SnapshotRef, VolumeRef, VolumeRequest
 from drivers.types import Capability, DiskFact, GuestFact, GuestState, NicFact, PowerAction
 from tests.contract.guests import a_store
 from tests.contract.subjects import DEADLINE_S, Subject
 from tests.contract.test_define_ops import guest_of, new_mac, new_volume
 from tests.contract.test_reads import UNKNOWN
+from tests.contract.test_snapshot_ops import delete, take
 from tests.contract.test_storage_ops import volumes_of
 
 MIB = 1 << 20
@@ -118,6 +119,27 @@ def test_a_disk_added_once_grown_and_removed(session: RemoteSession, ref: str) -
         assert "vdb" not in disks(session, ref)
     store = a_store(session)
     assert session.find_volume(VolumeRef(store.uuid, path.rpartition("/")[2])) is not None
+
+
+def test_no_way_back_to_a_disk_that_is_gone(session: RemoteSession, ref: str) -> None:
+    """libvirt would stop the guest first, and then not find the disk to start it with."""
+    if guest(session, ref).state is not GuestState.OFF:
+        pytest.skip("a guest without an operating system lets go of no disk")
+    path, stamp = new_volume(session), f"op-{uuids.uuid4().hex}"
+    session.add_disk(ref, DiskRequest(path))
+    take(session, ref, "with-two")
+    try:
+        session.remove_disk(ref, "vdb", path)
+        assert session.check_revert(ref, SnapshotRef("with-two")) == ()
+        session.delete_volume(VolumeRef(a_store(session).uuid, path.rpartition("/")[2]))
+        (found,) = session.check_revert(ref, SnapshotRef("with-two"))
+        assert (found.check, dict(found.parameters)) == ("snapshot_disk_here", {"disk": "vdb", "path": path})
+        session.claim_guest(ref, stamp)
+        with pytest.raises(Rejected, match="not on the host any more") as refused:
+            session.revert_snapshot(ref, SnapshotRef("with-two"), stamp)
+        assert path in str(refused.value)
+    finally:
+        delete(session, ref, "with-two")
 
 
 def test_a_disk_that_is_no_volume_or_anothers(session: RemoteSession, ref: str, operable: Subject) -> None:

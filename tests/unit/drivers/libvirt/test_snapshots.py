@@ -1,17 +1,19 @@
 """Which snapshots a guest can have, and what whoever takes over finds out; the rest runs in the contract suite."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import libvirt
 import pytest
 
-from drivers.errors import Busy, Rejected
+from drivers.errors import Busy, NotFound, Rejected
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.refusals import refusal_of
 from drivers.libvirt.session import TestSession as DriverSession
 from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, plan_snapshot, revert_findings
 from drivers.libvirt.tasks import TASKS, Task
+from drivers.libvirt.usage import is_gone
 from drivers.libvirt.xml import read_xml
 from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase
 from drivers.types import Endpoint, Severity, Transport
@@ -138,23 +140,36 @@ def test_another_process_began_it_and_it_still_runs(monkeypatch: pytest.MonkeyPa
     assert domain.snapshotNum() == 0
 
 
-def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("since", ["as it was then", "stopped since"])
+def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyPatch, since: str) -> None:
     """Whoever takes over waits for libvirt's turn, and finds the claim gone: nothing is reverted twice."""
     line, session = Connection(ENDPOINT), DriverSession(ENDPOINT, Connection(ENDPOINT))
     domain = line.raw.lookupByUUIDString(GUEST)
     session.create_snapshot(GUEST, SnapshotRequest("before"), "op-take")
     session.claim_guest(GUEST, "op-back")
+    calls: list[str] = []
 
     def the_others_ends(*_args: object) -> None:
+        calls.append("waited")
+        if len(calls) > 1:
+            return
         domain.revertToSnapshot(domain.snapshotLookupByName("before"), 0)
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, "written since", None, None, 0)
+        if since == "stopped since":
+            domain.destroy()
 
     monkeypatch.setattr("drivers.libvirt.snapshots.wait_for_end", the_others_ends)
-    with pytest.raises(Rejected, match="before"):
-        session.revert_snapshot(GUEST, SnapshotRef("before"), "op-back")
-    assert "written since" in domain.XMLDesc(0)
-    session.delete_snapshot(GUEST, SnapshotRef("before"), "op-delete")
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None, None, None, 0)
+    try:
+        with nullcontext() if since == "as it was then" else pytest.raises(Rejected, match="was made before"):
+            session.revert_snapshot(GUEST, SnapshotRef("before"), "op-back")
+        assert bool(domain.isActive()) is (since == "as it was then"), "going back again would have started it"
+        assert "written since" in domain.XMLDesc(0) or not domain.isActive()
+        assert len(calls) > 1, "it may have begun since it was waited for"
+    finally:
+        if not domain.isActive():
+            domain.create()
+        session.delete_snapshot(GUEST, SnapshotRef("before"), "op-delete")
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None, None, None, 0)
 
 
 def test_waiting_for_the_turn_changes_nothing() -> None:
@@ -237,3 +252,19 @@ def test_a_refusal_has_its_reason() -> None:
         raised = refusal_of(error(code, 10, text))
         assert words in raised.message, (text, raised.message)
     assert isinstance(refusal_of(error(55, 18, "volume 'a' is still being allocated.")), Busy)
+
+
+@pytest.mark.parametrize(
+    ("path", "pool", "gone"),
+    [
+        ("/images/a", SimpleNamespace(refresh=answer(0), storageVolLookupByName=answer(NotFound("gone"))), True),
+        ("/images/a", SimpleNamespace(refresh=answer(0), storageVolLookupByName=answer("a volume")), False),
+        ("/images/a", SimpleNamespace(refresh=answer(Rejected("stopped"))), False),
+        ("/images/a", NotFound("no pool"), False),
+        ("", None, False),
+        ("rbd-image", None, False),
+    ],
+    ids=["gone", "there", "stopped", "no datastore", "empty", "no file"],
+)
+def test_a_disk_is_gone_when_its_datastore_was_looked_through(path: str, pool: object, gone: bool) -> None:
+    assert is_gone(FakeConnection(storagePoolLookupByTargetPath=answer(pool)), path) is gone  # type: ignore[arg-type]
