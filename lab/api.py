@@ -20,8 +20,13 @@ from lab.state import ROOT, Kind, Place
 
 _BEAT = re.compile(r"^HB (\d+) up=([\d.]+) boot=([0-9a-f-]{36})", re.MULTILINE)
 _BOOT = re.compile(r"boot=([0-9a-f-]{36})")
+_PANIC = re.compile(r"Kernel panic - .+")
 _REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from", re.MULTILINE)
 STOP_SECONDS = 30
+
+
+class GuestCrashed(LabError):
+    """A guest's own kernel gave up: what QEMU without KVM does to it now and then while it moves (docs/lab.md)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,11 +92,13 @@ class LabGuest:
     def wait_heartbeat(self, after: Beat | None = None, *, seconds: float = 60) -> Beat:
         """A heartbeat of the host it is on now; with `after`, a later one of the same start, on whatever host.
 
-        Raises: LabError when none comes.
+        Raises: LabError when none comes; GuestCrashed when the guest's kernel says that it panicked since.
         """
         found: list[Beat] = []
 
         def comes() -> bool:
+            if after is not None and (words := self._panic_since(after)):
+                raise GuestCrashed(f"Guest {self.name} started anew. Its kernel said: {words}")
             last = self._last_beats() if after else [self.heartbeat()]
             found[:] = [beat for beat in last if beat and (after is None or _follows(beat, after))]
             return bool(found)
@@ -99,6 +106,15 @@ class LabGuest:
         if not wait_for(comes, seconds, step=0.05):
             raise LabError(f"Guest {self.name} gave no heartbeat within {seconds:.0f} s.")
         return max(found)
+
+    def _panic_since(self, beat: Beat) -> str:
+        """The last words of the kernel that gave this heartbeat; empty while it runs."""
+        for host in self.lab.hosts:
+            text = self.serial_text(host)
+            panic = _PANIC.search(text, max(text.rfind(beat.boot_id), 0))
+            if panic:
+                return panic[0]
+        return ""
 
     def _last_beats(self) -> list[Beat | None]:
         return [self.heartbeat(host) for host in self.lab.hosts]

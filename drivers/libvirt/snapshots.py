@@ -215,8 +215,6 @@ class SnapshotCalls(Calls):
             require_idle(line, domain)
             wait_for_end(line, domain)  # the call of a worker that is gone may still be at it
             if read_stamp(line, domain, OPERATION) != stamp:
-                if _went_back(line, domain, snapshot):
-                    return  # that call came in just now
                 raise Rejected(CLAIMED_NOT)
             _refuse_errors(_check_revert(line, domain, snapshot))
             found = _require_snapshot(line, domain, snapshot)

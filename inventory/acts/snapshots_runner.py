@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
+from drivers.errors import Rejected
 from drivers.isolation import RemoteSession
 from drivers.requests import RevertOutcome, SnapshotRef, SnapshotRequest, TaskPhase, TaskProgress
 from drivers.types import Finding, Severity
@@ -63,7 +64,13 @@ class RevertSnapshot(GuestAct):
             weigh(self.look(at.host, lambda session: session.check_revert(at.ref, snapshot)))
         self.tell("claim", at, lambda session, turn: session.claim_guest(at.ref, turn.stamp, turn.not_after))
         stamp = self.asked["claim"]["stamp"]
-        self.follow("revert", at, lambda session, turn: _revert_once(session, turn, at, snapshot), stamp=stamp)
+        try:
+            self.follow("revert", at, lambda session, turn: _revert_once(session, turn, at, snapshot), stamp=stamp)
+        except Rejected:  # or an attempt before this one came in after it was asked about
+            outcome = self.look(at.host, lambda session: session.find_revert(at.ref, snapshot, stamp))
+            if outcome is not RevertOutcome.DONE:
+                raise
+            self.note_done("revert")
         return _("The guest is as it was when the snapshot was taken.")
 
     def sentence_cancelled(self) -> str:

@@ -8,24 +8,29 @@ from typing import Any
 from msgspec.structs import replace
 
 from drivers.isolation import RemoteSession, SessionPool
-from drivers.types import Capability, GuestFact, GuestState, Snapshot
+from drivers.types import Capability, DatastoreFact, GuestFact, GuestState, Snapshot
 from tests.contract.subjects import DEADLINE_S, Subject
 
 UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 
 
 def settled(snapshot: Snapshot) -> Snapshot:
-    """Without what changes by itself: time, free space, addresses as they are learnt, and the order."""
+    """Without what changes by itself: time, room that is used, addresses as they are learnt, and the order."""
     return replace(
         snapshot,
         read_started_at=datetime.min.replace(tzinfo=UTC),
         guests=tuple(sorted((_settled_guest(guest) for guest in snapshot.guests), key=lambda guest: guest.ref)),
-        datastores=tuple(replace(store, available_bytes=0) for store in snapshot.datastores),
+        datastores=tuple(map(_settled_store, snapshot.datastores)),
     )
 
 
+def _settled_store(store: DatastoreFact) -> DatastoreFact:
+    volumes = tuple(replace(volume, allocated_bytes=0) for volume in store.volumes)
+    return replace(store, available_bytes=0, volumes=volumes)
+
+
 def _settled_guest(guest: GuestFact) -> GuestFact:
-    return replace(guest, nics=tuple(replace(nic, addresses=()) for nic in guest.nics))
+    return replace(guest, nics=tuple(replace(nic, addresses=(), addresses_from="") for nic in guest.nics))
 
 
 def test_it_can_do_what_it_declares_and_declares_what_it_can(subject: Subject, pool: SessionPool) -> None:

@@ -1,6 +1,6 @@
 """Which snapshots a guest can have, and what whoever takes over finds out; the rest runs in the contract suite."""
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import libvirt
@@ -15,7 +15,7 @@ from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, plan_snapsho
 from drivers.libvirt.tasks import TASKS, Task
 from drivers.libvirt.usage import is_gone
 from drivers.libvirt.xml import read_xml
-from drivers.requests import SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase
+from drivers.requests import RevertOutcome, SnapshotKind, SnapshotRef, SnapshotRequest, TaskPhase
 from drivers.types import Endpoint, Severity, Transport
 from tests.unit.drivers.libvirt.fakes import FakeConnection, answer
 from tests.unit.drivers.libvirt.test_errors import error
@@ -144,14 +144,14 @@ def test_another_process_began_it_and_it_still_runs(monkeypatch: pytest.MonkeyPa
 def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyPatch, since: str) -> None:
     """Whoever takes over waits for libvirt's turn, and finds the claim gone: nothing is reverted twice."""
     line, session = Connection(ENDPOINT), DriverSession(ENDPOINT, Connection(ENDPOINT))
-    domain = line.raw.lookupByUUIDString(GUEST)
+    domain, snapshot = line.raw.lookupByUUIDString(GUEST), SnapshotRef("before")
     session.create_snapshot(GUEST, SnapshotRequest("before"), "op-take")
     session.claim_guest(GUEST, "op-back")
-    calls: list[str] = []
+    waited: list[str] = []
 
     def the_others_ends(*_args: object) -> None:
-        calls.append("waited")
-        if len(calls) > 1:
+        waited.append("for the other's end")
+        if len(waited) > 1:
             return
         domain.revertToSnapshot(domain.snapshotLookupByName("before"), 0)
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, "written since", None, None, 0)
@@ -160,16 +160,39 @@ def test_reverted_by_a_call_that_outlived_its_worker(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("drivers.libvirt.snapshots.wait_for_end", the_others_ends)
     try:
-        with nullcontext() if since == "as it was then" else pytest.raises(Rejected, match="was made before"):
-            session.revert_snapshot(GUEST, SnapshotRef("before"), "op-back")
+        with pytest.raises(Rejected, match="was made before"):
+            session.revert_snapshot(GUEST, snapshot, "op-back")
         assert bool(domain.isActive()) is (since == "as it was then"), "going back again would have started it"
         assert "written since" in domain.XMLDesc(0) or not domain.isActive()
-        assert len(calls) > 1, "it may have begun since it was waited for"
+        outcome = session.find_revert(GUEST, snapshot, "op-back")
+        assert outcome is (RevertOutcome.UNCLEAR if since == "stopped since" else RevertOutcome.DONE)
     finally:
         if not domain.isActive():
             domain.create()
-        session.delete_snapshot(GUEST, SnapshotRef("before"), "op-delete")
+        session.delete_snapshot(GUEST, snapshot, "op-delete")
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None, None, None, 0)
+
+
+def test_a_call_that_began_since_anybody_waited_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its claim goes first, and the guest is half way until it ends."""
+    line, session = Connection(ENDPOINT), DriverSession(ENDPOINT, Connection(ENDPOINT))
+    domain, snapshot = line.raw.lookupByUUIDString(GUEST), SnapshotRef("before")
+    session.create_snapshot(GUEST, SnapshotRequest("before"), "op-take")
+    domain.destroy()
+    session.claim_guest(GUEST, "op-back")
+    found = domain.snapshotLookupByName("before")
+    steps: list[Callable[[], object]] = [
+        lambda: write_stamp(line, domain, "", OPERATION),
+        lambda: domain.revertToSnapshot(found, 0),
+    ]
+    monkeypatch.setattr("drivers.libvirt.snapshots.wait_for_end", lambda *_args: steps.pop(0)())
+    try:
+        assert session.find_revert(GUEST, snapshot, "op-back") is RevertOutcome.DONE
+        assert steps == []
+    finally:
+        if not domain.isActive():
+            domain.create()
+        session.delete_snapshot(GUEST, snapshot, "op-delete")
 
 
 def test_waiting_for_the_turn_changes_nothing() -> None:

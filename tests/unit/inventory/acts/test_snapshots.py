@@ -239,6 +239,28 @@ def test_reverting_half_way_is_not_done_again(site: Site, monkeypatch: pytest.Mo
     assert fate.calls.count("revert_snapshot") == 1
 
 
+def test_an_attempt_that_comes_in_between_the_two_calls_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked about it was not done, asked for again it is refused: it is done all the same, once."""
+    strike_with(monkeypatch)
+    take(site, "a")
+    fate = strike_with(monkeypatch, Fate())
+    job = revert_snapshot(guest=site.guest(), name="a", by="test")
+    asked: list[str] = []
+
+    def come_late(_number: int, name: str) -> None:
+        if name != "revert_snapshot":
+            return
+        asked.append(name)
+        if len(asked) == 1:
+            site.world.add_fault("alpha", at="revert_snapshot", do="unreachable")
+        else:  # what libvirt does, first to last
+            change(site, claim="", current_snapshot="a", state=GuestState.RUNNING)
+
+    fate.before_call = come_late
+    ended = live(job)
+    assert (ended.state, len(asked)) == ("succeeded", 2)
+
+
 def test_another_worker_that_wakes_up_late_reverts_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     strike_with(monkeypatch)
     take(site, "a")
