@@ -123,11 +123,17 @@ DATABASES = {
         os.environ.get("DATABASE_URL") or f"sqlite:///{DATA_DIR}/guesthouse.sqlite3",
         # Under ASGI each request has a thread context of its own: a kept connection would never be used again.
         conn_max_age=0,
+        conn_health_checks=True,
     )
 }
+# One for all threads of a process. A new connection to PostgreSQL is a new process there that reads its catalogs anew:
+# it cost two fifths of a small host's poll. What is too much for the server's max_connections waits, then fails.
+POSTGRESQL_POOL = {"min_size": 0, "max_size": 96, "max_idle": 60.0, "timeout": 10.0, "num_workers": 2}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
     DATABASES["default"]["TEST"] = {"NAME": os.environ.get("GUESTHOUSE_TEST_SQLITE") or None}
+else:
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = POSTGRESQL_POOL
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Files on their way from a browser to a datastore. Web processes and workers on several machines must share it.
