@@ -280,15 +280,16 @@ def any_contains(lookups: Sequence[str], value: str) -> Q:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One piece of a filter text: `field` is empty for free text."""
+    """One piece of a filter text: `field` is empty for free text. `negated`: rows that it does not find."""
 
     field: str
     value: str
+    negated: bool = False
 
     @property
     def text(self) -> str:
         value = f'"{self.value}"' if re.search(r"[\s\"]", self.value) or not self.value else self.value
-        return f"{self.field}:{value}" if self.field else value
+        return f"{'-' * self.negated}{self.field}:{value}" if self.field else value
 
 
 _TERM = re.compile(r'\s*(?:(?P<field>[A-Za-z_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
