@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from access.models import require
@@ -18,6 +18,8 @@ from core.errors import Conflict, Invalid
 from core.events import Change, publish
 from core.search import fold
 from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Colour, Tag, Tagged
+from labels.searching import index_tag, index_tags, kind_of
+from labels.turn import take_turn
 
 MOST_TAGS = 2000
 MOST_ON_ONE = 50
@@ -28,6 +30,8 @@ LONGEST_KEY = 255
 JOINERS = {"\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 SEEN = set("LNPS")
+# How reads lock what they may remove.
+LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
 
 
 def create_tag(*, name: str, colour: str = "", by: Any) -> Tag:
@@ -38,7 +42,7 @@ def create_tag(*, name: str, colour: str = "", by: Any) -> Tag:
     require(by, Action.SOURCES)
     name, chosen = checked_name(name), _checked_colour(colour)
     with write_transaction():
-        _take_turn()
+        take_turn()
         _require_free(name)
         (row,) = _make([name], chosen)
         _record("tag.created", row, by=by, what="added", colour=row.colour)
@@ -54,7 +58,7 @@ def change_tag(*, tag: Tag, name: str | None = None, colour: str | None = None, 
     new_name = None if name is None else checked_name(name)
     new_colour = _checked_colour(colour or "")
     with write_transaction():
-        _take_turn()
+        take_turn()
         row = _current(tag)
         before = {"name": row.name, "colour": row.colour}
         after = {"name": new_name or row.name, "colour": new_colour or row.colour}
@@ -62,10 +66,14 @@ def change_tag(*, tag: Tag, name: str | None = None, colour: str | None = None, 
         if not changed:
             return row
         key = fold(after["name"])
-        if key != row.name_key:
+        is_renamed = key != row.name_key
+        if is_renamed:
             _require_free(after["name"])
         row.name, row.colour, row.name_key = after["name"], after["colour"], key
         row.save(update_fields=["name", "colour", "name_key"])
+        if is_renamed:
+            _lock_tagged(row)
+            index_tag(row)
         detail: dict[str, Any] = {"before": {field: before[field] for field in changed}, "after": changed}
         _record("tag.changed", row, *_shown_by(row), by=by, **detail)
     return row
@@ -78,12 +86,14 @@ def delete_tag(*, tag: Tag, by: Any) -> None:
     """
     require(by, Action.SOURCES)
     with write_transaction():
-        _take_turn()
+        take_turn()
         row = Tag.objects.filter(pk=tag.pk).first()
         if row is None:
             return
         counts = {f"{kind.value}s": ENTRIES[kind].objects.filter(tag=row).count() for kind in Tagged}
         _record("tag.deleted", row, *_shown_by(row), by=by, what="removed", **counts)
+        _lock_tagged(row)
+        index_tag(row, is_going=True)
         row.delete()
 
 
@@ -100,7 +110,7 @@ def change_tags(
     added, removed = _checked_names(add), _checked_names(remove)
     _require_difference(added, removed)
     with write_transaction():
-        _take_turn()
+        take_turn()
         names = _found(kind, wanted, by=by)
         tags = {tag.name_key: tag for tag in Tag.objects.filter(name_key__in=[*added, *removed])}
         new = _make([name for key, name in added.items() if key not in tags])
@@ -109,6 +119,8 @@ def change_tags(
         taken_off = _take_off(kind, wanted, [tags[key] for key in removed if key in tags])
         changed = sorted({pk for pks in (*put_on.values(), *taken_off.values()) for pk in pks})
         if changed:
+            _require_few_enough(kind, changed, names)
+            index_tags(kind_of(kind), changed)
             _record_changes(kind, {pk: names[pk] for pk in changed}, put_on, taken_off, new, by=by)
     return len(changed)
 
@@ -168,28 +180,14 @@ def _require_difference(added: dict[str, str], removed: dict[str, str]) -> None:
     if not added and not removed:
         raise Invalid(_("Name at least one tag."), field="add")
     if len(added) > MOST_ON_ONE:
-        raise _too_many_on_one(field="add")
+        raise Invalid(_("An object has at most %(n)d tags.") % {"n": MOST_ON_ONE}, field="add")
     if len(removed) > MOST_TAGS:
         raise Invalid(_("There are at most %(n)d tags.") % {"n": MOST_TAGS}, field="remove")
     if both := [name for key, name in added.items() if key in removed]:
         raise Invalid(_("The tag %(name)s is to be put on and taken off.") % {"name": both[0]}, field="remove")
 
 
-def _too_many_on_one(field: str = "") -> Invalid:
-    return Invalid(_("An object has at most %(n)d tags.") % {"n": MOST_ON_ONE}, field=field)
-
-
 # -- rows
-
-
-def _take_turn() -> None:
-    """Whoever writes tags does it alone: counts and names are then as they look. Readers and polls do not wait.
-
-    Transaction: call it first, before any object is locked. SQLite has one writer anyway.
-    """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {Tag._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _current(tag: Tag) -> Tag:
@@ -224,20 +222,43 @@ def _make(names: Sequence[str], colour: str = "") -> list[Tag]:
 def _found(kind: Tagged, wanted: list[UUID], *, by: Any) -> dict[UUID, str]:
     """The objects' names. Raises: Conflict."""
     rows = OBJECTS[kind].objects.restrict(by, Action.CONFIGURE).filter(pk__in=wanted)
-    names = dict(rows.order_by().values_list("pk", "name"))
+    names: dict[UUID, str] = dict(_locked(kind, rows).values_list("pk", "name"))
     if len(names) < len(wanted):
         raise Conflict(_("Something that you chose is gone; look at the list again."))
     return names
 
 
+def _locked(kind: Tagged, rows: Any) -> Any:
+    """Guests and datastores as reads lock them, which may remove some: a tag on such a row would end in an error.
+
+    Hosts and virtual switches go with their source only, which takes a turn before.
+    """
+    order = LOCKED_BY.get(kind)
+    return rows.order_by(*order).select_for_update(no_key=True, of=("self",)) if order else rows.order_by()
+
+
+def _lock_tagged(tag: Tag) -> None:
+    for kind in LOCKED_BY:
+        list(_locked(kind, OBJECTS[kind].objects.filter(tag_entries__tag=tag)).values_list("pk"))
+
+
 def _put_on(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
-    """Which objects got which tag. Raises: Invalid."""
+    """Which objects got which tag."""
     entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": wanted})
     there = set(entries.filter(tag__in=tags).values_list("tag_id", f"{kind}_id")) if tags else set()
     got = {tag.name: [pk for pk in wanted if (tag.pk, pk) not in there] for tag in tags}
     rows = [ENTRIES[kind](**{"tag_id": tag.pk, f"{kind}_id": pk}) for tag in tags for pk in got[tag.name]]
     ENTRIES[kind].objects.bulk_create(rows, batch_size=1000)  # type: ignore[arg-type]
     return got
+
+
+def _require_few_enough(kind: Tagged, changed: list[UUID], names: dict[UUID, str]) -> None:
+    """Raises: Invalid."""
+    entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": changed}).values(f"{kind}_id")
+    full = entries.annotate(number=Count("pk")).filter(number__gt=MOST_ON_ONE).order_by(f"{kind}_id").first()
+    if full is not None:
+        words = {"n": MOST_ON_ONE, "name": names[full[f"{kind}_id"]]}
+        raise Invalid(_("An object has at most %(n)d tags; %(name)s would have more.") % words, field="add")
 
 
 def _take_off(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
