@@ -75,7 +75,7 @@ def change_tag(*, tag: Tag, name: str | None = None, colour: str | None = None, 
             _lock_tagged(row)
             index_tag(row)
         detail: dict[str, Any] = {"before": {field: before[field] for field in changed}, "after": changed}
-        _record("tag.changed", row, *_shown_by(row), by=by, **detail)
+        _record("tag.changed", row, by=by, shown_by=_counts(row), **detail)
     return row
 
 
@@ -90,8 +90,8 @@ def delete_tag(*, tag: Tag, by: Any) -> None:
         row = Tag.objects.filter(pk=tag.pk).first()
         if row is None:
             return
-        counts = {f"{kind.value}s": ENTRIES[kind].objects.filter(tag=row).count() for kind in Tagged}
-        _record("tag.deleted", row, *_shown_by(row), by=by, what="removed", **counts)
+        counts = _counts(row)
+        _record("tag.deleted", row, by=by, what="removed", shown_by=counts, **counts)
         _lock_tagged(row)
         index_tag(row, is_going=True)
         row.delete()
@@ -277,9 +277,10 @@ def _take_off(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, li
 # -- telling
 
 
-def _shown_by(tag: Tag) -> list[Change]:
-    """Every kind of object that shows it."""
-    return [Change(kind.value, "*") for kind in Tagged if ENTRIES[kind].objects.filter(tag=tag).exists()]
+def _counts(tag: Tag) -> dict[str, int]:
+    """How many objects have it, by their kind."""
+    counts = {kind.value: ENTRIES[kind].objects.filter(tag=tag).count() for kind in Tagged}
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def _record_changes(
@@ -311,6 +312,9 @@ def _record_changes(
     )
 
 
-def _record(action: str, row: Tag, *shown_by: Change, by: Any, what: str = "changed", **detail: Any) -> None:
+def _record(
+    action: str, row: Tag, *, by: Any, what: str = "changed", shown_by: Iterable[str] = (), **detail: Any
+) -> None:
+    """`shown_by`: kinds of objects that have it."""
     record(action=action, by=by, target_kind="tag", target_id=row.pk, target_name=row.name, **detail)
-    publish(Change("tag", str(row.pk), what), *shown_by)
+    publish(Change("tag", str(row.pk), what), *(Change(kind, "*") for kind in shown_by))
