@@ -237,7 +237,7 @@ def tag_found(request: HttpRequest, spec: ListSpec[Any], queryset: QuerySet[Any]
     except ListError as error:
         return _ask_many(request, kind, [], back, Picked([], [], [], ""), reason=str(error))
     rows = objects_to_tag(kind, request.user).filter(pk__in=found)
-    chosen = list(rows.order_by(by_name(), "pk")[: MOST_OBJECTS + 1])
+    chosen = list(rows.only("name").order_by(by_name(), "pk")[: MOST_OBJECTS + 1])
     reason = ""
     if len(chosen) > MOST_OBJECTS:
         words = _("The list finds %(what)s; at most %(most)d are tagged at once. Narrow it with a filter first.")
@@ -275,7 +275,7 @@ def _told(kind: Tagged, changed: int, *, off: bool) -> str:
 
 
 def _chosen(kind: Tagged, chosen: list[UUID], user: Any) -> list[Any]:
-    return list(objects_to_tag(kind, user).filter(pk__in=chosen).order_by(by_name(), "pk"))
+    return list(objects_to_tag(kind, user).filter(pk__in=chosen).only("name").order_by(by_name(), "pk"))
 
 
 def _back(request: HttpRequest, kind: Tagged) -> str:

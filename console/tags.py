@@ -44,8 +44,7 @@ def tag_list(request: HttpRequest) -> HttpResponseBase:
         "empty_hint": _("Tags are made by putting them on guests, hosts, datastores and virtual switches."),
     }
     spec, rows = tag_spec(user=request.user), tag_rows(user=request.user)
-    live = "tags guests hosts datastores switches"
-    return list_response(request, spec, rows, template="tags/tag_list.html", context=context, live=live)
+    return list_response(request, spec, rows, template="tags/tag_list.html", context=context)
 
 
 @require_safe
