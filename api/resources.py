@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from api import serializers as out
 from api.lists import (
@@ -35,8 +35,8 @@ from inventory.folders import folder_list
 from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
-from labels.filters import tag_filter
-from labels.models import ENTRIES, Colour, Tag, Tagged
+from labels.filters import has_tag, tag_filter
+from labels.models import Colour, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from metrics.models import GuestLoad, HostLoad
 from metrics.selectors import latest_loads
@@ -91,11 +91,11 @@ class Resource(Generic[M]):
 
 def tag_parameter(kind: Tagged) -> Filter:
     """Objects that have a tag, given by its id or its name; without a value, those that have none."""
-    by_name, entries = tag_filter(kind), ENTRIES[kind].objects
+    by_name = tag_filter(kind)
 
     def build(value: str) -> Q:
         try:
-            return Q(Exists(entries.filter(**{kind.value: OuterRef("pk"), "tag": UUID(value)})))
+            return has_tag(kind, UUID(value))
         except ValueError:
             return by_name.build(value)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from core.lists import Filter
 from core.search import fold
-from labels.models import ENTRIES, Tagged
+from labels.models import ENTRIES, Tag, Tagged
 
 
 def tag_filter(kind: Tagged | str) -> Filter:
@@ -15,8 +17,15 @@ def tag_filter(kind: Tagged | str) -> Filter:
     kind = Tagged(kind)
 
     def build(value: str) -> Q:
-        entries = ENTRIES[kind].objects.filter(**{kind.value: OuterRef("pk")})
-        name = fold(" ".join(value.split()))
-        return Q(Exists(entries.filter(tag__name_key=name))) if name else ~Q(Exists(entries))
+        name = " ".join(value.split())
+        if not name:
+            return ~Q(Exists(ENTRIES[kind].objects.filter(**{kind.value: OuterRef("pk")})))
+        # Asked for here: PostgreSQL knows how many objects have a tag by its id, and plans a page of the list by that.
+        tag = Tag.objects.filter(name_key=fold(name)).values_list("pk", flat=True).first()
+        return has_tag(kind, tag) if tag else Q(pk__in=[])
 
     return Filter("tag", _("Tag"), build)
+
+
+def has_tag(kind: Tagged, tag: UUID) -> Q:
+    return Q(Exists(ENTRIES[kind].objects.filter(**{kind.value: OuterRef("pk"), "tag": tag})))
