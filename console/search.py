@@ -118,7 +118,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         context["error"] = str(error)
         return render(request, "console/search_page.html", context, status=HTTPStatus.BAD_REQUEST)
     context |= {
-        "results": _shown(found[:PAGE_SIZE], request.user),
+        "results": _shown(found[:PAGE_SIZE], search, request.user),
         "is_short": search.query.is_short,
         "is_first": not after,
     }
@@ -145,7 +145,7 @@ def _groups(search: Search, text: str, user: Any) -> list[Group]:
     """Kinds in the order of their best results."""
     by_kind = [search.results((kind,), most=SUGGESTED + 1) for kind in EVERY_KIND]
     ordered = sorted(filter(None, by_kind), key=lambda found: found[0].hit)
-    tagged = _tags_of([one for found in ordered for one in found], user)
+    tagged = _tags_of([one for found in ordered for one in found], search, user)
     return [_group(found, text, tagged) for found in ordered]
 
 
@@ -156,8 +156,8 @@ def _group(found: list[Result], text: str, tagged: Tags) -> Group:
     return Group(LABELS[kind], kind.label, results, url)
 
 
-def _shown(found: list[Result], user: Any) -> list[Shown]:
-    tagged = _tags_of(found, user)
+def _shown(found: list[Result], search: Search, user: Any) -> list[Shown]:
+    tagged = _tags_of(found, search, user)
     return [_result(one, _chips(one, tagged)) for one in found]
 
 
@@ -166,8 +166,12 @@ def _chips(found: Result, tagged: Tags) -> SafeString | str:
     return tags.chips(mine, Tagged(found.kind.label), tags.SHOWN) if mine else ""
 
 
-def _tags_of(found: list[Result], user: Any) -> Tags:
-    return tags.tags_of_many(((one.kind.label, one.row.pk) for one in found), user=user)
+def _tags_of(found: list[Result], search: Search, user: Any) -> Tags:
+    """By name, those first by which an object was found."""
+    tagged = tags.tags_of_many(((one.kind.label, one.row.pk) for one in found), user=user)
+    for mine in tagged.values():
+        mine.sort(key=lambda tag: not any(word in tag.name_key for word in search.query.words))
+    return tagged
 
 
 def _of(found: Result, tagged: Tags) -> list[Tag]:

@@ -131,8 +131,8 @@ def tags_of_many(objects: Iterable[tuple[str, UUID]], *, user: Any) -> dict[tupl
     found: dict[tuple[str, UUID], list[Tag]] = {}
     if parts:
         rows = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
-        for kind, pk, _key, tag, name, colour in sorted(rows):
-            found.setdefault((kind, pk), []).append(Tag(pk=tag, name=name, colour=colour))
+        for kind, pk, key, tag, name, colour in sorted(rows):
+            found.setdefault((kind, pk), []).append(Tag(pk=tag, name=name, name_key=key, colour=colour))
     return found
 
 
