@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,24 @@ from audit.models import AuditRow
 from core.db import write_transaction
 from core.errors import Conflict, Forbidden, Invalid
 from core.ids import new_id
-from hosts.models import Datacenter, Host
+from hosts.models import Datacenter, Host, Source
 from hosts.services import remove_source
 from inventory.find import Search
 from inventory.models import Guest
 from inventory.reindex import index_missing
 from inventory.relocation import move_source
+from inventory.sync import apply_snapshot
 from labels import services
 from labels.models import Colour, GuestTag, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from labels.services import change_tag, change_tags, checked_name, create_tag, delete_tag
+from networks.models import VirtualSwitch
 from search.models import Kind
 from search.services import forget
+from storage.models import Datastore
+from tests import facts
 from tests.factories import make_datastore, make_guest, make_host, make_source, make_switch, make_user
-from tests.together import database_for_threads, together
+from tests.together import Meeting, database_for_threads, together
 
 pytestmark = pytest.mark.django_db
 AT_ONCE = 8
@@ -269,6 +274,7 @@ class TestAtOnce:
             self.seen = {
                 "tags": sorted(Tag.objects.values_list("name", flat=True)),
                 "entries": sorted(GuestTag.objects.values_list("guest__name", "tag__name")),
+                "places": set(Datastore.objects.values_list("datacenter__name", flat=True)),
                 "found": {name: self.found(name) for name in ("web", "front")},
             }
         return answers
@@ -366,3 +372,76 @@ class TestAtOnce:
 
         answers = self.all_of(tmp_path, act)
         assert [one for one in answers if isinstance(one, Exception) and not isinstance(one, Conflict)] == []
+
+    def test_a_datastore_that_is_joined_while_it_gets_a_tag(
+        self, boss: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        north, source = Datacenter.objects.create(name="North"), make_source("s")
+        store = make_datastore("d", (make_host("h", source),))
+        Datastore.objects.create(datacenter=north, identity=store.identity, name="d", evidence_at=store.evidence_at)
+        index_missing()
+        begun, meeting, put = threading.Event(), Meeting(), services._put_on
+
+        def put_and_wait(*args: Any) -> Any:
+            answer = put(*args)
+            begun.set()
+            meeting.wait()
+            return answer
+
+        def act(number: int) -> Any:
+            if number == 0:
+                return put_on(store, "web", by=boss)
+            assert begun.wait(30)
+            return move_source(source=source, datacenter=north, confirmation="s", by=boss).name
+
+        monkeypatch.setattr(services, "_put_on", put_and_wait)
+        assert self.all_of(tmp_path, act, 2) == [1, "s"]
+        assert self.seen["places"] == {"North"}
+
+    def test_reads_and_acts_wait_for_each_other_one_way_only(self, boss: User, tmp_path: Path) -> None:
+        """Each read writes anew what all its objects are found by, in an order of its own."""
+        sources = [read_source(f"alpha-{number}") for number in range(3)]
+        for source in sources:
+            read_all(source, 1)
+        tag = create_tag(name="web", by=boss)
+        kinds: dict[str, list[Any]] = {"host": list(Host.objects.values_list("pk", flat=True))}
+        kinds |= {"guest": list(Guest.objects.values_list("pk", flat=True))}
+        kinds |= {"switch": list(VirtualSwitch.objects.values_list("pk", flat=True))}
+        kinds |= {"datastore": list(Datastore.objects.values_list("pk", flat=True))}
+
+        def act(number: int) -> Any:
+            for turn in range(2, 8):
+                if number < len(sources):
+                    read_all(sources[number], turn)
+                elif number == len(sources):
+                    change_tag(tag=tag, name=f"web {turn}", by=boss)
+                else:
+                    before, after = (f"t{number} {one}" for one in (turn - 1, turn))
+                    for kind, ids in kinds.items():
+                        change_tags(kind=kind, ids=ids, add=[after], remove=[before], by=boss)
+            return None
+
+        with database_for_threads(tmp_path):
+            for kind, ids in kinds.items():
+                change_tags(kind=kind, ids=ids, add=["web"], by=boss)
+            assert together(6, act) == [None] * 6
+
+
+def read_source(name: str) -> Source:
+    return facts.make_source(name)
+
+
+def read_all(source: Source, turn: int) -> None:
+    """A source of three hosts whose objects all have other texts than before."""
+    source.refresh_from_db()
+    hosts = [f"{source.name}-{number}" for number in range(3)]
+    if turn % 2:
+        hosts.reverse()
+    told = facts.snapshot(
+        turn,
+        *(facts.guest_fact(f"{host} {n}", host=host, notes=f"turn {turn}") for host in hosts for n in range(5)),
+        hosts=tuple(facts.host_fact(host, model=f"R{turn}") for host in hosts),
+        datastores=tuple(facts.datastore_fact(f"own {host}", host, source=f"turn {turn}") for host in hosts),
+        switches=tuple(facts.switch_fact("default", host=host, uplinks=(f"eno{turn}",)) for host in hosts),
+    )
+    apply_snapshot(source, told, source.lease_token)
