@@ -72,7 +72,7 @@ def test_from_an_empty_tag_to_none(boss: Boss) -> None:
 
 def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Boss) -> None:
     host = make_host("h")
-    rows = {"guest": make_guest("g", host), "host": host}
+    rows: dict[str, Any] = {"guest": make_guest("g", host), "host": host}
     rows |= {"datastore": make_datastore("d", (host,)), "switch": make_switch("s", host)}
     for kind, row in rows.items():
         boss.tag(kind, row, add=["web"])
