@@ -119,7 +119,7 @@ def change_tags(
         taken_off = _take_off(kind, wanted, [tags[key] for key in removed if key in tags])
         changed = sorted({pk for pks in (*put_on.values(), *taken_off.values()) for pk in pks})
         if changed:
-            _require_few_enough(kind, changed, names)
+            _require_few_enough(kind, {pk for pks in put_on.values() for pk in pks}, names)
             index_tags(kind_of(kind), changed)
             _record_changes(kind, {pk: names[pk] for pk in changed}, put_on, taken_off, new, by=by)
     return len(changed)
@@ -252,9 +252,9 @@ def _put_on(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list
     return got
 
 
-def _require_few_enough(kind: Tagged, changed: list[UUID], names: dict[UUID, str]) -> None:
+def _require_few_enough(kind: Tagged, grown: set[UUID], names: dict[UUID, str]) -> None:
     """Raises: Invalid."""
-    entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": changed}).values(f"{kind}_id")
+    entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": grown}).values(f"{kind}_id")
     full = entries.annotate(number=Count("pk")).filter(number__gt=MOST_ON_ONE).order_by(f"{kind}_id").first()
     if full is not None:
         words = {"n": MOST_ON_ONE, "name": names[full[f"{kind}_id"]]}
