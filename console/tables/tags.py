@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import F, Model, Value
+from django.db.models import Exists, F, Model, OuterRef, Value
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -138,8 +138,8 @@ def tags_of_many(objects: Iterable[tuple[str, UUID]], *, user: Any) -> dict[tupl
 
 def _entries(kind: Tagged, ids: list[UUID], user: Any) -> Any:
     entries = ENTRIES[kind].objects.restrict(user, Action.VIEW).filter(**{f"{kind}__in": ids})
-    seen = entries.filter(tag__in=Tag.objects.restrict(user, Action.VIEW))
-    named = seen.annotate(kind=Value(kind.value), object=F(f"{kind}_id"))
+    tags = Tag.objects.restrict(user, Action.VIEW).filter(pk=OuterRef("tag"))
+    named = entries.filter(Exists(tags)).annotate(kind=Value(kind.value), object=F(f"{kind}_id"))
     return named.values_list("kind", "object", "tag__name_key", "tag_id", "tag__name", "tag__colour")
 
 
