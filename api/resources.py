@@ -36,7 +36,7 @@ from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
 from labels.filters import has_tag, tag_filter
-from labels.models import Colour, Tag, Tagged
+from labels.models import Color, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from metrics.models import GuestLoad, HostLoad
 from metrics.selectors import latest_loads
@@ -171,7 +171,7 @@ FOLDERS: Resource[Folder] = Resource(
 TAGS: Resource[Tag] = Resource(
     lambda user: tag_list(user=user),
     Shape(
-        (NAME, values_filter("colour", "colour", Colour.values), words_filter("q", "name")),
+        (NAME, values_filter("color", "color", Color.values), words_filter("q", "name")),
         {"name": ("name_key",), "created_at": ("created",)},
         "name",
     ),

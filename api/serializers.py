@@ -61,7 +61,7 @@ def tag_json(tag: Tag) -> Json:
     return {
         "id": tag.pk,
         "name": tag.name,
-        "colour": tag.colour,
+        "color": tag.color,
         "created_at": tag.created,
         "guests": row.guest_count,
         "hosts": row.host_count,

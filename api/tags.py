@@ -21,12 +21,12 @@ from labels.models import Tag
 
 class TagBody(Body):
     name: str
-    colour: str = ""
+    color: str = ""
 
 
 class TagChangeBody(Body):
     name: str | None = None
-    colour: str | None = None
+    color: str | None = None
 
 
 class ObjectsBody(Body):
@@ -53,7 +53,7 @@ class Tags(ListEndpoint):
         """One that nothing has yet."""
         require(request.user, Action.SOURCES)
         body = read_body(request, TagBody)
-        made = _told(request, services.create_tag(name=body.name, colour=body.colour, by=request.user))
+        made = _told(request, services.create_tag(name=body.name, color=body.color, by=request.user))
         made.status_code = status.HTTP_201_CREATED
         return made
 
@@ -61,7 +61,7 @@ class Tags(ListEndpoint):
 class TagChange(Endpoint):
     def post(self, request: Request, id: UUID) -> Response:  # noqa: A002 - the name in the URL
         tag, body = _tag(request, id), read_body(request, TagChangeBody)
-        return _told(request, services.change_tag(tag=tag, name=body.name, colour=body.colour, by=request.user))
+        return _told(request, services.change_tag(tag=tag, name=body.name, color=body.color, by=request.user))
 
 
 class TagDelete(Endpoint):

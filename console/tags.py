@@ -27,7 +27,7 @@ from console.tables.tags import TABS, tag_spec, tag_url
 from console.tagging import kind_label, number_of, objects_to_tag
 from core.errors import Refused
 from labels import services
-from labels.models import ENTRIES, Colour, Tag, Tagged
+from labels.models import ENTRIES, Color, Tag, Tagged
 from labels.selectors import tag_list as tag_rows
 
 ASKED = ["GET", "HEAD", "POST"]
@@ -96,7 +96,7 @@ def _assign_label(kind: Tagged) -> str:
     }[kind]
 
 
-# -- names and colours
+# -- names and colors
 
 
 def _managed(request: HttpRequest, pk: UUID) -> Tag:
@@ -112,11 +112,11 @@ def tag_add(request: HttpRequest) -> HttpResponseBase:
         "title": _("New tag"),
         "button": _("Create"),
         "back": reverse("tag_list"),
-        "colours": [("", _("the next one")), *Colour.choices],
+        "colors": [("", _("the next one")), *Color.choices],
     }
     if request.method != "POST":
-        return form_page(request, "tags/tag_form.html", {"name": "", "colour": ""}, **context)
-    values = values_of(request, "name", "colour")
+        return form_page(request, "tags/tag_form.html", {"name": "", "color": ""}, **context)
+    values = values_of(request, "name", "color")
     try:
         tag = services.create_tag(**values, by=request.user)
     except Refused as error:
@@ -127,20 +127,20 @@ def tag_add(request: HttpRequest) -> HttpResponseBase:
 
 @require_http_methods(ASKED)
 def tag_edit(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Ask for a name and a colour; by POST, give them to the tag."""
+    """Ask for a name and a color; by POST, give them to the tag."""
     tag = _managed(request, pk)
     context: dict[str, Any] = {
         "tag": tag,
         "title": _("Edit tag"),
         "button": _("Save"),
         "back": tag_url(tag.pk),
-        "colours": Colour.choices,
+        "colors": Color.choices,
     }
     if request.method != "POST":
-        return form_page(request, "tags/tag_form.html", {"name": tag.name, "colour": tag.colour}, **context)
-    values = values_of(request, "name", "colour")
+        return form_page(request, "tags/tag_form.html", {"name": tag.name, "color": tag.color}, **context)
+    values = values_of(request, "name", "color")
     try:
-        services.change_tag(tag=tag, name=values["name"], colour=values["colour"] or None, by=request.user)
+        services.change_tag(tag=tag, name=values["name"], color=values["color"] or None, by=request.user)
     except Refused as error:
         return form_page(request, "tags/tag_form.html", values, error, **context)
     messages.success(request, _("The tag was changed."))

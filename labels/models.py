@@ -16,7 +16,7 @@ from storage.models import Datastore
 LONGEST_NAME = 64
 
 
-class Colour(models.TextChoices):
+class Color(models.TextChoices):
     """What a tag's dot looks like; each theme has its own shade of it. New tags get them in this order."""
 
     BLUE = "blue", _("blue")
@@ -45,7 +45,7 @@ class Tag(Row):
 
     name = NameField(max_length=LONGEST_NAME)
     name_key = NameField(max_length=255, unique=True)
-    colour = models.CharField(max_length=16, choices=Colour.choices)
+    color = models.CharField(max_length=16, choices=Color.choices)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = RestrictedQuerySet.as_manager()

@@ -1,4 +1,4 @@
-"""Tags: made, renamed, recoloured, deleted, put on objects and taken off. None of it reaches a hypervisor."""
+"""Tags: made, renamed, recolored, deleted, put on objects and taken off. None of it reaches a hypervisor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.events import Change, publish
 from core.search import fold
-from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Colour, Tag, Tagged
+from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Color, Tag, Tagged
 from labels.searching import index_tag, index_tags, kind_of
 from labels.turn import take_turn
 
@@ -34,34 +34,34 @@ SEEN = set("LNPS")
 LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
 
 
-def create_tag(*, name: str, colour: str = "", by: Any) -> Tag:
-    """A tag that nothing has yet; without a colour it gets the next one.
+def create_tag(*, name: str, color: str = "", by: Any) -> Tag:
+    """A tag that nothing has yet; without a color it gets the next one.
 
     Raises: Forbidden; Invalid for a name that a tag has, in whatever letters; Conflict when there are too many.
     """
     require(by, Action.SOURCES)
-    name, chosen = checked_name(name), _checked_colour(colour)
+    name, chosen = checked_name(name), _checked_color(color)
     with write_transaction():
         take_turn()
         _require_free(name)
         (row,) = _make([name], chosen)
-        _record("tag.created", row, by=by, what="added", colour=row.colour)
+        _record("tag.created", row, by=by, what="added", color=row.color)
     return row
 
 
-def change_tag(*, tag: Tag, name: str | None = None, colour: str | None = None, by: Any) -> Tag:
-    """Another name, another colour or both, for all that have it.
+def change_tag(*, tag: Tag, name: str | None = None, color: str | None = None, by: Any) -> Tag:
+    """Another name, another color or both, for all that have it.
 
     Raises: Forbidden; Invalid for a name that another tag has; Conflict when it is gone.
     """
     require(by, Action.SOURCES)
     new_name = None if name is None else checked_name(name)
-    new_colour = _checked_colour(colour or "")
+    new_color = _checked_color(color or "")
     with write_transaction():
         take_turn()
         row = _current(tag)
-        before = {"name": row.name, "colour": row.colour}
-        after = {"name": new_name or row.name, "colour": new_colour or row.colour}
+        before = {"name": row.name, "color": row.color}
+        after = {"name": new_name or row.name, "color": new_color or row.color}
         changed = {field: value for field, value in after.items() if value != before[field]}
         if not changed:
             return row
@@ -69,8 +69,8 @@ def change_tag(*, tag: Tag, name: str | None = None, colour: str | None = None, 
         is_renamed = key != row.name_key
         if is_renamed:
             _require_free(after["name"])
-        row.name, row.colour, row.name_key = after["name"], after["colour"], key
-        row.save(update_fields=["name", "colour", "name_key"])
+        row.name, row.color, row.name_key = after["name"], after["color"], key
+        row.save(update_fields=["name", "color", "name_key"])
         if is_renamed:
             _lock_tagged(row)
             index_tag(row)
@@ -152,11 +152,11 @@ def _checked_names(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _checked_colour(colour: str) -> str:
+def _checked_color(color: str) -> str:
     """Raises: Invalid."""
-    if colour and colour not in Colour.values:
-        raise Invalid(_("A colour is one of %(colours)s.") % {"colours": ", ".join(Colour.values)}, field="colour")
-    return colour
+    if color and color not in Color.values:
+        raise Invalid(_("A color is one of %(colors)s.") % {"colors": ", ".join(Color.values)}, field="color")
+    return color
 
 
 def _checked_kind(kind: str) -> Tagged:
@@ -204,16 +204,16 @@ def _require_free(name: str) -> None:
         raise Invalid(_("There is already a tag named %(name)s.") % {"name": name}, field="name")
 
 
-def _make(names: Sequence[str], colour: str = "") -> list[Tag]:
+def _make(names: Sequence[str], color: str = "") -> list[Tag]:
     """Raises: Conflict."""
     if not names:
         return []
     there = Tag.objects.count()
     if there + len(names) > MOST_TAGS:
         raise Conflict(_("There are at most %(n)d tags. Delete some that nobody needs.") % {"n": MOST_TAGS})
-    colours = Colour.values
+    colors = Color.values
     rows = [
-        Tag(name=name, name_key=fold(name), colour=colour or colours[(there + number) % len(colours)])
+        Tag(name=name, name_key=fold(name), color=color or colors[(there + number) % len(colors)])
         for number, name in enumerate(names)
     ]
     return Tag.objects.bulk_create(rows)

@@ -54,10 +54,10 @@ def make_folder(name: str = "web", parent: Folder | None = None, datacenter: Dat
     return Folder.objects.create(name=name, parent=parent, datacenter=datacenter)
 
 
-def make_tag(name: str = "prod", *objects: Guest | Host | Datastore | VirtualSwitch, colour: str = "blue") -> Tag:
+def make_tag(name: str = "prod", *objects: Guest | Host | Datastore | VirtualSwitch, color: str = "blue") -> Tag:
     """A tag as these objects have it; the index of the search does not know of it."""
     key = fold(name)
-    tag = Tag.objects.get_or_create(name_key=key, defaults={"name": name, "colour": colour})[0]
+    tag = Tag.objects.get_or_create(name_key=key, defaults={"name": name, "color": color})[0]
     for row in objects:
         kind = next(kind for kind, model in OBJECTS.items() if isinstance(row, model))
         entry: dict[str, Any] = {"tag": tag, kind.value: row}

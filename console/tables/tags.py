@@ -20,7 +20,7 @@ from console.tables import cells
 from console.templatetags.guesthouse import icon, none
 from core.lists import Column, ListSpec, Text, choice_filter, export_column, text_filter
 from labels.filters import tag_filter
-from labels.models import ENTRIES, Colour, Tag, Tagged
+from labels.models import ENTRIES, Color, Tag, Tagged
 from labels.selectors import tags_of
 
 M = TypeVar("M", bound=Model)
@@ -44,10 +44,10 @@ def tag_url(pk: UUID, kind: Tagged = Tagged.GUEST) -> str:
 
 
 def chip(tag: Tag, url: str = "") -> SafeString:
-    """A dot of its colour and its name, which says it all; what is too long stands in the title."""
+    """A dot of its color and its name, which says it all; what is too long stands in the title."""
     if not url:
-        return format_html(_PLAIN, tag.name, tag.colour, tag.name)
-    return format_html(_LINK, tag.name, tag.colour, tag.name, url)
+        return format_html(_PLAIN, tag.name, tag.color, tag.name)
+    return format_html(_LINK, tag.name, tag.color, tag.name, url)
 
 
 _DOT = '<span class="tag-dot tag-{1}" aria-hidden="true"></span><span class="name" dir="auto">{2}</span>'
@@ -131,8 +131,8 @@ def tags_of_many(objects: Iterable[tuple[str, UUID]], *, user: Any) -> dict[tupl
     found: dict[tuple[str, UUID], list[Tag]] = {}
     if parts:
         rows = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
-        for kind, pk, key, tag, name, colour in sorted(rows):
-            found.setdefault((kind, pk), []).append(Tag(pk=tag, name=name, name_key=key, colour=colour))
+        for kind, pk, key, tag, name, color in sorted(rows):
+            found.setdefault((kind, pk), []).append(Tag(pk=tag, name=name, name_key=key, color=color))
     return found
 
 
@@ -140,14 +140,14 @@ def _entries(kind: Tagged, ids: list[UUID], user: Any) -> Any:
     entries = ENTRIES[kind].objects.restrict(user, Action.VIEW).filter(**{f"{kind}__in": ids})
     tags = Tag.objects.restrict(user, Action.VIEW).filter(pk=OuterRef("tag"))
     named = entries.filter(Exists(tags)).annotate(kind=Value(kind.value), object=F(f"{kind}_id"))
-    return named.values_list("kind", "object", "tag__name_key", "tag_id", "tag__name", "tag__colour")
+    return named.values_list("kind", "object", "tag__name_key", "tag_id", "tag__name", "tag__color")
 
 
 # -- the list of tags
 
 
 def name_cell(tag: Tag) -> SafeString:
-    return format_html(_NAME, tag.name, tag.colour, tag.name, tag_url(tag.pk))
+    return format_html(_NAME, tag.name, tag.color, tag.name, tag_url(tag.pk))
 
 
 _NAME = f'<a class="name tag" href="{{3}}" title="{{0}}">{_DOT.replace("name", "tag-name")}</a>'
@@ -177,8 +177,8 @@ _ACT = (
 _ACTS: Column[Tag] = Column("acts", _("Acts"), acts_cell, lambda _tag: "", page_only=True, css="act-cell optional")
 
 
-def _colour(tag: Tag) -> str:
-    return str(Colour(tag.colour).label) if tag.colour in Colour.values else tag.colour
+def _color(tag: Tag) -> str:
+    return str(Color(tag.color).label) if tag.color in Color.values else tag.color
 
 
 def link_tags(rows: list[Tag]) -> None:
@@ -195,7 +195,7 @@ _TAGS: ListSpec[Tag] = ListSpec(
         _count(Tagged.HOST, _("Hosts")),
         _count(Tagged.DATASTORE, _("Datastores")),
         _count(Tagged.SWITCH, _("Virtual switches")),
-        Column("colour", _("Colour"), _colour, lambda tag: tag.colour, ("colour", "name_key"), css="optional"),
+        Column("color", _("Color"), _color, lambda tag: tag.color, ("color", "name_key"), css="optional"),
         Column(
             "created",
             _("Created"),
@@ -208,7 +208,7 @@ _TAGS: ListSpec[Tag] = ListSpec(
     ),
     filters=(
         text_filter("name", _("Name"), "name"),
-        choice_filter("colour", _("Colour"), "colour", Colour.choices),
+        choice_filter("color", _("Color"), "color", Color.choices),
     ),
     free_text=("name",),
     prepare=link_tags,

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
                 ('name', core.models.NameField(max_length=64)),
                 ('name_key', core.models.NameField(max_length=255, unique=True)),
-                ('colour', models.CharField(choices=[('blue', 'blue'), ('green', 'green'), ('orange', 'orange'), ('purple', 'purple'), ('teal', 'teal'), ('red', 'red'), ('yellow', 'yellow'), ('pink', 'pink'), ('indigo', 'indigo'), ('grey', 'grey')], max_length=16)),
+                ('color', models.CharField(choices=[('blue', 'blue'), ('green', 'green'), ('orange', 'orange'), ('purple', 'purple'), ('teal', 'teal'), ('red', 'red'), ('yellow', 'yellow'), ('pink', 'pink'), ('indigo', 'indigo'), ('grey', 'grey')], max_length=16)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={

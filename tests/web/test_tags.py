@@ -17,7 +17,7 @@ from access.roles import Role
 from audit.models import AuditRow
 from console import tagging
 from inventory.reindex import index_everything
-from labels.models import Colour, GuestTag, Tag
+from labels.models import Color, GuestTag, Tag
 from labels.services import change_tag, delete_tag
 from tests.factories import Inventory, make_guest, make_tag
 from tests.web.conftest import ClientAs
@@ -329,9 +329,9 @@ class TestTags:
 
     def test_from_a_new_tag_to_its_end(self, boss, inventory):
         guest, host = inventory.guests[0], inventory.hosts[0]
-        made = boss.post("/tags/add/", {"name": "prod", "colour": ""})
+        made = boss.post("/tags/add/", {"name": "prod", "color": ""})
         tag = Tag.objects.get()
-        assert (made.url, tag.colour) == (f"/tags/{tag.pk}/", "blue")
+        assert (made.url, tag.color) == (f"/tags/{tag.pk}/", "blue")
         boss.post(f"/tags/{tag.pk}/put-on/guest/", {"ids": str(guest.pk)})
         boss.post(f"/tags/{tag.pk}/put-on/host/", {"ids": str(host.pk)})
         assert shown(boss, f"tags/{tag.pk}", "") == {str(guest.pk)}
@@ -340,7 +340,7 @@ class TestTags:
         assert str(guest.pk) not in text(boss.get(f"/tags/{tag.pk}/put-on/guest/"))
         counts = page(boss.get("/tags/")).xpath(f"//tr[@id='row-{tag.pk}']/td[contains(@class, 'num')]")
         assert [cell.text_content() for cell in counts] == ["1", "1", "0", "0"]
-        boss.post(f"/tags/{tag.pk}/edit/", {"name": "Production", "colour": "red"})
+        boss.post(f"/tags/{tag.pk}/edit/", {"name": "Production", "color": "red"})
         assert 'class="tag-dot tag-red"' in text(boss.get("/guests/?q=tag:production"))
         asked = text(boss.get(f"/tags/{tag.pk}/delete/"))
         assert "It is taken off 1 guest, 1 host." in asked
@@ -352,10 +352,10 @@ class TestTags:
     def test_a_name_that_is_taken_is_said_at_the_field(self, boss, inventory):
         make_tag("prod")
         for path in ("/tags/add/", f"/tags/{make_tag('other').pk}/edit/"):
-            refused = page(boss.post(path, {"name": "PROD", "colour": "red"}), 400)
+            refused = page(boss.post(path, {"name": "PROD", "color": "red"}), 400)
             assert refused.xpath("//input[@name='name']/@aria-describedby") == ["e-name"]
             assert refused.xpath("//input[@name='name']/@value") == ["PROD"]
-            assert refused.xpath("//input[@name='colour'][@checked]/@value") == ["red"]
+            assert refused.xpath("//input[@name='color'][@checked]/@value") == ["red"]
 
     def test_choosing_nothing_is_said(self, boss, inventory):
         tag = make_tag("prod")
@@ -378,9 +378,9 @@ class TestTags:
         assert "Delete…" not in body
 
     def test_tags_are_a_file_too(self, boss, inventory):
-        make_tag("prod", *inventory.guests[:2], colour="teal")
-        (row,) = csv.DictReader(io.StringIO(text_of_export(boss, "/tags/?export=csv&q=colour:teal")))
-        assert (row["Name"], row["Guests"], row["Colour"]) == ("prod", "2", "teal")
+        make_tag("prod", *inventory.guests[:2], color="teal")
+        (row,) = csv.DictReader(io.StringIO(text_of_export(boss, "/tags/?export=csv&q=color:teal")))
+        assert (row["Name"], row["Guests"], row["Color"]) == ("prod", "2", "teal")
 
     def test_the_audit_log_says_it_in_words(self, boss, inventory):
         user = boss.get("/").wsgi_request.user
@@ -418,12 +418,12 @@ SMALLEST_CONTRAST = 3.0  # WCAG 2.2, 1.4.11
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_colour_is_seen_on_its_chip(theme: str) -> None:
+def test_every_color_is_seen_on_its_chip(theme: str) -> None:
     css = (settings.BASE_DIR / "static" / "css" / "tags.css").read_text()
     tokens = dict(re.findall(r"--gh-tag-?(\w*): (#[0-9a-f]{6});", css.split(f"[{theme}]")[1].split("}")[0]))
     ground = luminance(tokens.pop(""))
     tokens.pop("line")
-    assert sorted(tokens) == sorted(Colour.values)
+    assert sorted(tokens) == sorted(Color.values)
     weak = {name: contrast(luminance(color), ground) for name, color in tokens.items()}
     assert {name: ratio for name, ratio in weak.items() if ratio < SMALLEST_CONTRAST} == {}
     assert all(f".tag-{name} {{" in css for name in tokens)

@@ -25,7 +25,7 @@ from inventory.reindex import index_missing
 from inventory.relocation import move_source
 from inventory.sync import apply_snapshot
 from labels import services
-from labels.models import Colour, GuestTag, Tag, Tagged
+from labels.models import Color, GuestTag, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from labels.services import change_tag, change_tags, checked_name, create_tag, delete_tag
 from networks.models import VirtualSwitch
@@ -182,15 +182,15 @@ class TestActs:
         change_tags(kind="guest", ids=ids, add=["web", "db"], by=boss)
         change_tags(kind="guest", ids=ids, add=["new"], remove=["db", "nothing"], by=boss)
         tag = Tag.objects.get(name="web")
-        change_tag(tag=tag, name="Front", colour="red", by=boss)
-        change_tag(tag=tag, name="Front", colour="red", by=boss)
+        change_tag(tag=tag, name="Front", color="red", by=boss)
+        change_tag(tag=tag, name="Front", color="red", by=boss)
         delete_tag(tag=tag, by=boss)
         delete_tag(tag=tag, by=boss)
         rows = list(AuditRow.objects.order_by("at"))
         assert [row.action for row in rows] == ["tag.assigned", "tag.assigned", "tag.changed", "tag.deleted"]
         assert [row.detail for row in rows[1:]] == [
             {"added": {"new": 2}, "removed": {"db": 2}, "created": ["new"], "number": 2, "objects": ["one", "two"]},
-            {"before": {"name": "web", "colour": "blue"}, "after": {"name": "Front", "colour": "red"}},
+            {"before": {"name": "web", "color": "blue"}, "after": {"name": "Front", "color": "red"}},
             {"guest": 2},
         ]
         kinds = [sorted({change.kind for change in changes}) for changes in told]
@@ -199,12 +199,12 @@ class TestActs:
             str(pk) for pk in [*ids, *Tag.objects.exclude(name="new").values_list("pk", flat=True), tag.pk]
         }
 
-    def test_new_tags_get_the_colours_in_turn(self, boss: User) -> None:
+    def test_new_tags_get_the_colors_in_turn(self, boss: User) -> None:
         guest = make_guest()
         put_on(guest, *(f"tag {number:02d}" for number in range(12)), by=boss)
-        colours = list(Tag.objects.order_by("name").values_list("colour", flat=True))
-        assert colours == [*Colour.values, *Colour.values][:12]
-        assert create_tag(name="red one", colour="red", by=boss).colour == "red"
+        colors = list(Tag.objects.order_by("name").values_list("color", flat=True))
+        assert colors == [*Color.values, *Color.values][:12]
+        assert create_tag(name="red one", color="red", by=boss).color == "red"
 
     def test_a_tag_that_is_gone_is_not_renamed(self, boss: User) -> None:
         tag = create_tag(name="web", by=boss)

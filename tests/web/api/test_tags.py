@@ -48,10 +48,10 @@ def boss() -> Boss:
 
 
 def test_from_an_empty_tag_to_none(boss: Boss) -> None:
-    made = boss.post("tags/", 201, name=" Pro  duction ", colour="red")
+    made = boss.post("tags/", 201, name=" Pro  duction ", color="red")
     assert made.pop("created_at")
     counts = {"guests": 0, "hosts": 0, "datastores": 0, "switches": 0}
-    assert made == {"id": made["id"], "name": "Pro duction", "colour": "red", **counts}
+    assert made == {"id": made["id"], "name": "Pro duction", "color": "red", **counts}
     guest = make_guest("g")
     told = boss.post("tags/change/", kind="guest", ids=[str(guest.pk)], add=["pro duction", "web"])
     assert told == {"changed": 1}
@@ -59,11 +59,11 @@ def test_from_an_empty_tag_to_none(boss: Boss) -> None:
     tags = [{"id": str(tag.pk), "name": tag.name} for tag in Tag.objects.order_by("name_key")]
     assert boss.get(f"guests/{guest.pk}/")["tags"] == boss.get("guests/")["results"][0]["tags"] == tags
     changed = boss.post(f"tags/{made['id']}/change/", name="prod")
-    assert (changed["name"], changed["colour"], changed["guests"]) == ("prod", "red", 1)
-    assert boss.post(f"tags/{made['id']}/change/", colour="teal")["colour"] == "teal"
+    assert (changed["name"], changed["color"], changed["guests"]) == ("prod", "red", 1)
+    assert boss.post(f"tags/{made['id']}/change/", color="teal")["color"] == "teal"
     assert boss.get(f"tags/{made['id']}/")["name"] == "prod"
     assert boss.names("tags/?sort=-name") == ["web", "prod"]
-    assert boss.names("tags/?q=ro") == boss.names("tags/?colour=teal") == boss.names("tags/?name=PROD") == ["prod"]
+    assert boss.names("tags/?q=ro") == boss.names("tags/?color=teal") == boss.names("tags/?name=PROD") == ["prod"]
     assert boss.post("tags/change/", kind="guest", ids=[str(guest.pk)], remove=["web"]) == {"changed": 1}
     boss.post(f"tags/{made['id']}/delete/", 204)
     assert boss.get(f"guests/{guest.pk}/")["tags"] == []
@@ -107,7 +107,7 @@ def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
     boss.post("tags/", 201, name="web")
     same = boss.post("tags/", 400, name="WEB")["error"]
     assert (same["code"], same["field"]) == ("invalid", "name")
-    assert boss.post("tags/", 400, name="x", colour="beige")["error"]["field"] == "colour"
+    assert boss.post("tags/", 400, name="x", color="beige")["error"]["field"] == "color"
     for body, field in (
         ({"kind": "guest", "ids": [], "add": ["x"]}, "ids"),
         ({"kind": "guest", "ids": [str(guest.pk)]}, "add"),
