@@ -12,7 +12,7 @@ from django.db.models.lookups import Exact
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
 
-from core.lists import LARGEST_PAGE, PAGE_SIZE, Filter, Key, ListError, Page, Sort, any_contains, keyset_page
+from core.lists import LARGEST_PAGE, PAGE_SIZE, Filter, Key, ListError, Page, Sort, any_contains, keyset_page, without
 from core.models import by_name
 
 M = TypeVar("M", bound=Model)
@@ -35,15 +35,18 @@ class Shape(Generic[M]):
     def narrow(self, queryset: QuerySet[M], request: Request) -> QuerySet[M]:
         """Only the rows asked for; of several values of one parameter any is enough.
 
+        A parameter with a "-" in front asks for the others: none of its values is met.
         Raises: ListError for parameters, values and orders that do not exist here.
         """
         by_name = {one.name: one for one in self.filters}
         for name, values in request.query_params.lists():
             if name in (LIMIT, CURSOR, SORT):
                 continue
-            if name not in by_name:
+            field = name.removeprefix("-")
+            if field not in by_name:
                 raise ListError(_unknown_parameter(name, by_name))
-            queryset = queryset.filter(_any(by_name[name], [str(value) for value in values]))
+            met = _any(by_name[field], [str(value) for value in values])
+            queryset = queryset.filter(met) if field == name else without(queryset, met)
         return queryset
 
     def sort(self, text: str) -> Sort:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
@@ -16,6 +17,7 @@ from api.lists import (
     values_filter,
     words_filter,
 )
+from core.lists import Filter
 from core.models import by_name
 from history.models import GuestMove, How
 from history.selectors import move_list
@@ -33,6 +35,9 @@ from inventory.folders import folder_list
 from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
+from labels.filters import has_tag, tag_filter
+from labels.models import Color, Tag, Tagged
+from labels.selectors import tag_list, tags_of
 from metrics.models import GuestLoad, HostLoad
 from metrics.selectors import latest_loads
 from migrations.models import GuestMigration
@@ -59,12 +64,42 @@ HOST = object_filter("host", id_lookup="host", name_lookup="host__name")
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[M]):
-    """`rows` are restricted to the user; `tell` makes a page's JSON, `tell_one` that of one object for a user."""
+    """`rows` are restricted to the user; `tell` makes a page's JSON, `tell_one` that of one object for a user.
+
+    `tagged`: the kind whose objects have tags, which are told with each.
+    """
 
     rows: Callable[[Any], QuerySet[M]]
     shape: Shape[M]
     tell: Callable[[list[M]], Iterable[out.Json]]
     tell_one: Callable[[M, Any], out.Json]
+    tagged: Tagged | None = None
+
+    def page_json(self, rows: list[M], user: Any) -> list[out.Json]:
+        return self._with_tags(rows, list(self.tell(rows)), user)
+
+    def one_json(self, row: M, user: Any) -> out.Json:
+        (told,) = self._with_tags([row], [self.tell_one(row, user)], user)
+        return told
+
+    def _with_tags(self, rows: list[M], told: list[out.Json], user: Any) -> list[out.Json]:
+        if self.tagged is None:
+            return told
+        tags = tags_of(self.tagged, [row.pk for row in rows], user=user)
+        return [{**one, "tags": [out.link(tag) for tag in tags[row.pk]]} for row, one in zip(rows, told, strict=True)]
+
+
+def tag_parameter(kind: Tagged) -> Filter:
+    """Objects that have a tag, given by its id or its name; without a value, those that have none."""
+    by_name = tag_filter(kind)
+
+    def build(value: str) -> Q:
+        try:
+            return has_tag(kind, UUID(value))
+        except ValueError:
+            return by_name.build(value)
+
+    return Filter("tag", "tag", build)
 
 
 def _each(tell: Callable[[M], out.Json]) -> Callable[[list[M]], Iterable[out.Json]]:
@@ -133,6 +168,16 @@ FOLDERS: Resource[Folder] = Resource(
     _each(out.folder_json),
     _one(out.folder_json),
 )
+TAGS: Resource[Tag] = Resource(
+    lambda user: tag_list(user=user),
+    Shape(
+        (NAME, values_filter("color", "color", Color.values), words_filter("q", "name")),
+        {"name": ("name_key",), "created_at": ("created",)},
+        "name",
+    ),
+    _each(out.tag_json),
+    _one(out.tag_json),
+)
 SOURCES: Resource[Source] = Resource(
     lambda user: source_list(user=user),
     Shape(
@@ -153,12 +198,14 @@ HOSTS: Resource[Host] = Resource(
             SOURCE,
             DATACENTER,
             object_filter("cluster", id_lookup="cluster", name_lookup="cluster__name"),
+            tag_parameter(Tagged.HOST),
         ),
         {"name": BY_NAME, "memory_bytes": ("memory_bytes",)},
         "name",
     ),
     _tell_hosts,
     _tell_host,
+    Tagged.HOST,
 )
 GUESTS: Resource[Guest] = Resource(
     lambda user: guest_list(user=user),
@@ -169,6 +216,7 @@ GUESTS: Resource[Guest] = Resource(
             HOST,
             object_filter("folder", id_lookup="folder_entry__folder", name_lookup="folder_entry__folder__name"),
             object_filter("source", id_lookup="host__source", name_lookup="host__source__name"),
+            tag_parameter(Tagged.GUEST),
             words_filter("q", "name", "title", "addresses", "uuid"),
             conditions_filter("missing", {"true": Q(missing_since__isnull=False), "false": Q(missing_since=None)}),
         ),
@@ -177,16 +225,24 @@ GUESTS: Resource[Guest] = Resource(
     ),
     _tell_guests,
     _tell_guest,
+    Tagged.GUEST,
 )
 DATASTORES: Resource[Datastore] = Resource(
     lambda user: datastore_list(user=user),
     Shape(
-        (NAME, conditions_filter("state", ACTIVE), flag_filter("shared", "shared"), DATACENTER),
+        (
+            NAME,
+            conditions_filter("state", ACTIVE),
+            flag_filter("shared", "shared"),
+            DATACENTER,
+            tag_parameter(Tagged.DATASTORE),
+        ),
         {"name": BY_NAME},
         "name",
     ),
     _each(out.datastore_json),
     _one(out.datastore_detail_json),
+    Tagged.DATASTORE,
 )
 VOLUMES: Shape[Volume] = Shape(
     (
@@ -200,9 +256,14 @@ VOLUMES: Shape[Volume] = Shape(
 )
 SWITCHES: Resource[VirtualSwitch] = Resource(
     lambda user: switch_list(user=user),
-    Shape((NAME, conditions_filter("state", ACTIVE), HOST), {"name": BY_NAME}, "name"),
+    Shape(
+        (NAME, conditions_filter("state", ACTIVE), HOST, tag_parameter(Tagged.SWITCH)),
+        {"name": BY_NAME},
+        "name",
+    ),
     _each(out.switch_json),
     _tell_switch,
+    Tagged.SWITCH,
 )
 TASKS: Resource[Job] = Resource(
     lambda user: job_list(user=user),

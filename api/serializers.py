@@ -12,6 +12,7 @@ from hosts.certificates import warnings
 from hosts.models import Cluster, Datacenter, Host, HostDetails, Source
 from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic
 from inventory.usage import Usage
+from labels.models import Tag
 from metrics.models import GuestLoad, HostLoad
 from migrations.models import GuestMigration
 from migrations.planner import Target, as_data
@@ -51,6 +52,21 @@ def folder_json(folder: Folder) -> Json:
         "name": folder.name,
         "datacenter": link(folder.datacenter),
         "parent": link(folder.parent),
+    }
+
+
+def tag_json(tag: Tag) -> Json:
+    """Needs a row of `tag_list`, which has the counts."""
+    row: Any = tag
+    return {
+        "id": tag.pk,
+        "name": tag.name,
+        "color": tag.color,
+        "created_at": tag.created,
+        "guests": row.guest_count,
+        "hosts": row.host_count,
+        "datastores": row.datastore_count,
+        "switches": row.switch_count,
     }
 
 

@@ -35,9 +35,11 @@ from api.resources import (
     MOVES,
     SOURCES,
     SWITCHES,
+    TAGS,
     TASKS,
 )
 from api.search import SearchEndpoint
+from api.tags import TagChange, TagDelete, Tags, TagsOfMany
 from api.uploads import UploadDetail, UploadDiscard, UploadPiece, Uploads
 from api.views import (
     DetailEndpoint,
@@ -64,6 +66,7 @@ RESOURCES = {
     "datacenters": DATACENTERS,
     "clusters": CLUSTERS,
     "folders": FOLDERS,
+    "tags": TAGS,
 }
 # What can be added by a POST to its list.
 ADDED = {
@@ -71,6 +74,7 @@ ADDED = {
     "datacenters": Datacenters,
     "clusters": Clusters,
     "folders": Folders,
+    "tags": Tags,
     "guests": Guests,
     "switches": Switches,
 }
@@ -105,6 +109,9 @@ urlpatterns: list[URLPattern] = [
     path("folders/<uuid:id>/delete/", FolderDelete.as_view(), name="folder-delete"),
     path("folders/<uuid:id>/assign/", FolderAssign.as_view(), name="folder-assign"),
     path("folders/<uuid:id>/release/", FolderRelease.as_view(), name="folder-release"),
+    path("tags/change/", TagsOfMany.as_view(), name="tags-change"),
+    path("tags/<uuid:id>/change/", TagChange.as_view(), name="tag-change"),
+    path("tags/<uuid:id>/delete/", TagDelete.as_view(), name="tag-delete"),
     path("uploads/", Uploads.as_view(), name="uploads"),
     path("uploads/<uuid:id>/", UploadDetail.as_view(), name="upload"),
     path("uploads/<uuid:id>/pieces/", UploadPiece.as_view(), name="upload-pieces"),

@@ -40,14 +40,14 @@ class ListEndpoint(Endpoint):
 
     def get(self, request: Request) -> Response:
         page, following = read_page(self.resource.rows(request.user), self.resource.shape, request)
-        return Response({"results": list(self.resource.tell(page.rows)), "next": following})
+        return Response({"results": self.resource.page_json(page.rows, request.user), "next": following})
 
 
 class DetailEndpoint(Endpoint):
     resource: Resource[Any] = GUESTS
 
     def get(self, request: Request, id: UUID) -> Response:  # noqa: A002 - the name in the URL
-        return Response(self.resource.tell_one(_visible(self.resource, request, id), request.user))
+        return Response(self.resource.one_json(_visible(self.resource, request, id), request.user))
 
 
 class DatastoreVolumes(Endpoint):
@@ -87,7 +87,7 @@ class HostMaintenance(Endpoint):
         host = _visible(HOSTS, request, id)
         body = read_body(request, MaintenanceBody)
         changed = set_maintenance(host=host, on=body.on, by=request.user)
-        return Response(HOSTS.tell_one(changed, request.user))
+        return Response(HOSTS.one_json(changed, request.user))
 
 
 class MigrationBody(Body):

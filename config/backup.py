@@ -27,7 +27,8 @@ from config import data
 FORMAT = 1
 MANIFEST = "manifest.json"
 INSTANCE = data.FILE_NAME
-SEARCH_INDEX = "search_searchrow_trigrams"  # search.models.TEXTS.name: Django is not set up here
+# What search.models.TEXTS.parts begin with: Django is not set up here.
+SEARCH_INDEX = "search_searchrow_trigrams"
 DUMPS = {"sqlite": "database.sqlite3", "postgresql": "database.dump"}
 LARGEST_TEXT_BYTES = 1024 * 1024
 POSTGRESQL_SCHEMES = ("postgres", "postgresql", "pgsql")
@@ -367,9 +368,9 @@ def restore_postgresql(dump: Path, url: str, *, force: bool) -> None:
 def restorable(contents: str) -> str:
     """A dump's table of contents without what only an administrator of the server may restore: its extensions.
 
-    Nor with the search's index, which needs one: the next start makes it, if the server lets it.
+    Nor with the search's indexes, which need one: the next start makes them, if the server lets it.
     """
-    left_out = re.compile(rf" (?:EXTENSION - |COMMENT - EXTENSION |INDEX \S+ {SEARCH_INDEX} )")
+    left_out = re.compile(rf" (?:EXTENSION - |COMMENT - EXTENSION |INDEX \S+ {SEARCH_INDEX}\S* )")
     return "".join(line for line in contents.splitlines(keepends=True) if not left_out.search(line))
 
 

@@ -36,6 +36,7 @@ LOCAL_APPS = {  # label: package
     "networks": "networks",
     "storage": "storage",
     "inventory": "inventory",
+    "labels": "labels",
     "guest_migrations": "migrations",
 }
 # `migrations/` is our app for moving guests; Django's schema changes live in `schema/`.
@@ -62,6 +63,7 @@ INSTALLED_APPS = [
     "networks.apps.NetworksConfig",
     "storage.apps.StorageConfig",
     "inventory.apps.InventoryConfig",
+    "labels.apps.LabelsConfig",
     "migrations.apps.MigrationsConfig",
     "console.apps.ConsoleConfig",
     "api.apps.ApiConfig",

@@ -36,6 +36,7 @@ SECTIONS = (
     Item("datastore_list", _("Storage"), key="datastores"),
     Item("switch_list", _("Networks"), key="switches"),
     Item("migration_list", _("Migrations"), key="migrations", holds=("move_list",)),
+    Item("tag_list", _("Tags"), key="tags"),
     Item("task_list", _("Tasks"), key="tasks"),
     Item("source_list", _("Sources"), key="sources"),
 )

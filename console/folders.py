@@ -18,7 +18,7 @@ from access.roles import Action
 from console.choosing import OFFERED, Choice, choose_page
 from console.listing import list_response
 from console.organization import ASKED, delete_page, managed_datacenter, name_page
-from console.tables.guests import GUESTS, guest_rows
+from console.tables.guests import guest_rows, guest_spec
 from core.models import by_name
 from inventory import folders
 from inventory.models import Folder, Guest
@@ -33,7 +33,8 @@ def folder_page(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     context = {"heading": folder.name, "folder": folder, "inner": list(inner[:OFFERED]), "crumbs": _crumbs(folder)[:-1]}
     rows = guest_rows(user=request.user).filter(folder_entry__folder=folder)
     template, live = "places/folder_page.html", "guests hosts folders loads"
-    return list_response(request, GUESTS, rows, template=template, context=context, live=live)
+    spec = guest_spec(user=request.user)
+    return list_response(request, spec, rows, template=template, context=context, live=live)
 
 
 def _crumbs(folder: Folder) -> list[tuple[str, str]]:

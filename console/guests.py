@@ -18,10 +18,11 @@ from console.hardware import DEVICES, guest_devices, guest_hardware, snapshot_tr
 from console.listing import list_response
 from console.load import monitor
 from console.sparks import compute_sparks
-from console.tables.guests import GUESTS, cpu_percent, guest_rows, load_guests, memory_used, state_cell
+from console.tables.guests import cpu_percent, guest_rows, guest_spec, load_guests, memory_used, state_cell
 from console.tables.migrations import MIGRATIONS
 from console.tables.moves import MOVES, move_rows
 from console.tables.tasks import TASKS
+from console.tagging import tags_fact
 from core.units import format_bytes, format_percent, share
 from inventory.acts.rules import SNAPSHOT_CREATE, holder_of, reason_for
 from inventory.folders import folder_of
@@ -40,9 +41,9 @@ def guest_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No guests yet."),
         "empty_hint": _("They appear as soon as a source is read."),
     }
-    rows = guest_rows(user=request.user)
-    template = "guests/guest_list.html"
-    return list_response(request, GUESTS, rows, template=template, context=context, live="guests hosts loads")
+    spec, rows = guest_spec(user=request.user), guest_rows(user=request.user)
+    template, live = "guests/guest_list.html", "guests hosts loads"
+    return list_response(request, spec, rows, template=template, context=context, live=live)
 
 
 @require_safe
@@ -120,6 +121,7 @@ def _summary(user: Any, guest: Guest) -> dict[str, Any]:
         "sparks": compute_sparks("guest", guest.pk, guest.memory_bytes, user=user),
         "disks": [_disk(disk) for disk in disks_of(guest, user=user)],
         "nics": nics_of(guest, user=user),
+        **tags_fact("guest", guest.pk, user=user),
         "placements": list(placements.select_related("host").order_by("host__name", "id")),
     }
 

@@ -20,10 +20,20 @@ from console.listing import list_response
 from console.load import monitor
 from console.sparks import compute_sparks
 from console.tables.datastores import datastore_rows, datastore_spec
-from console.tables.guests import GUESTS, guest_rows
-from console.tables.hosts import HOSTS, brand, cpu_percent, host_rows, hypervisor, load_hosts, memory_used, state_cell
-from console.tables.switches import SWITCHES, switch_rows
+from console.tables.guests import guest_rows, guest_spec
+from console.tables.hosts import (
+    brand,
+    cpu_percent,
+    host_rows,
+    host_spec,
+    hypervisor,
+    load_hosts,
+    memory_used,
+    state_cell,
+)
+from console.tables.switches import switch_rows, switch_spec
 from console.tables.tasks import TASKS
+from console.tagging import tags_fact
 from core.units import format_bytes, format_percent
 from hosts.models import Host
 from hosts.selectors import details_of, sources_standing_by
@@ -45,8 +55,8 @@ def host_list(request: HttpRequest) -> HttpResponseBase:
         "empty_hint": _("They appear as soon as a source is read."),
     }
     live = "hosts guests sources clusters loads"
-    rows = host_rows(user=request.user)
-    return list_response(request, HOSTS, rows, template="hosts/host_list.html", context=context, live=live)
+    spec, rows = host_spec(user=request.user), host_rows(user=request.user)
+    return list_response(request, spec, rows, template="hosts/host_list.html", context=context, live=live)
 
 
 @require_safe
@@ -72,13 +82,13 @@ def host_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpRespo
 
 def _tab_list(user: Any, host: Host, tab: str) -> tuple[Any, Any, str] | None:
     if tab == "guests":
-        return GUESTS, guest_rows(user=user).filter(host=host), f"guests host:{host.pk} loads"
+        return guest_spec(user=user), guest_rows(user=user).filter(host=host), f"guests host:{host.pk} loads"
     if tab == "datastores":
         seen = _mounts(user, host).values("datastore")
         rows = datastore_rows(user=user).filter(pk__in=seen)
         return datastore_spec(user=user), rows, f"datastores host:{host.pk}"
     if tab == "switches":
-        return SWITCHES, switch_rows(user=user).filter(host=host), f"switches host:{host.pk}"
+        return switch_spec(user=user), switch_rows(user=user).filter(host=host), f"switches host:{host.pk}"
     if tab == "tasks":
         return TASKS, _tasks(user, host), "tasks"
     return None
@@ -160,6 +170,7 @@ def _summary(user: Any, host: Host) -> dict[str, Any]:
             ),
         ],
         "sparks": compute_sparks("host", host.pk, host.memory_bytes, user=user),
+        **tags_fact("host", host.pk, user=user),
         "guest_states": _guest_states(guests),
         "mounts": list(_mounts(user, host).select_related("datastore").order_by("name", "id")[:SHOWN]),
         "switches": list(_switches(user, host).order_by("name", "id")[:SHOWN]),

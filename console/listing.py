@@ -15,7 +15,11 @@ from django.shortcuts import render
 from access.models import may
 from access.roles import Action
 from console.exports import FORMATS, export_response
+from console.tagging import tag_found
 from core.lists import LAST, PAGE_SIZE, Column, Filter, ListError, ListSpec, Page, Sort, Term, Text
+from labels.models import Tagged
+
+TAG = "tag"  # an act on all that a list finds
 
 M = TypeVar("M", bound=Model)
 
@@ -72,6 +76,7 @@ class Listing(Generic[M]):
     menus: list[FilterMenu] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     may_export: bool = False
+    may_tag: bool = False
 
     def url(self, **changes: str) -> str:
         """This list's address with some parameters changed; empty ones are left out."""
@@ -103,6 +108,11 @@ class Listing(Generic[M]):
         return self.url(q="")
 
     @property
+    def tag_url(self) -> str:
+        """The question which tags to put on what the list finds."""
+        return self.url(act=TAG)
+
+    @property
     def exports(self) -> list[tuple[str, Text]]:
         return [(self.url(export=name), label) for name, label in FORMATS.items()]
 
@@ -123,22 +133,35 @@ def list_response(
     wanted = request.GET.get("export", "")
     if wanted:
         return export_response(request, spec, queryset, wanted)
+    if request.GET.get("act") == TAG and spec.name in Tagged.values:
+        return tag_found(request, spec, queryset, _address_of(request, spec))
     listing = build_listing(request, spec, queryset, live=live)
     listing.label = str((context or {}).get("heading") or spec.label or spec.name)
     status = HTTPStatus.BAD_REQUEST if listing.error else HTTPStatus.OK
     return render(request, template, {**(context or {}), "list": listing}, status=status)
 
 
+def _kept(request: HttpRequest) -> dict[str, str]:
+    return {"q": request.GET.get("q", "").strip(), "sort": request.GET.get("sort", "")}
+
+
+def _address_of(request: HttpRequest, spec: ListSpec[M]) -> str:
+    """Of the list itself, as it is filtered and sorted."""
+    return Listing(spec, request.path, "", _kept(request), "").url()
+
+
 def build_listing(request: HttpRequest, spec: ListSpec[M], queryset: QuerySet[M], *, live: str = "") -> Listing[M]:
     """One page of the list a URL asks for. A mistake in the URL becomes a sentence beside an empty list."""
-    q, sort_text = request.GET.get("q", "").strip(), request.GET.get("sort", "")
+    kept = _kept(request)
+    q, sort_text = kept["q"], kept["sort"]
     listing = Listing(
         spec,
         request.path,
         live or f"{spec.name}s",
-        {"q": q, "sort": sort_text},
+        kept,
         q,
         may_export=may(request.user, Action.EXPORT),
+        may_tag=spec.name in Tagged.values and may(request.user, Action.CONFIGURE),
     )
     sort, terms = spec.sort(""), []
     try:
@@ -166,15 +189,15 @@ def _header(listing: Listing[M], column: Column[M], sort: Sort) -> Header:
 
 
 def _menu(listing: Listing[M], one: Filter, terms: list[Term]) -> FilterMenu:
-    chosen = {term.value.lower() for term in terms if term.field == one.name}
+    mine = [term for term in terms if term.field == one.name]
+    chosen = {term.value.lower() for term in mine if not term.negated}
     choices = []
     for value, label in one.choices:
         active = value in chosen
-        mine = Term(one.name, value)
         kept = [term for term in terms if (term.field, term.value.lower()) != (one.name, value)]
-        text = " ".join(term.text for term in (kept if active else [*terms, mine]))
+        text = " ".join(term.text for term in (kept if active else [*kept, Term(one.name, value)]))
         choices.append(Choice(value, label, active, listing.url(q=text)))
-    return FilterMenu(one, choices, len(chosen))
+    return FilterMenu(one, choices, len(mine))
 
 
 def _row(spec: ListSpec[M], row: M) -> Row:

@@ -17,8 +17,9 @@ from access.roles import Action
 from console.ages import switch_seen_at, switch_silence
 from console.areas import tabs
 from console.listing import list_response
-from console.tables.guests import GUESTS, guest_rows
-from console.tables.switches import SWITCHES, kind_of, state_cell, switch_rows, vlan_ranges
+from console.tables.guests import guest_rows, guest_spec
+from console.tables.switches import kind_of, state_cell, switch_rows, switch_spec, vlan_ranges
+from console.tagging import tags_fact
 from core.models import by_name
 from inventory.models import Nic
 from networks.models import PortGroup, VirtualSwitch
@@ -36,8 +37,8 @@ def switch_list(request: HttpRequest) -> HttpResponseBase:
         "empty_title": _("No virtual switches yet."),
         "empty_hint": _("They appear as soon as a source is read."),
     }
-    rows = switch_rows(user=request.user)
-    return list_response(request, SWITCHES, rows, context=context, live="switches hosts sources loads")
+    spec, rows = switch_spec(user=request.user), switch_rows(user=request.user)
+    return list_response(request, spec, rows, context=context, live="switches hosts sources loads")
 
 
 @require_safe
@@ -52,9 +53,8 @@ def switch_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> HttpRes
     if tab != "guests":
         raise Http404
     rows = guest_rows(user=request.user).filter(pk__in=nics.values("guest"))
-    return list_response(
-        request, GUESTS, rows, template="networks/switch_guests.html", context=context, live="guests loads"
-    )
+    spec, live = guest_spec(user=request.user), "guests loads"
+    return list_response(request, spec, rows, template="networks/switch_guests.html", context=context, live=live)
 
 
 def _summary(user: Any, switch: VirtualSwitch, nics: QuerySet[Nic]) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def _summary(user: Any, switch: VirtualSwitch, nics: QuerySet[Nic]) -> dict[str,
         plugged[group.name if group else ""] += count
     shown = nics.select_related("guest").order_by(by_name("guest__name"), "position", "id")[:NICS_SHOWN]
     return {
+        **tags_fact("switch", switch.pk, user=user),
         "vlans": vlan_ranges(switch.details.get("vlans", [])),
         "port_groups": [
             {"row": group, "vlans": vlan_ranges(group.vlans), "nics": plugged[group.name]} for group in groups.values()

@@ -21,11 +21,11 @@ from console.ages import host_is_seen
 from console.areas import gauge, tabs
 from console.listing import list_response
 from console.tables.datastores import datastore_rows, datastore_spec
-from console.tables.guests import GUESTS, guest_rows
-from console.tables.hosts import HOSTS, host_rows
+from console.tables.guests import guest_rows, guest_spec
+from console.tables.hosts import host_rows, host_spec
 from console.tables.places import CLUSTERS, DATACENTERS, cluster_rows, datacenter_rows
 from console.tables.sources import SOURCES, source_rows
-from console.tables.switches import SWITCHES, switch_rows
+from console.tables.switches import switch_rows, switch_spec
 from core.models import by_name
 from core.units import format_bytes, format_percent
 from hosts.models import Cluster, Datacenter, Host
@@ -119,14 +119,14 @@ def _place_page(request: HttpRequest, place: Place, tab: str) -> HttpResponseBas
 
 def _tab_list(user: Any, place: Place, tab: str) -> tuple[Any, Any, str] | None:
     lists: dict[str, Callable[[], tuple[Any, Any, str]]] = {
-        "hosts": lambda: (HOSTS, place.hosts(host_rows(user=user)), "hosts clusters sources loads"),
-        "guests": lambda: (GUESTS, place.on_hosts(guest_rows(user=user)), "guests hosts loads"),
+        "hosts": lambda: (host_spec(user=user), place.hosts(host_rows(user=user)), "hosts clusters sources loads"),
+        "guests": lambda: (guest_spec(user=user), place.on_hosts(guest_rows(user=user)), "guests hosts loads"),
         "datastores": lambda: (
             datastore_spec(user=user),
             place.datastores(datastore_rows(user=user), user),
             "datastores hosts",
         ),
-        "switches": lambda: (SWITCHES, place.on_hosts(switch_rows(user=user)), "switches hosts"),
+        "switches": lambda: (switch_spec(user=user), place.on_hosts(switch_rows(user=user)), "switches hosts"),
     }
     if place.kind == "datacenter":
         here = place.row.pk

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -19,14 +20,17 @@ from django.views.decorators.http import require_safe
 from access.models import require
 from access.roles import Action
 from console.areas import Tab
-from console.tables import cells, datastores, guests, hosts, sources, switches
+from console.tables import cells, datastores, guests, hosts, sources, switches, tags
 from core.lists import ListError, Text
 from inventory.find import EVERY_KIND, Result, Search, cursor_of, read_cursor
 from inventory.places import place_of
+from labels.models import Tag, Tagged
 from search.models import Kind
 
 PAGE_SIZE = 50
 SUGGESTED = 5  # of each kind
+
+Tags = dict[tuple[str, UUID], list[Tag]]  # by kind and id
 
 STATES: dict[Kind, Callable[[Any], SafeString | str]] = {
     Kind.GUEST: guests.state_cell,
@@ -78,6 +82,7 @@ class Shown:
     state: SafeString | str
     where: str
     where_url: str
+    tags: SafeString | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         context["error"] = str(error)
         return render(request, "console/search_page.html", context, status=HTTPStatus.BAD_REQUEST)
     context |= {
-        "results": [_result(one) for one in found[:PAGE_SIZE]],
+        "results": _shown(found[:PAGE_SIZE], search, request.user),
         "is_short": search.query.is_short,
         "is_first": not after,
     }
@@ -129,26 +134,51 @@ def search_suggestions(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("q", "")
     context: dict[str, Any] = {"search_text": text, "groups": [], "all_url": _address(text, "", ""), "error": ""}
     try:
-        context["groups"] = _groups(Search(text, user=request.user), text)
+        context["groups"] = _groups(Search(text, user=request.user), text, request.user)
     except ListError as error:
         context["error"] = str(error)
     context["count"] = sum(len(group.results) for group in context["groups"])
     return render(request, "console/_suggestions.html", context)
 
 
-def _groups(search: Search, text: str) -> list[Group]:
+def _groups(search: Search, text: str, user: Any) -> list[Group]:
     """Kinds in the order of their best results."""
     by_kind = [search.results((kind,), most=SUGGESTED + 1) for kind in EVERY_KIND]
-    return [_group(found, text) for found in sorted(filter(None, by_kind), key=lambda found: found[0].hit)]
+    ordered = sorted(filter(None, by_kind), key=lambda found: found[0].hit)
+    tagged = _tags_of([one for found in ordered for one in found], search, user)
+    return [_group(found, text, tagged) for found in ordered]
 
 
-def _group(found: list[Result], text: str) -> Group:
+def _group(found: list[Result], text: str, tagged: Tags) -> Group:
     kind = found[0].kind
     url = _address(text, kind.label, "") if len(found) > SUGGESTED else ""
-    return Group(LABELS[kind], kind.label, [_result(one) for one in found[:SUGGESTED]], url)
+    results = [_result(one, tags.plain_chips(_of(one, tagged), tags.SHOWN_SHORT)) for one in found[:SUGGESTED]]
+    return Group(LABELS[kind], kind.label, results, url)
 
 
-def _result(found: Result) -> Shown:
+def _shown(found: list[Result], search: Search, user: Any) -> list[Shown]:
+    tagged = _tags_of(found, search, user)
+    return [_result(one, _chips(one, tagged)) for one in found]
+
+
+def _chips(found: Result, tagged: Tags) -> SafeString | str:
+    mine = _of(found, tagged)
+    return tags.chips(mine, Tagged(found.kind.label), tags.SHOWN) if mine else ""
+
+
+def _tags_of(found: list[Result], search: Search, user: Any) -> Tags:
+    """By name, those first by which an object was found."""
+    tagged = tags.tags_of_many(((one.kind.label, one.row.pk) for one in found), user=user)
+    for mine in tagged.values():
+        mine.sort(key=lambda tag: not any(word in tag.name_key for word in search.query.words))
+    return tagged
+
+
+def _of(found: Result, tagged: Tags) -> list[Tag]:
+    return tagged.get((found.kind.label, found.row.pk), [])
+
+
+def _result(found: Result, chips: SafeString | str) -> Shown:
     kind, row = found.kind, found.row
     place = place_of(kind, row)
     return Shown(
@@ -160,6 +190,7 @@ def _result(found: Result) -> Shown:
         state=STATES[kind](row),
         where=place.name if place else "",
         where_url=cells.page_url(place.kind, place.id) if place else "",
+        tags=chips,
     )
 
 

@@ -26,9 +26,10 @@ from console.tables.datastores import (
     technology,
     used_bytes,
 )
-from console.tables.guests import GUESTS, guest_rows
-from console.tables.hosts import HOSTS, host_rows
+from console.tables.guests import guest_rows, guest_spec
+from console.tables.hosts import host_rows, host_spec
 from console.tables.volumes import volume_spec
+from console.tagging import tags_fact
 from core.units import format_bytes
 from inventory.models import Disk
 from storage.models import Datastore, DatastoreMount
@@ -65,12 +66,12 @@ def datastore_page(request: HttpRequest, pk: UUID, tab: str = "summary") -> Http
     if tab == "guests":
         # By id: a guest with two disks here is one row.
         rows: Any = guest_rows(user=request.user).filter(pk__in=disks.values("guest"))
-        spec: Any = GUESTS
+        spec: Any = guest_spec(user=request.user)
     elif tab == "hosts":
         mounts = DatastoreMount.objects.restrict(request.user, Action.VIEW)
         seeing = mounts.filter(datastore=datastore, missing_since=None).values("host")
         rows = host_rows(user=request.user).filter(pk__in=seeing)
-        spec = HOSTS
+        spec = host_spec(user=request.user)
     else:
         raise Http404
     return list_response(
@@ -133,6 +134,7 @@ def _summary(user: Any, datastore: Datastore, disks: QuerySet[Disk]) -> dict[str
     words = {"part": format_bytes(used), "whole": format_bytes(datastore.capacity_bytes)}
     largest = disks.select_related("guest").order_by("-capacity_bytes", "id")
     return {
+        **tags_fact("datastore", datastore.pk, user=user),
         "technology": technology(datastore),
         "storage_class": storage_class(datastore),
         "gauges": [gauge(_("Used"), used, datastore.capacity_bytes, _("%(part)s of %(whole)s") % words)],

@@ -28,6 +28,8 @@ from console import (
     storage,
     storage_acts,
     stream,
+    tagging,
+    tags,
     tasks,
     tree,
 )
@@ -48,6 +50,8 @@ urlpatterns = [
     *network_acts.urlpatterns,
     *folders.urlpatterns,
     *places.urlpatterns,
+    *tagging.urlpatterns,
+    *tags.urlpatterns,
     path("", home.home, name="home"),
     path("events/", stream.events, name="events"),
     path("tree/<slug:name>/", tree.tree, name="tree"),

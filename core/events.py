@@ -3,9 +3,9 @@
 Changes go to one capped Redis stream. They carry kind and id only; a page that shows the object asks for it again,
 with its own user's permissions. A lost change loses nothing but promptness.
 
-Kinds: guest, host, cluster, datacenter, folder, datastore, switch, source, task (every job, migrations too, under the
-job's id), user; and `load` with a source's id after each reading of load and states, so that ages and load figures move
-without a change of any object.
+Kinds: guest, host, cluster, datacenter, folder, datastore, switch, source, tag, task (every job, migrations too, under
+the job's id), user; and `load` with a source's id after each reading of load and states, so that ages and load figures
+move without a change of any object.
 """
 
 from __future__ import annotations

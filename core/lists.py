@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.core import signing
 from django.core.exceptions import ValidationError
-from django.db.models import F, Field, Model, Q, QuerySet
+from django.db.models import Exists, F, Field, Model, OuterRef, Q, QuerySet
 from django.db.models.expressions import BaseExpression, Combinable
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -214,7 +214,10 @@ def _field(queryset: QuerySet[M], name: str) -> Field[Any, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One `name:value` of the filter text. `build` turns the value into a condition or raises ListError."""
+    """One `name:value` of the filter text. `build` turns the value into a condition or raises ListError.
+
+    The condition crosses no relation to many rows, which would show an object once for each: use Exists or pk__in.
+    """
 
     name: str
     label: Text
@@ -280,24 +283,29 @@ def any_contains(lookups: Sequence[str], value: str) -> Q:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One piece of a filter text: `field` is empty for free text."""
+    """One piece of a filter text: `field` is empty for free text. `negated`: rows that it does not find."""
 
     field: str
     value: str
+    negated: bool = False
 
     @property
     def text(self) -> str:
-        value = f'"{self.value}"' if re.search(r"[\s\"]", self.value) or not self.value else self.value
-        return f"{self.field}:{value}" if self.field else value
+        looks_like_a_field = not self.field and _FIELD.match(self.value) and not _ADDRESS.fullmatch(self.value)
+        is_quoted = not self.value or re.search(r"[\s\"]", self.value) or looks_like_a_field
+        value = f'"{self.value}"' if is_quoted else self.value
+        return f"{'-' * self.negated}{self.field}:{value}" if self.field else value
 
 
-_TERM = re.compile(r'\s*(?:(?P<field>[A-Za-z_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
+_TERM = re.compile(r'\s*(?:(?P<negated>-)?(?P<field>[A-Za-z_]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
+_FIELD = re.compile(r"-?[A-Za-z_]+:")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:]+")
 
 
 def parse_filter(text: str, known: Sequence[str]) -> list[Term]:
-    """The terms of a filter text such as `state:running host:"rack 4" web`.
+    """The terms of a filter text such as `state:running host:"rack 4" -tag:test web`.
 
+    Only a field is negated: a word may begin with "-".
     Raises: ListError.
     """
     text = text.strip()
@@ -323,36 +331,48 @@ def _syntax_sentence(rest: str) -> str:
 
 
 def _term(match: re.Match[str], known: Sequence[str]) -> Term:
-    field = (match["field"] or "").lower()
-    value = match["quoted"] if match["quoted"] is not None else match["plain"]
-    if not field and value.endswith(":") and value[:-1].lower() in known:
-        raise ListError(_("“%(field)s” needs a value right after it.") % {"field": value})
+    field, plain = (match["field"] or "").lower(), match["plain"] or ""
+    if not field and plain.endswith(":") and plain[:-1].removeprefix("-").lower() in known:
+        raise ListError(_("“%(field)s” needs a value right after it.") % {"field": plain})
+    value = plain if match["quoted"] is None else match["quoted"]
     if not field or field in known:
-        return Term(field, value)
+        return Term(field, value, negated=bool(match["negated"]))
     whole = match[0].strip()
-    if _ADDRESS.fullmatch(whole):  # a MAC or IPv6 address may start like a field's name
+    is_word = match["negated"] and plain
+    if is_word or _ADDRESS.fullmatch(whole):  # a MAC or IPv6 address may start like a field's name
         return Term("", whole)
     raise ListError(
         _("There is no field “%(field)s” here; the fields are %(known)s.") % {"field": field, "known": ", ".join(known)}
     )
 
 
-def filter_condition(terms: Sequence[Term], filters: Sequence[Filter], free_text: Sequence[str]) -> Q:
-    """All free words must be found; of several values for one field any is enough.
+def filtered(
+    queryset: QuerySet[M], terms: Sequence[Term], filters: Sequence[Filter], free_text: Sequence[str]
+) -> QuerySet[M]:
+    """The rows that meet all terms: of several values for one field any is enough, of negated ones none may be met.
 
     Raises: ListError.
     """
     by_name = {one.name: one for one in filters}
     fields: dict[str, Q] = {}
-    condition = Q()
+    condition, unwanted = Q(), Q()
     for term in terms:
-        if term.field:
+        if term.negated:
+            unwanted |= by_name[term.field].build(term.value)
+        elif term.field:
             fields[term.field] = fields.get(term.field, Q()) | by_name[term.field].build(term.value)
         else:
             condition &= any_contains(free_text, term.value)
     for one in fields.values():
         condition &= one
-    return condition
+    rows = queryset.filter(condition) if condition else queryset
+    return without(rows, unwanted) if unwanted else rows
+
+
+def without(queryset: QuerySet[M], condition: Q) -> QuerySet[M]:
+    """The rows that do not meet a condition, also where it is neither true nor false, as of a host in no cluster."""
+    meeting = queryset.model._default_manager.filter(condition, pk=OuterRef("pk"))
+    return queryset.filter(~Exists(meeting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +429,7 @@ class ListSpec(Generic[M]):
         Raises: ListError.
         """
         terms = self.terms(text)
-        return queryset.filter(filter_condition(terms, self.filters, self.free_text)) if terms else queryset
+        return filtered(queryset, terms, self.filters, self.free_text) if terms else queryset
 
     def page(self, queryset: QuerySet[M], sort: Sort, cursor: str = "", size: int = PAGE_SIZE) -> Page[M]:
         """One page of an already narrowed queryset.

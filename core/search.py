@@ -46,21 +46,38 @@ def fold(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TextIndex:
-    """The index of one table's text column. The table's primary key is a whole number called `id`."""
+    """The index of one table's texts. The table's primary key is a whole number called `id`.
+
+    `extra`: a second column of texts, empty in most rows; each word is found in either.
+    """
 
     table: str
     column: str
+    extra: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.table}_trigrams"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, self.extra) if self.extra else (self.column,)
+
+    @property
+    def parts(self) -> list[str]:
+        """The indexes in the database: SQLite has one of both columns, PostgreSQL a second of rows with extras."""
+        if not self.extra or connection.vendor == "sqlite":
+            return [self.name]
+        return [self.name, f"{self.name}_{self.extra}"]
+
     def exists(self) -> bool:
         tables = "sqlite_master" if connection.vendor == "sqlite" else "pg_class"
         column = "name" if connection.vendor == "sqlite" else "pg_table_is_visible(oid) AND relname"
+        marks = ", ".join(["%s"] * len(self.parts))
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {tables} WHERE {column} = %s", [self.name])  # noqa: S608 - our own names
-            return cursor.fetchone() is not None
+            cursor.execute(f"SELECT count(*) FROM {tables} WHERE {column} IN ({marks})", self.parts)  # noqa: S608
+            (found,) = cursor.fetchone()
+        return bool(found == len(self.parts))
 
     def create(self) -> bool:
         """Make the index anew, filled from the rows there are. Returns whether there is one.
@@ -85,9 +102,11 @@ class TextIndex:
                     [EXTENSION],
                 )
                 (where,) = cursor.fetchone()
-                cursor.execute(
-                    f"CREATE INDEX {self.name} ON {self.table} USING gin ({self.column} {where}.gin_trgm_ops)"
-                )
+                for name, column in zip(self.parts, self.columns, strict=True):
+                    only = f" WHERE {column} <> ''" if column == self.extra else ""
+                    cursor.execute(
+                        f"CREATE INDEX {name} ON {self.table} USING gin ({column} {where}.gin_trgm_ops){only}"
+                    )
         except DatabaseError as refusal:
             log.warning("%s (%s)", _no_extension(), str(refusal).strip().splitlines()[0])
             return False
@@ -110,51 +129,66 @@ class TextIndex:
             cursor.execute(f"SET LOCAL gin_pending_list_limit = {limit}")
             yield
             if many:
-                cursor.execute(_SORT_IN, [self.name])
+                cursor.execute(_SORT_IN, [self.parts])
 
     def drop(self) -> None:
         with connection.cursor() as cursor:
             if connection.vendor != "sqlite":
-                cursor.execute(f"DROP INDEX IF EXISTS {self.name}")
+                cursor.execute(f"DROP INDEX IF EXISTS {', '.join(self.parts)}")
                 return
             for event in ("insert", "update", "delete"):
                 cursor.execute(f"DROP TRIGGER IF EXISTS {self.name}_{event}")
             cursor.execute(f"DROP TABLE IF EXISTS {self.name}")
 
     def matches(
-        self, columns: Sequence[str], words: Sequence[str], *, also: str = "", most: int
+        self, columns: Sequence[str], words: Sequence[str], *, also: str = "", most: int, only_extra: bool = False
     ) -> list[tuple[Any, ...]]:
-        """These columns of rows whose text has all of these folded words, in no order; a last one says whether `also`.
+        """These columns of rows that have all of these folded words, in no order; a last one says whether `also`.
 
         One word at least has SHORTEST characters.
         """
+        places = (self.extra,) if only_extra else self.columns
         shown = ", ".join(f"r.{name}" for name in columns)
+        has = _has(places)
+        looked_for = " AND ".join([has] * len(words))
+        in_each_place = [part for word in words for part in [word] * len(places)]
         with connection.cursor() as cursor:
             if connection.vendor == "sqlite":
-                has = " AND ".join([f"instr(r.{self.column}, %s) > 0"] * len(words))
                 statement = (
-                    f"SELECT {shown}, instr(r.{self.column}, %s) > 0 FROM {self.name} "  # noqa: S608 - our own names
+                    f"SELECT {shown}, {has} FROM {self.name} "  # noqa: S608 - our own names
                     f"CROSS JOIN {self.table} r ON r.id = {self.name}.rowid "
-                    f"WHERE {self.name} MATCH %s AND {has} LIMIT %s"
+                    f"WHERE {self.name} MATCH %s AND {looked_for} LIMIT %s"
                 )
-                cursor.execute(statement, [also, _all_of(words), *words, most])
+                cursor.execute(statement, [*[also] * len(places), _all_of(words), *in_each_place, most])
             else:
                 likely = [_anywhere(_telling_part(word)) for word in words if len(word) >= SHORTEST]
-                has = " AND ".join(
-                    [f"r.{self.column} LIKE %s"] * len(likely) + [f"strpos(r.{self.column}, %s) > 0"] * len(words)
-                )
+                like = " AND ".join([self._like(places)] * len(likely))
+                patterns = [part for pattern in likely for part in [pattern] * len(places)]
                 statement = (
-                    f"SELECT {shown}, strpos(r.{self.column}, %s) > 0 FROM {self.table} r "  # noqa: S608
-                    f"WHERE {has} LIMIT %s"
+                    f"SELECT {shown}, {has} FROM {self.table} r "  # noqa: S608
+                    f"WHERE {like} AND {looked_for} LIMIT %s"
                 )
-                cursor.execute(statement, [also, *likely, *words, most])
+                cursor.execute(statement, [*[also] * len(places), *patterns, *in_each_place, most])
             return list(cursor.fetchall())
+
+    def _like(self, places: Sequence[str]) -> str:
+        """That a row has a pattern, so that PostgreSQL sees the condition of the index of extras in it."""
+        conditions = [
+            f"(r.{one} <> '' AND r.{one} LIKE %s)" if one == self.extra else f"r.{one} LIKE %s" for one in places
+        ]
+        return f"({' OR '.join(conditions)})"
+
+
+def _has(places: Sequence[str]) -> str:
+    """That a row has a word in one of these columns; the word is given for each."""
+    function = "instr" if connection.vendor == "sqlite" else "strpos"
+    return f"({' OR '.join(f'{function}(r.{one}, %s) > 0' for one in places)})"
 
 
 # Without an index, or where it is another role's, nothing is done: the server does it by itself sometime.
 _SORT_IN = """
     SELECT gin_clean_pending_list(oid) FROM pg_class
-    WHERE relname = %s AND pg_table_is_visible(oid) AND pg_has_role(relowner, 'USAGE')
+    WHERE relname = ANY(%s) AND pg_table_is_visible(oid) AND pg_has_role(relowner, 'USAGE')
 """
 
 
@@ -217,15 +251,17 @@ def _sqlite_index(index: TextIndex) -> list[str]:
     index again then.
     Source: https://www.sqlite.org/fts5.html sections 4.3.4, 4.4.3, 4.6
     """
-    name, table, column = index.name, index.table, index.column
-    add = f"INSERT INTO {name}(rowid, {column}) VALUES (new.id, new.{column});"  # noqa: S608
-    remove = f"INSERT INTO {name}({name}, rowid, {column}) VALUES ('delete', old.id, old.{column});"  # noqa: S608
+    name, table = index.name, index.table
+    columns = ", ".join(index.columns)
+    new, old = (", ".join(f"{row}.{column}" for column in index.columns) for row in ("new", "old"))
+    differs = " OR ".join(f"old.{column} IS NOT new.{column}" for column in index.columns)
+    add = f"INSERT INTO {name}(rowid, {columns}) VALUES (new.id, {new});"  # noqa: S608
+    remove = f"INSERT INTO {name}({name}, rowid, {columns}) VALUES ('delete', old.id, {old});"  # noqa: S608
     return [
-        f"CREATE VIRTUAL TABLE {name} USING fts5({column}, content='{table}', content_rowid='id', "
+        f"CREATE VIRTUAL TABLE {name} USING fts5({columns}, content='{table}', content_rowid='id', "
         "tokenize='trigram case_sensitive 1', detail=none, columnsize=0)",
         f"CREATE TRIGGER {name}_insert AFTER INSERT ON {table} BEGIN {add} END",
         f"CREATE TRIGGER {name}_delete AFTER DELETE ON {table} BEGIN {remove} END",
-        f"CREATE TRIGGER {name}_update AFTER UPDATE OF {column} ON {table} "
-        f"WHEN old.{column} IS NOT new.{column} BEGIN {remove} {add} END",
+        f"CREATE TRIGGER {name}_update AFTER UPDATE OF {columns} ON {table} WHEN {differs} BEGIN {remove} {add} END",
         f"INSERT INTO {name}({name}) VALUES ('rebuild')",  # noqa: S608
     ]

@@ -24,7 +24,7 @@ from hosts.models import SECRETS, Connection, Datacenter, Host, Source, SourceDr
 from hosts.owners import hand_over_hosts, lock_with_heirs
 from hosts.recording import record_hosts
 from hosts.search import index_places, index_sources
-from hosts.signals import source_removing
+from hosts.signals import source_locked, source_removing
 from hosts.uri import SourceParts, parse_uri
 from operations.models import ENDED, Job, JobState
 from operations.services import submit_job
@@ -304,6 +304,7 @@ def remove_source(*, source: Source, confirmation: str, by: Any) -> None:
     with write_transaction():
         heirs = lock_with_heirs(source, to_remove=True)
         Source.objects.select_for_update().get(pk=source.pk)
+        source_locked.send(Source, source=source)
         _require_idle(source)
         handed = _handed_over(source, heirs)
         source_removing.send(Source, source=source)

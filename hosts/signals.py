@@ -2,6 +2,12 @@
 
 from django.dispatch import Signal
 
+source_locked = Signal()
+"""Sent inside the transaction that removes a source, once the source is locked and nothing of it is.
+
+A receiver waits for those who write about the source's objects without locking them.
+"""
+
 source_removing = Signal()
 """Sent inside the transaction that removes a source, before its rows go, with `source`.
 

@@ -1,7 +1,8 @@
 """Finding objects of every kind by any part of what they are found by.
 
-Best first: the whole name; a name that begins like it; a whole value, such as an address; anything else. Equally good
-ones are ordered by kind, then by name. Nobody finds what they may not see: each kind is asked with its own `restrict`.
+Best first: the whole name; a name that begins like it; a whole value, such as an address or a tag; anything else. Words
+are looked for in an object's text and in its tags, each in either. Equally good ones are ordered by kind, then by name.
+Nobody finds what they may not see: each kind is asked with its own `restrict`.
 """
 
 from __future__ import annotations
@@ -90,12 +91,21 @@ class Query:
     @property
     def value(self) -> str:
         """As a whole value stands in a text."""
-        return f"\n{self.whole}\n"
+        return _as_value(self.whole)
 
     @property
     def is_short(self) -> bool:
-        """Too short for the index: then only names that begin like it are found."""
+        """Too short for the index: then only names that begin like it are found, and what has it as tags."""
         return not indexable(self.words)
+
+    @property
+    def tags(self) -> list[str]:
+        """The words as whole tags."""
+        return [_as_value(word) for word in self.words]
+
+
+def _as_value(text: str) -> str:
+    return f"\n{text}\n"
 
 
 def parse_query(text: str) -> Query:
@@ -161,7 +171,7 @@ class Search:
 
     def _in_order(self, kinds: Sequence[Kind], after: Hit | None, size: int) -> Iterator[Hit]:
         """Of very many: rank by rank and kind by kind, each read in order until there are enough."""
-        ranks = (NAME, BEGINNING) if self.query.is_short else (NAME, BEGINNING, VALUE, PART)
+        ranks = (NAME, BEGINNING, VALUE) if self.query.is_short else (NAME, BEGINNING, VALUE, PART)
         for rank in ranks:
             if after is not None and rank < after.rank:
                 continue
@@ -175,7 +185,10 @@ class Search:
 
     def _few_values(self) -> list[Hit] | None:
         """Those with the whole value, if they are few: hardly any rows would be met in order."""
-        hits = _matches(self.query, [self.query.value])
+        if self.query.is_short:
+            hits = _matches(self.query, self.query.tags, only_tags=True)
+        else:
+            hits = _matches(self.query, [self.query.value])
         return hits if hits is None else [hit for hit in hits if hit.rank == VALUE]
 
     def _scan(self, rank: int, kind: Kind, after: Hit | None, size: int) -> Iterator[Hit]:
@@ -206,15 +219,22 @@ def _of_rank(rows: QuerySet[SearchRow], rank: int, query: Query) -> QuerySet[Sea
     if rank == BEGINNING:
         return rows.filter(name_key__gt=query.whole, name_key__lt=end)
     rows = rows.filter(Q(name_key__lt=query.whole) | Q(name_key__gte=end))
+    if rank == VALUE and query.is_short:
+        return rows.filter(*(Q(has_word("tags", tag)) for tag in query.tags))
     if rank == VALUE:
-        return rows.filter(has_word("text", query.value))
-    return rows.exclude(has_word("text", query.value)).filter(*(has_word("text", word) for word in query.words))
+        return rows.filter(_has(query.value))
+    return rows.exclude(_has(query.value)).filter(*map(_has, query.words))
 
 
-def _matches(query: Query, words: Sequence[str]) -> list[Hit] | None:
+def _has(word: str) -> Q:
+    return Q(has_word("text", word)) | Q(has_word("tags", word))
+
+
+def _matches(query: Query, words: Sequence[str], *, only_tags: bool = False) -> list[Hit] | None:
     """Everything that has these words, in order; none when that is not few."""
     columns = ("kind", "name_key", id_column("object_id"))
-    found = TEXTS.matches(columns, words, also=query.value, most=FEW + 1)
+    also = words[0] if only_tags else query.value
+    found = TEXTS.matches(columns, words, also=also, most=FEW + 1, only_extra=only_tags)
     if len(found) > FEW:
         return None
     return sorted(Hit(_rank(name, is_value, query), kind, name, pk) for kind, name, pk, is_value in found)

@@ -17,7 +17,7 @@ from inventory.search import guest_rows
 from networks.models import VirtualSwitch
 from networks.search import switch_entries
 from search.models import TEXTS, Kind, SearchRow
-from search.services import Entry, digest_of, forget, row_of, write_rows
+from search.services import Entry, digest_of, forget, row_of, write_rows, write_tags
 from storage.models import Datastore
 from storage.search import datastore_entries
 
@@ -100,4 +100,5 @@ def _write(kind: Kind, ids: list[UUID]) -> int:
             entries = list(rows(batch))
             with TEXTS.writes(len(entries)):
                 write_rows(entries)
+                write_tags(kind, ids[start : start + size])
     return len(ids)

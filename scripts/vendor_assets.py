@@ -33,8 +33,8 @@ chevron-right chevron-up chevrons-left chevrons-right circle circle-check circle
 database-off device-desktop device-sd-card dots download edit eye file-spreadsheet file-text file-type-csv filter folder
 help history home hourglass info-circle key keyboard layout-bottombar layout-sidebar list-check loader-2 lock logout
 menu-2 moon network player-pause player-play player-stop plug plug-connected plug-connected-x plus point power
-refresh rotate search search-off server-2 server-off settings shield skull snowflake sun switch-horizontal tool transfer
-trash upload user users x zzz
+refresh rotate search search-off server-2 server-off settings shield skull snowflake sun switch-horizontal tag tool
+transfer trash upload user users x zzz
 """.split()  # noqa: SIM905 - a list of words reads best as words
 
 

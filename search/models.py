@@ -21,8 +21,9 @@ class Kind(models.IntegerChoices):
 class SearchRow(models.Model):
     """All that one object is found by, in one text: folded, each value on a line of its own between line ends.
 
-    It is kept apart from the object, since an index of trigrams would make each of its other changes dearer.
-    `digest` is of what the text was made from: equal ones are not written again.
+    `tags` are those that people put on it, in the same form or empty. Only acts on tags write them: a read of the
+    object leaves them as they are. It is kept apart from the object, since an index of trigrams would make each of its
+    other changes dearer. `digest` is of what the text was made from: equal ones are not written again.
     """
 
     id = models.BigAutoField(primary_key=True)  # SQLite's index of texts counts rows; nobody names one
@@ -31,6 +32,7 @@ class SearchRow(models.Model):
     name_key = NameField(max_length=255)  # the folded name
     digest = models.CharField(max_length=32)
     text = models.TextField()
+    tags = models.TextField(default="", db_default="")
 
     class Meta:
         indexes = [models.Index(fields=["kind", "name_key", "object_id"], name="search_by_name")]
@@ -40,4 +42,4 @@ class SearchRow(models.Model):
         return f"{Kind(self.kind).label} {self.name_key}"
 
 
-TEXTS = TextIndex(SearchRow._meta.db_table, "text")
+TEXTS = TextIndex(SearchRow._meta.db_table, "text", "tags")

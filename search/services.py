@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
-from typing import Any
+from operator import itemgetter
+from typing import Any, Protocol
+from uuid import UUID
 
 from django.db import connection
 
@@ -64,6 +66,7 @@ def _digests_query(kind: Kind, ids: list[str]) -> tuple[str, list[Any]]:
 def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
     """Let these objects be found by this, where it differs from what is written.
 
+    Rows are written in the order of their objects: two who write some of the same wait for each other one way only.
     Transaction: the one that changes the objects.
     """
     digests = [digest_of(entry.name, entry.text) for entry in entries]
@@ -73,6 +76,7 @@ def write_entries(kind: Kind, entries: Sequence[Entry]) -> None:
         for entry, digest in zip(entries, digests, strict=True)
         if known.get(entry.object_id) != digest
     ]
+    rows.sort(key=itemgetter(COLUMNS.index("object_id")))
     with TEXTS.writes(len(rows)):
         write_rows(rows)
 
@@ -85,6 +89,28 @@ def row_of(kind: Kind, entry: Entry, digest: str) -> tuple[Any, ...]:
 def write_rows(rows: Sequence[tuple[Any, ...]]) -> None:
     """Values of COLUMNS. Whoever has many says so to TEXTS.writes first."""
     bulk.upsert(SearchRow, COLUMNS, rows, key=("kind", "object_id"))
+
+
+class TagWriter(Protocol):
+    def __call__(self, kind: Kind, ids: Sequence[UUID]) -> None:
+        """Write `tags` of these objects' rows anew."""
+
+
+_tag_writers: list[TagWriter] = []
+
+
+def register_tag_writer(writer: TagWriter) -> None:
+    """The app of tags says at its start how they are written: it is above those that fill this table anew."""
+    _tag_writers.append(writer)
+
+
+def write_tags(kind: Kind, ids: Sequence[UUID]) -> None:
+    """Let these objects be found by the tags that they have now.
+
+    Transaction: the one that filled their rows.
+    """
+    for writer in _tag_writers:
+        writer(kind, ids)
 
 
 def forget(kind: Kind, ids: Any) -> None:

@@ -12,12 +12,14 @@ from django.utils import timezone
 from access.models import User
 from access.roles import Role
 from core.ids import new_id
+from core.search import fold
 from drivers.fake.hardware import make_hardware
 from drivers.types import HostHardware
 from history.models import GuestMove, How
 from hosts.details import facts_json, pci_json
 from hosts.models import Cluster, Datacenter, Host, HostDetails, HostState, Source, SourceState
 from inventory.models import Disk, Folder, Guest, GuestDetails, GuestState, Nic, Placement
+from labels.models import ENTRIES, OBJECTS, Tag
 from metrics.models import GuestLoad, HostLoad
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job, JobState
@@ -50,6 +52,17 @@ def make_folder(name: str = "web", parent: Folder | None = None, datacenter: Dat
     if datacenter is None:
         datacenter = parent.datacenter if parent else Datacenter.objects.get_or_create(name="Berlin")[0]
     return Folder.objects.create(name=name, parent=parent, datacenter=datacenter)
+
+
+def make_tag(name: str = "prod", *objects: Guest | Host | Datastore | VirtualSwitch, color: str = "blue") -> Tag:
+    """A tag as these objects have it; the index of the search does not know of it."""
+    key = fold(name)
+    tag = Tag.objects.get_or_create(name_key=key, defaults={"name": name, "color": color})[0]
+    for row in objects:
+        kind = next(kind for kind, model in OBJECTS.items() if isinstance(row, model))
+        entry: dict[str, Any] = {"tag": tag, kind.value: row}
+        ENTRIES[kind].objects.get_or_create(**entry)
+    return tag
 
 
 def make_source(name: str = "rack-1", **values: Any) -> Source:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from access.roles import Action
 from console.ages import active_state_keys, datastore_seen_at, datastore_silence, host_is_seen
 from console.tables import cells
+from console.tables.tags import tagged
 from core.lists import (
     Column,
     Filter,
@@ -24,6 +25,7 @@ from core.lists import (
     text_filter,
 )
 from core.models import by_name
+from labels.models import Tagged
 from storage import selectors
 from storage.models import Datastore, DatastoreMount
 
@@ -162,10 +164,11 @@ _DATASTORES: ListSpec[Datastore] = ListSpec(
 
 
 def datastore_spec(*, user: Any) -> ListSpec[Datastore]:
-    """The list for this user: a host finds the datastores that it sees now, each of them once."""
+    """The list for this user, with tags: a host finds the datastores that it sees now, each of them once."""
     mounts = DatastoreMount.objects.restrict(user, Action.VIEW).filter(missing_since=None)
 
     def on_host(name: str) -> Q:
         return Q(pk__in=mounts.filter(host__name__iexact=name).values("datastore"))
 
-    return replace(_DATASTORES, filters=(*_DATASTORES.filters, Filter("host", _("Host"), on_host)))
+    spec = replace(_DATASTORES, filters=(*_DATASTORES.filters, Filter("host", _("Host"), on_host)))
+    return tagged(spec, Tagged.DATASTORE, user=user)

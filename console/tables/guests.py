@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console.ages import guest_silence, host_is_seen, state_keys
 from console.tables import cells
+from console.tables.tags import tagged
 from core.lists import (
     Column,
     ListSpec,
@@ -25,6 +26,7 @@ from core.lists import (
 from core.models import by_name
 from inventory import selectors
 from inventory.models import Guest, GuestState
+from labels.models import Tagged
 from metrics.models import GuestLoad
 from metrics.selectors import latest_loads
 
@@ -83,7 +85,7 @@ _CPU = Case(
     output_field=FloatField(),
 )
 
-GUESTS: ListSpec[Guest] = ListSpec(
+_GUESTS: ListSpec[Guest] = ListSpec(
     name="guest",
     label=_("Guests"),
     columns=(
@@ -142,3 +144,8 @@ GUESTS: ListSpec[Guest] = ListSpec(
     free_text=("name", "title", "addresses", "uuid", "notes"),
     prepare=load_guests,
 )
+
+
+def guest_spec(*, user: Any) -> ListSpec[Guest]:
+    """The list for this user, with the tags that the user sees."""
+    return tagged(_GUESTS, Tagged.GUEST, user=user)

@@ -12,11 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 from console.ages import host_seen_at, host_shown_state, host_silence, host_state_keys
 from console.tables import cells
+from console.tables.tags import tagged
 from console.templatetags.guesthouse import state
 from core.lists import Column, ListSpec, exact_filter, export_column, mapped_filter, none_filter, text_filter
 from core.models import by_name
 from hosts.models import Host, HostState, SourceState
 from inventory import selectors
+from labels.models import Tagged
 from metrics.models import HostLoad
 from metrics.selectors import latest_loads
 
@@ -81,7 +83,7 @@ _STATES = {
     "maintenance": (_("maintenance"), Q(maintenance=True)),
 }
 
-HOSTS: ListSpec[Host] = ListSpec(
+_HOSTS: ListSpec[Host] = ListSpec(
     name="host",
     label=_("Hosts"),
     columns=(
@@ -157,3 +159,8 @@ HOSTS: ListSpec[Host] = ListSpec(
     free_text=("name", "vendor", "model", "serial", "cpu_model", "uuid"),
     prepare=load_hosts,
 )
+
+
+def host_spec(*, user: Any) -> ListSpec[Host]:
+    """The list for this user, with the tags that the user sees."""
+    return tagged(_HOSTS, Tagged.HOST, user=user)

@@ -12,10 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from access.roles import Action
 from console.ages import active_state_keys, host_is_seen, switch_seen_at, switch_silence
 from console.tables import cells
+from console.tables.tags import tagged
 from core.lists import Column, ListSpec, choice_filter, exact_filter, export_column, mapped_filter, text_filter
 from core.models import by_name, count_of
 from hosts.words import SWITCH_KINDS, switch_kind_label
 from inventory.models import Nic
+from labels.models import Tagged
 from networks import selectors
 from networks.models import PortGroup, VirtualSwitch
 
@@ -75,7 +77,7 @@ _STATES = {
     "missing": (_("missing"), Q(missing_since__isnull=False)),
 }
 
-SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
+_SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
     name="switch",
     label=_("Virtual switches"),
     columns=(
@@ -133,3 +135,8 @@ SWITCHES: ListSpec[VirtualSwitch] = ListSpec(
     free_text=("name", "bridge", "uuid"),
     prepare=link_switches,
 )
+
+
+def switch_spec(*, user: Any) -> ListSpec[VirtualSwitch]:
+    """The list for this user, with the tags that the user sees."""
+    return tagged(_SWITCHES, Tagged.SWITCH, user=user)

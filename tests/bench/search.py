@@ -1,4 +1,4 @@
-"""Searches among --guests N by rare, medium and common words, against LIKE or ILIKE over the same columns."""
+"""Searches among --guests N by rare, medium and common words, against LIKE or ILIKE over the same columns; tags."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -22,14 +23,18 @@ from hosts.models import Datacenter, Source  # noqa: E402
 from inventory.find import Search  # noqa: E402
 from inventory.models import Guest  # noqa: E402
 from inventory.sync import apply_snapshot  # noqa: E402
+from labels.models import Tag  # noqa: E402
+from labels.services import MOST_OBJECTS, change_tag, change_tags  # noqa: E402
 from search.models import Kind  # noqa: E402
 from tests.bench.fleet import make_snapshot  # noqa: E402
-from tests.bench.results import Result, as_json, times_faster  # noqa: E402
+from tests.bench.results import Result, as_json, at_most, times_faster  # noqa: E402
 
 PAIRS = 5
 REPEATS = 20  # of ours in a pair, of which the median counts: one takes less than a timer's noise
 RESULTS = 51
 RARE, MEDIUM, COMMON = 500, 30, 1
+# Of acts on tags nothing is compared: what a person waits for, and what polls may have to wait for.
+MANY_SECONDS, ALL_SECONDS, SEARCH_SECONDS = 2, 30, 0.5
 
 
 def main(guests: int) -> Iterator[Result]:
@@ -37,6 +42,7 @@ def main(guests: int) -> Iterator[Result]:
     user = fill(guests)
     for name, word, goal in words():
         yield measure(name, word, user, goal)
+    yield from with_tags()
 
 
 def fill(guests: int) -> User:
@@ -87,6 +93,33 @@ def measure(name: str, word: str, user: User, goal: float) -> Result:
         assert len(hits) == RESULTS or len(mine) == found, (word, len(mine), found)
     note = f"{word}: {found} guests"
     return times_faster(f"search {name}, {connection.vendor}", ours, reference, goal=goal, note=note)
+
+
+def with_tags() -> Iterator[Result]:
+    """Acts on tags, up to one that every guest has, and searches by it. There is no usual way to compare with."""
+    boss = User.objects.create(username="boss", role=Role.ADMIN)
+    ids = list(Guest.objects.order_by("pk").values_list("pk", flat=True))
+    parts = [ids[start : start + MOST_OBJECTS] for start in range(0, len(ids), MOST_OBJECTS)]
+    seconds = [timed(partial(change_tags, kind="guest", ids=part, add=["everywhere"], by=boss), 1)[0] for part in parts]
+    note = f"{len(parts[0])} guests"
+    yield _at_most("tag many", median(seconds), MANY_SECONDS, note)
+    change_tags(kind="guest", ids=ids[:5], add=["rare"], by=boss)
+    guest = Guest.objects.order_by("uuid")[len(ids) // 2]
+    for name, text, wanted in (
+        ("a rare tag", "rare", 5),
+        ("a name and a tag", f"{guest.name} everywhere", 1),
+        ("what all are tagged with", "everywhere", min(RESULTS, len(ids))),
+    ):
+        seconds_each, hits = timed(lambda text=text: next(Search(text, user=boss).hits(size=RESULTS), []), REPEATS)  # type: ignore[misc]
+        assert len(hits) == wanted, (text, len(hits))
+        yield _at_most(f"search {name}", seconds_each, SEARCH_SECONDS, text)
+    tag = Tag.objects.get(name="everywhere")
+    rename = timed(lambda: change_tag(tag=tag, name="everything", by=boss), 1)[0]
+    yield _at_most("rename a tag that all have", rename, ALL_SECONDS, f"{len(ids)} guests")
+
+
+def _at_most(name: str, seconds: float, goal: float, note: str) -> Result:
+    return at_most(f"{name}, {connection.vendor}", round(seconds, 4), goal=goal, unit="s", note=note)
 
 
 def timed(act: Callable[[], Any], repeats: int) -> tuple[float, Any]:

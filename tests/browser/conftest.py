@@ -115,7 +115,7 @@ def inventory(site: str) -> Inventory:
 
 
 # Parts of pages, which other pages hold.
-PARTS = {"recent_tasks", "guest_actions", "guest_now", "search_suggestions", "task_live", "migration_live"}
+PARTS = {"recent_tasks", "guest_actions", "guest_now", "search_suggestions", "tag_pick", "task_live", "migration_live"}
 ONE_QUESTION = "guest_power off"
 
 

@@ -22,6 +22,7 @@ HOME = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"console", "api"},
     {"migrations"},
+    {"labels"},
     {"inventory"},
     {"storage", "networks"},
     {"hosts"},

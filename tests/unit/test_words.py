@@ -190,7 +190,7 @@ def test_no_page_has_plain_words(path: Path):
 def test_every_act_has_words():
     """What is written into the audit log by name; tasks are named by their kind and state."""
     kinds = "user|token|source|source_draft|source_import|source_credentials|host|list|load|installation"
-    named = re.compile(rf"({kinds}|datacenter|cluster|folder|upload)\.[a-z_]+")
+    named = re.compile(rf"({kinds}|datacenter|cluster|folder|tag|upload)\.[a-z_]+")
     written = {
         node.value
         for path, tree in trees()

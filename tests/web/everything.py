@@ -21,6 +21,7 @@ from drivers.types import HostHardware, PowerAction
 from hosts.models import Datacenter, HostSighting, Outcome, Source, SourceBatch, SourceDraft
 from inventory.models import Folder, FolderEntry, Guest, Placement
 from inventory.reindex import index_missing
+from labels.models import Tagged
 from networks.acts import NetworkAct
 from networks.models import VirtualSwitch
 from operations.models import Job, JobState
@@ -43,6 +44,7 @@ from tests.factories import (
     make_job,
     make_source,
     make_switch,
+    make_tag,
     make_user,
     set_host_load,
     set_load,
@@ -60,11 +62,13 @@ TABS = {
     "guest_tab": ("monitor", "hardware", "snapshots", "migrations", "moves", "tasks"),
     "datastore_tab": ("monitor", "volumes", "guests", "hosts"),
     "switch_tab": ("guests",),
+    "tag_tab": ("hosts", "datastores", "switches"),
 }
 VARIANTS: dict[str, list[dict[str, str]]] = {
     "tree": [{"name": item.key} for item in TREES],
     "guest_power": [{"action": action.value} for action in PowerAction],
     "datastore_switch": [{"action": action.value} for action in MountAct],
+    **{f"tag_{act}": [{"kind": kind.value} for kind in Tagged] for act in ("assign", "release")},
     "switch_act": [{"action": action.value} for action in NetworkAct],
     **{name: [{"tab": tab} for tab in tabs] for name, tabs in TABS.items()},
 }
@@ -111,6 +115,7 @@ class Everything:
         self.guest = self._guest(text)
         add_details(self.guest, text)
         self.folder = self._folder(text, None)
+        self.tag = make_tag(text[:64], self.host, self.guest, self.datastore, self.switch)
         self.draft = SourceDraft.objects.create(
             name=text[:100],
             kind="libvirt",
@@ -157,9 +162,11 @@ class Everything:
         self._folder(name, self.folder)
         FolderEntry.objects.create(guest=self._guest(f"{name}inside too"), folder=self.folder)
         source, host = self._source(name), self._host(name, self.source)
+        make_tag(name[:64], host, self.host, self.guest, self.datastore, self.switch)
         self._host(f"{name}alone", self.source, cluster=None)
-        make_switch(name, self.host, bridge=text[:64], uplinks=[text])
-        make_datastore(name, (self.host,), path=text, source=text)
+        switch = make_switch(name, self.host, bridge=text[:64], uplinks=[text])
+        store = make_datastore(name, (self.host,), path=text, source=text)
+        make_tag(self.tag.name, host, switch, store, self._guest(f"{name}tagged"))
         add_volume(self.datastore, name, path=text, backing=text)
         add_volume(self.datastore, f"{name[:240]} free")
         add_port_group(self.switch, name)

@@ -55,6 +55,12 @@ POSTED: dict[str, dict[str, Any]] = {
     "folder_rename": {"name": "south"},
     "folder_assign": {"guests": "{guest}"},
     "folder_release": {"guests": "{guest}"},
+    "tag_add": {"name": "new"},
+    "tag_edit": {"name": "other", "color": "red"},
+    "tag_assign": {"ids": "{bare_guest}"},
+    "tag_release": {"ids": "{guest}"},
+    **{f"{kind}_tags": {"tag": "{tag}"} for kind in ("guest", "host", "datastore", "switch")},
+    **{f"{kind}_tag_many": {"tag": "{tag}", "ids": f"{{{kind}}}"} for kind in ("guest", "host", "datastore", "switch")},
     "datacenter_add": {"name": "north"},
     "datacenter_rename": {"name": "north"},
     "cluster_add": {"name": "compute"},
@@ -77,6 +83,9 @@ POSTED: dict[str, dict[str, Any]] = {
     "api:uploads": {"name": "debian.iso", "size_bytes": 10},
     "api:datacenters": {"name": "north"},
     "api:datacenter-rename": {"name": "north"},
+    "api:tags": {"name": "new"},
+    "api:tag-change": {"name": "other", "color": "red"},
+    "api:tags-change": {"kind": "guest", "ids": ["{guest}"], "add": ["web"]},
     "api:clusters": {"name": "compute", "datacenter": "{datacenter}"},
     "api:folders": {"name": "south", "datacenter": "{datacenter}"},
     "api:folder-rename": {"name": "south"},
@@ -136,6 +145,7 @@ POSTED |= {
 }  # fmt: skip
 
 VIEW, SOURCES, USERS = Action.VIEW, Action.SOURCES, Action.USERS
+TAGGED = ("guest", "host", "datastore", "switch")
 SNAPSHOT_ACTS = ("create", "revert", "delete")
 DEVICE_ACTS = ("disk_add", "disk_grow", "disk_remove", "nic_add", "nic_change", "nic_remove")
 
@@ -193,6 +203,15 @@ ROUTES = [
     page("datacenter_folder_add", SOURCES, SOURCES, datacenter_id="datacenter"),
     *(page(f"folder_{act}", SOURCES, SOURCES, folder_id="folder") for act in ("add", "rename", "delete")),
     *(page(f"folder_{act}", SOURCES, SOURCES, folder_id="folder") for act in ("assign", "release")),
+    page("tag_list"),
+    page("tag_page", pk="tag"),
+    page("tag_tab", pk="tag", tab="'hosts"),
+    page("tag_add", SOURCES, SOURCES),
+    *(page(f"tag_{act}", SOURCES, SOURCES, pk="tag") for act in ("edit", "delete")),
+    *(page(f"tag_{act}", Action.CONFIGURE, Action.CONFIGURE, pk="tag", kind="'guest") for act in ("assign", "release")),
+    page("tag_pick", Action.CONFIGURE),
+    *(page(f"{kind}_tags", Action.CONFIGURE, Action.CONFIGURE, pk=kind) for kind in TAGGED),
+    *(page(f"{kind}_tag_many", None, Action.CONFIGURE) for kind in TAGGED),
     page("home"),
     page("events"),
     page("tree", name="'hosts"),
@@ -248,7 +267,10 @@ ROUTES = [
     api("switch-act", None, Action.PROVISION, id="switch"),
     *(api(f"{name}s-detail", id=name) for name in ("source", "host", "guest", "datastore", "task", "migration")),
     api("switches-detail", id="switch"),
-    *(api(name, VIEW, SOURCES) for name in ("datacenters", "clusters", "folders")),
+    *(api(name, VIEW, SOURCES) for name in ("datacenters", "clusters", "folders", "tags")),
+    api("tags-detail", id="tag"),
+    *(api(f"tag-{act}", None, SOURCES, id="tag") for act in ("change", "delete")),
+    api("tags-change", None, Action.CONFIGURE),
     *(api(f"{name}s-detail", id=name) for name in ("datacenter", "cluster", "folder")),
     *(
         api(f"{name}-{act}", None, SOURCES, id=name)

@@ -30,6 +30,7 @@ from tests.factories import (
     make_host,
     make_source,
     make_switch,
+    make_tag,
     make_upload,
     make_user,
 )
@@ -55,6 +56,8 @@ class World:
         self.other_host = make_host("kvm-02", self.source)
         self.guest = make_guest("db-07", self.host)
         self.folder = make_folder("web", None, self.datacenter)
+        self.tag = make_tag("prod", self.guest)
+        self.bare_guest = make_guest("bare", self.host)
         self.datastore = make_datastore("fast", (self.host, self.other_host))
         self.switch = make_switch("default", self.host)
         self.draft = SourceDraft.objects.create(name="new", kind="libvirt", transport="tcp", address="10.0.0.9")

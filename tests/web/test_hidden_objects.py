@@ -15,6 +15,7 @@ from console import home
 from hosts.models import Cluster, Host, HostDetails, HostState
 from inventory.models import Disk, Folder, FolderEntry, Guest, GuestDetails, Nic, Placement
 from inventory.reindex import index_missing
+from labels.models import Tag
 from migrations.models import GuestMigration
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
@@ -33,6 +34,7 @@ from tests.factories import (
     make_job,
     make_source,
     make_switch,
+    make_tag,
     set_host_load,
 )
 from tests.web.conftest import ClientAs
@@ -46,6 +48,7 @@ HIDDEN = (
     "hidden-store",
     "hidden-switch",
     "hidden-net",
+    "hidden-tag",
 )
 
 
@@ -66,6 +69,9 @@ class Estate:
         self.folder, self.hidden_folder = make_folder("web"), make_folder("hidden-folder")
         for guest in (self.guest, self.hidden_guest):
             FolderEntry.objects.create(guest=guest, folder=self.folder)
+        pairs = ((self.host, self.hidden_host), (self.store, self.hidden_store), (self.switch, self.hidden_switch))
+        self.tag = make_tag("prod", self.guest, self.hidden_guest, *(row for pair in pairs for row in pair))
+        self.hidden_tag = make_tag("hidden-tag", self.guest, self.host, self.store, self.switch)
         add_volume(self.store, "disk")
         add_volume(self.hidden_store, "hidden-volume")
         for guest in (self.guest, self.hidden_guest, make_guest("guest-elsewhere", self.hidden_host)):
@@ -97,6 +103,7 @@ class Estate:
         return {
             Cluster: Q(pk=self.hidden_cluster.pk),
             Folder: Q(pk=self.hidden_folder.pk),
+            Tag: Q(pk=self.hidden_tag.pk),
             Host: Q(pk=host.pk),
             HostDetails: Q(host=host),
             Guest: Q(pk=guest.pk) | Q(host=host),
@@ -152,6 +159,8 @@ PATHS = [
         for tab in ("", "clusters/", "hosts/", "guests/", "datastores/", "switches/")
     ),
     "/folders/{folder}/",
+    "/tags/",
+    *(f"/tags/{{tag}}/{tab}" for tab in ("", "hosts/", "datastores/", "switches/")),
     "/api/v1/clusters/",
     "/api/v1/folders/",
     "/tree/hosts/?open=first&open=cluster:{cluster}&open=host:{host}&open=host:{hidden_host}",
@@ -204,6 +213,7 @@ def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, mo
         "/clusters/{hidden_cluster}/",
         "/clusters/{hidden_cluster}/hosts/",
         "/folders/{hidden_folder}/",
+        "/tags/{hidden_tag}/",
         "/api/v1/clusters/{hidden_cluster}/",
         "/api/v1/folders/{hidden_folder}/",
         "/hosts/{hidden_host}/",

@@ -37,7 +37,7 @@ def hostile(db: None, request: pytest.FixtureRequest) -> Everything:
 
 
 # Pages that show nothing that somebody else named.
-NAMELESS = {"account_password", "user_add", "guest_actions", "guest_now", "datacenter_add"}
+NAMELESS = {"account_password", "user_add", "guest_actions", "guest_now", "datacenter_add", "tag_add"}
 
 
 def _documents(everything: Everything) -> Iterator[tuple[Place, Any]]:

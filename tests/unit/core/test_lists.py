@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from core.lists import (
     LAST,
+    LONGEST_FILTER,
     Filter,
     ListError,
     Sort,
     Term,
     all_rows,
     csv_cell,
-    filter_condition,
+    filtered,
     keyset_page,
     mapped_filter,
     number_filter,
@@ -147,16 +148,23 @@ class TestParseFilter:
         assert terms == [Term("state", "running"), Term("host", "rack 4"), Term("", "web"), Term("", "two words")]
 
     def test_a_term_is_written_back_as_it_was_read(self) -> None:
-        for text in ('host:"rack 4"', "state:running", '"two words"', 'name:""'):
+        for text in ('host:"rack 4"', "state:running", '"two words"', 'name:""', '-name:"a b"', '"-state:on"', "-x"):
             assert parse_filter(parse_filter(text, self.KNOWN)[0].text, self.KNOWN) == parse_filter(text, self.KNOWN)
 
     @pytest.mark.parametrize("address", ["52:54:00:aa:bb:cc", "aa:bb:cc:00:11:22", "fe80::1", "2001:db8::5"])
     def test_an_address_is_no_field(self, address: str) -> None:
         assert parse_filter(address, self.KNOWN) == [Term("", address)]
 
+    def test_a_field_is_negated_and_a_word_is_not(self) -> None:
+        terms = parse_filter('-state:off -HOST:"rack 4" -web -flavor:big "-state:on" -', self.KNOWN)
+        words = [Term("", word) for word in ("-web", "-flavor:big", "-state:on", "-")]
+        assert terms == [Term("state", "off", negated=True), Term("host", "rack 4", negated=True), *words]
+
     @pytest.mark.parametrize(
         ("text", "sentence"),
         [
+            ("-state:", "“-state:” needs a value"),
+            ('-flavor:"big one"', "no field “flavor”"),
             ('host:"rack 4', "not closed"),
             ("flavor:big", "no field “flavor”.*state, host, name"),
             ("state:", "needs a value"),
@@ -178,6 +186,9 @@ class TestParseFilter:
             assert str(error).endswith(".")
         else:
             assert all(term.field in ("", *self.KNOWN) for term in terms)
+            again = " ".join(term.text for term in terms)
+            if len(again) <= LONGEST_FILTER:
+                assert parse_filter(again, self.KNOWN) == terms
 
 
 class TestFilterCondition:
@@ -189,7 +200,7 @@ class TestFilterCondition:
 
     def _count(self, text: str) -> int:
         terms = parse_filter(text, [one.name for one in self.FILTERS])
-        return Guest.objects.filter(filter_condition(terms, self.FILTERS, ("name", "notes"))).count()
+        return filtered(Guest.objects.all(), terms, self.FILTERS, ("name", "notes")).count()
 
     def test_values_of_one_field_add_up_and_fields_narrow(self, host: Host) -> None:
         make_guest("a", host, vcpus=2)
@@ -198,6 +209,17 @@ class TestFilterCondition:
         assert self._count("state:on state:off") == 3
         assert self._count("state:on vcpus:4") == 1
         assert self._count("state:ON") == 2
+
+    def test_what_is_negated_is_left_out(self, host: Host) -> None:
+        make_guest("a", host, vcpus=2)
+        make_guest("b", host, vcpus=4)
+        make_guest("c", host, vcpus=4, state="off")
+        make_guest("d", host, state="paused")
+        assert self._count("-state:on") == 2
+        assert self._count("-state:on -state:off") == 1
+        assert self._count("-state:on -name:c") == self._count("-state:on c -vcpus:2") == 1
+        assert self._count("state:on -vcpus:4") == 1
+        assert self._count("state:on -state:on") == 0
 
     def test_every_word_must_be_found_somewhere(self, host: Host) -> None:
         make_guest("web-1", host, notes="ask storage")

@@ -1,0 +1,320 @@
+"""Tags: made, renamed, recolored, deleted, put on objects and taken off. None of it reaches a hypervisor."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count
+from django.utils.translation import gettext as _
+
+from access.models import require
+from access.roles import Action
+from audit.services import record
+from core.db import write_transaction
+from core.errors import Conflict, Invalid
+from core.events import Change, publish
+from core.search import fold
+from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Color, Tag, Tagged
+from labels.searching import index_tag, index_tags, kind_of
+from labels.turn import take_turn
+
+MOST_TAGS = 2000
+MOST_ON_ONE = 50
+MOST_OBJECTS = 1000
+MOST_NAMED = 100  # in an audit row; their number is there, too
+LONGEST_KEY = 255
+# What joins letters and signs of some scripts to one; nothing else that is not seen is part of a name.
+JOINERS = {"\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+SEEN = set("LNPS")
+# How reads lock what they may remove.
+LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
+
+
+def create_tag(*, name: str, color: str = "", by: Any) -> Tag:
+    """A tag that nothing has yet; without a color it gets the next one.
+
+    Raises: Forbidden; Invalid for a name that a tag has, in whatever letters; Conflict when there are too many.
+    """
+    require(by, Action.SOURCES)
+    name, chosen = checked_name(name), _checked_color(color)
+    with write_transaction():
+        take_turn()
+        _require_free(name)
+        (row,) = _make([name], chosen)
+        _record("tag.created", row, by=by, what="added", color=row.color)
+    return row
+
+
+def change_tag(*, tag: Tag, name: str | None = None, color: str | None = None, by: Any) -> Tag:
+    """Another name, another color or both, for all that have it.
+
+    Raises: Forbidden; Invalid for a name that another tag has; Conflict when it is gone.
+    """
+    require(by, Action.SOURCES)
+    new_name = None if name is None else checked_name(name)
+    new_color = _checked_color(color or "")
+    with write_transaction():
+        take_turn()
+        row = _current(tag)
+        before = {"name": row.name, "color": row.color}
+        after = {"name": new_name or row.name, "color": new_color or row.color}
+        changed = {field: value for field, value in after.items() if value != before[field]}
+        if not changed:
+            return row
+        key = fold(after["name"])
+        is_renamed = key != row.name_key
+        if is_renamed:
+            _require_free(after["name"])
+        row.name, row.color, row.name_key = after["name"], after["color"], key
+        row.save(update_fields=["name", "color", "name_key"])
+        if is_renamed:
+            _lock_tagged(row)
+            index_tag(row)
+        detail: dict[str, Any] = {"before": {field: before[field] for field in changed}, "after": changed}
+        _record("tag.changed", row, by=by, shown_by=_counts(row), **detail)
+    return row
+
+
+def delete_tag(*, tag: Tag, by: Any) -> None:
+    """Whatever has it loses it. One that is gone already is no error.
+
+    Raises: Forbidden.
+    """
+    require(by, Action.SOURCES)
+    with write_transaction():
+        take_turn()
+        row = Tag.objects.filter(pk=tag.pk).first()
+        if row is None:
+            return
+        counts = _counts(row)
+        _record("tag.deleted", row, by=by, what="removed", shown_by=counts, **counts)
+        _lock_tagged(row)
+        index_tag(row, is_going=True)
+        row.delete()
+
+
+def change_tags(
+    *, kind: Tagged | str, ids: Iterable[UUID], add: Iterable[str] = (), remove: Iterable[str] = (), by: Any
+) -> int:
+    """Put tags on objects of one kind and take others off, by name; how many objects changed.
+
+    A name that no tag has yet makes one. What is there already, or not there, is no error.
+    Raises: Forbidden; Invalid for names and numbers that cannot be; Conflict when an object is gone or has too many.
+    """
+    require(by, Action.CONFIGURE)
+    kind, wanted = _checked_kind(kind), _wanted(ids)
+    added, removed = _checked_names(add), _checked_names(remove)
+    _require_difference(added, removed)
+    with write_transaction():
+        take_turn()
+        names = _found(kind, wanted, by=by)
+        tags = {tag.name_key: tag for tag in Tag.objects.filter(name_key__in=[*added, *removed])}
+        new = _make([name for key, name in added.items() if key not in tags])
+        tags |= {tag.name_key: tag for tag in new}
+        put_on = _put_on(kind, wanted, [tags[key] for key in added])
+        taken_off = _take_off(kind, wanted, [tags[key] for key in removed if key in tags])
+        changed = sorted({pk for pks in (*put_on.values(), *taken_off.values()) for pk in pks})
+        if changed:
+            _require_few_enough(kind, {pk for pks in put_on.values() for pk in pks}, names)
+            index_tags(kind_of(kind), changed)
+            _record_changes(kind, {pk: names[pk] for pk in changed}, put_on, taken_off, new, by=by)
+    return len(changed)
+
+
+# -- what may be
+
+
+def checked_name(text: str) -> str:
+    """A tag's name as it is kept: trimmed, with single blanks. Raises: Invalid."""
+    text = text.strip()
+    if any(unicodedata.category(one) in UNSEEN and one not in JOINERS for one in text):
+        raise Invalid(_("A tag's name has no control characters and no line ends."), field="name")
+    name = " ".join(text.split())
+    if not any(unicodedata.category(one)[0] in SEEN for one in name):
+        raise Invalid(_("A tag needs a name."), field="name")
+    if len(name) > LONGEST_NAME or len(fold(name)) > LONGEST_KEY:
+        raise Invalid(_("A tag's name has at most %(n)d characters.") % {"n": LONGEST_NAME}, field="name")
+    if "," in name or '"' in name:
+        raise Invalid(_("A tag's name has no comma and no quotation mark."), field="name")
+    return name
+
+
+def _checked_names(names: Iterable[str]) -> dict[str, str]:
+    """By what they are compared by; each once."""
+    found: dict[str, str] = {}
+    for name in names:
+        clean = checked_name(name)
+        found.setdefault(fold(clean), clean)
+    return found
+
+
+def _checked_color(color: str) -> str:
+    """Raises: Invalid."""
+    if color and color not in Color.values:
+        raise Invalid(_("A color is one of %(colors)s.") % {"colors": ", ".join(Color.values)}, field="color")
+    return color
+
+
+def _checked_kind(kind: str) -> Tagged:
+    """Raises: Invalid."""
+    if kind not in Tagged.values:
+        raise Invalid(_("Tags are put on one of %(kinds)s.") % {"kinds": ", ".join(Tagged.values)}, field="kind")
+    return Tagged(kind)
+
+
+def _wanted(ids: Iterable[UUID]) -> list[UUID]:
+    wanted = sorted(set(ids))
+    if not wanted:
+        raise Invalid(_("Choose at least one object."), field="ids")
+    if len(wanted) > MOST_OBJECTS:
+        raise Invalid(_("Choose at most %(n)d objects at once.") % {"n": MOST_OBJECTS}, field="ids")
+    return wanted
+
+
+def _require_difference(added: dict[str, str], removed: dict[str, str]) -> None:
+    """Raises: Invalid."""
+    if not added and not removed:
+        raise Invalid(_("Name at least one tag."), field="add")
+    if len(added) > MOST_ON_ONE:
+        raise Invalid(_("An object has at most %(n)d tags.") % {"n": MOST_ON_ONE}, field="add")
+    if len(removed) > MOST_TAGS:
+        raise Invalid(_("There are at most %(n)d tags.") % {"n": MOST_TAGS}, field="remove")
+    if both := [name for key, name in added.items() if key in removed]:
+        raise Invalid(_("The tag %(name)s is to be put on and taken off.") % {"name": both[0]}, field="remove")
+
+
+# -- rows
+
+
+def _current(tag: Tag) -> Tag:
+    """Raises: Conflict."""
+    row = Tag.objects.filter(pk=tag.pk).first()
+    if row is None:
+        raise Conflict(_("The tag %(name)s is gone; somebody deleted it.") % {"name": tag.name})
+    return row
+
+
+def _require_free(name: str) -> None:
+    """Raises: Invalid."""
+    if Tag.objects.filter(name_key=fold(name)).exists():
+        raise Invalid(_("There is already a tag named %(name)s.") % {"name": name}, field="name")
+
+
+def _make(names: Sequence[str], color: str = "") -> list[Tag]:
+    """Raises: Conflict."""
+    if not names:
+        return []
+    there = Tag.objects.count()
+    if there + len(names) > MOST_TAGS:
+        raise Conflict(_("There are at most %(n)d tags. Delete some that nobody needs.") % {"n": MOST_TAGS})
+    colors = Color.values
+    rows = [
+        Tag(name=name, name_key=fold(name), color=color or colors[(there + number) % len(colors)])
+        for number, name in enumerate(names)
+    ]
+    return Tag.objects.bulk_create(rows)
+
+
+def _found(kind: Tagged, wanted: list[UUID], *, by: Any) -> dict[UUID, str]:
+    """The objects' names. Raises: Conflict."""
+    rows = OBJECTS[kind].objects.restrict(by, Action.CONFIGURE).filter(pk__in=wanted)
+    names: dict[UUID, str] = dict(_locked(kind, rows).values_list("pk", "name"))
+    if len(names) < len(wanted):
+        raise Conflict(_("Something that you chose is gone; look at the list again."))
+    return names
+
+
+def _locked(kind: Tagged, rows: Any) -> Any:
+    """Guests and datastores as reads lock them, which may remove some: a tag on such a row would end in an error.
+
+    Hosts and virtual switches go with their source only, which takes a turn before.
+    """
+    order = LOCKED_BY.get(kind)
+    return rows.order_by(*order).select_for_update(no_key=True, of=("self",)) if order else rows.order_by()
+
+
+def _lock_tagged(tag: Tag) -> None:
+    for kind in LOCKED_BY:
+        list(_locked(kind, OBJECTS[kind].objects.filter(tag_entries__tag=tag)).values_list("pk"))
+
+
+def _put_on(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
+    """Which objects got which tag."""
+    entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": wanted})
+    there = set(entries.filter(tag__in=tags).values_list("tag_id", f"{kind}_id")) if tags else set()
+    got = {tag.name: [pk for pk in wanted if (tag.pk, pk) not in there] for tag in tags}
+    rows = [ENTRIES[kind](**{"tag_id": tag.pk, f"{kind}_id": pk}) for tag in tags for pk in got[tag.name]]
+    ENTRIES[kind].objects.bulk_create(rows, batch_size=1000)  # type: ignore[arg-type]
+    return got
+
+
+def _require_few_enough(kind: Tagged, grown: set[UUID], names: dict[UUID, str]) -> None:
+    """Raises: Invalid."""
+    entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": grown}).values(f"{kind}_id")
+    full = entries.annotate(number=Count("pk")).filter(number__gt=MOST_ON_ONE).order_by(f"{kind}_id").first()
+    if full is not None:
+        words = {"n": MOST_ON_ONE, "name": names[full[f"{kind}_id"]]}
+        raise Invalid(_("An object has at most %(n)d tags; %(name)s would have more.") % words, field="add")
+
+
+def _take_off(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
+    """Which objects lost which tag."""
+    if not tags:
+        return {}
+    entries = ENTRIES[kind].objects.filter(**{"tag__in": tags, f"{kind}__in": wanted})
+    lost: dict[str, list[UUID]] = {tag.name: [] for tag in tags}
+    names = {tag.pk: tag.name for tag in tags}
+    for tag_id, pk in entries.values_list("tag_id", f"{kind}_id"):
+        lost[names[tag_id]].append(pk)
+    entries.delete()
+    return lost
+
+
+# -- telling
+
+
+def _counts(tag: Tag) -> dict[str, int]:
+    """How many objects have it, by their kind."""
+    counts = {kind.value: ENTRIES[kind].objects.filter(tag=tag).count() for kind in Tagged}
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def _record_changes(
+    kind: Tagged,
+    objects: dict[UUID, str],
+    put_on: dict[str, list[UUID]],
+    taken_off: dict[str, list[UUID]],
+    new: list[Tag],
+    *,
+    by: Any,
+) -> None:
+    """Of one object by its name; of several by their kind, with names in the details."""
+    detail: dict[str, Any] = {
+        "added": {name: len(pks) for name, pks in put_on.items() if pks},
+        "removed": {name: len(pks) for name, pks in taken_off.items() if pks},
+        "created": [tag.name for tag in new],
+    }
+    target: dict[str, Any] = {"target_kind": kind.value}
+    if len(objects) == 1:
+        ((target["target_id"], target["target_name"]),) = objects.items()
+        detail = {field: list(value) for field, value in detail.items()}
+    else:
+        detail |= {"number": len(objects), "objects": sorted(objects.values())[:MOST_NAMED]}
+    record(action="tag.assigned", by=by, **target, **{field: value for field, value in detail.items() if value})
+    touched = Tag.objects.filter(name__in=[name for name, pks in (*put_on.items(), *taken_off.items()) if pks])
+    publish(
+        *(Change(kind.value, str(pk)) for pk in objects),
+        *(Change("tag", str(pk)) for pk in touched.values_list("pk", flat=True)),
+    )
+
+
+def _record(
+    action: str, row: Tag, *, by: Any, what: str = "changed", shown_by: Iterable[str] = (), **detail: Any
+) -> None:
+    """`shown_by`: kinds of objects that have it."""
+    record(action=action, by=by, target_kind="tag", target_id=row.pk, target_name=row.name, **detail)
+    publish(Change("tag", str(row.pk), what), *(Change(kind, "*") for kind in shown_by))

@@ -1,0 +1,137 @@
+"""Tags for scripts. Who may: test_access_routes.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from access.roles import Role
+from core.ids import new_id
+from labels.models import Tag
+from labels.services import change_tags
+from tests.factories import make_datastore, make_guest, make_host, make_switch, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+class Boss:
+    def __init__(self) -> None:
+        self.client = Client()
+        self.user = make_user(Role.ADMIN)
+        self.client.force_login(self.user)
+
+    def get(self, path: str, status: int = 200) -> Any:
+        answer = self.client.get(f"/api/v1/{path}")
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def names(self, path: str) -> list[str]:
+        return [one["name"] for one in self.get(path)["results"]]
+
+    def post(self, path: str, status: int = 200, **body: Any) -> Any:
+        answer = self.client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
+        assert answer.status_code == status, answer.content
+        return json.loads(answer.content) if answer.content else None
+
+    def tag(self, kind: str, *rows: Any, add: list[str]) -> None:
+        change_tags(kind=kind, ids=[row.pk for row in rows], add=add, by=self.user)
+
+
+@pytest.fixture
+def boss() -> Boss:
+    return Boss()
+
+
+def test_from_an_empty_tag_to_none(boss: Boss) -> None:
+    made = boss.post("tags/", 201, name=" Pro  duction ", color="red")
+    assert made.pop("created_at")
+    counts = {"guests": 0, "hosts": 0, "datastores": 0, "switches": 0}
+    assert made == {"id": made["id"], "name": "Pro duction", "color": "red", **counts}
+    guest = make_guest("g")
+    told = boss.post("tags/change/", kind="guest", ids=[str(guest.pk)], add=["pro duction", "web"])
+    assert told == {"changed": 1}
+    assert boss.post("tags/change/", kind="guest", ids=[str(guest.pk)], add=["WEB"]) == {"changed": 0}
+    tags = [{"id": str(tag.pk), "name": tag.name} for tag in Tag.objects.order_by("name_key")]
+    assert boss.get(f"guests/{guest.pk}/")["tags"] == boss.get("guests/")["results"][0]["tags"] == tags
+    changed = boss.post(f"tags/{made['id']}/change/", name="prod")
+    assert (changed["name"], changed["color"], changed["guests"]) == ("prod", "red", 1)
+    assert boss.post(f"tags/{made['id']}/change/", color="teal")["color"] == "teal"
+    assert boss.get(f"tags/{made['id']}/")["name"] == "prod"
+    assert boss.names("tags/?sort=-name") == ["web", "prod"]
+    assert boss.names("tags/?q=ro") == boss.names("tags/?color=teal") == boss.names("tags/?name=PROD") == ["prod"]
+    assert boss.post("tags/change/", kind="guest", ids=[str(guest.pk)], remove=["web"]) == {"changed": 1}
+    boss.post(f"tags/{made['id']}/delete/", 204)
+    assert boss.get(f"guests/{guest.pk}/")["tags"] == []
+    assert boss.names("tags/") == ["web"]
+
+
+def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Boss) -> None:
+    host = make_host("h")
+    rows: dict[str, Any] = {"guest": make_guest("g", host), "host": host}
+    rows |= {"datastore": make_datastore("d", (host,)), "switch": make_switch("s", host)}
+    for kind, row in rows.items():
+        boss.tag(kind, row, add=["web"])
+        plural = "switches" if kind == "switch" else f"{kind}s"
+        (tag,) = boss.get(f"{plural}/{row.pk}/")["tags"]
+        for value in ("web", "WEB", tag["id"]):
+            assert boss.names(f"{plural}/?tag={value}") == [row.name]
+            assert boss.names(f"{plural}/?-tag={value}") == []
+        assert boss.names(f"{plural}/?tag=other") == boss.names(f"{plural}/?tag={new_id()}") == []
+        assert boss.names(f"{plural}/?tag=") == []
+        assert boss.names(f"{plural}/?-tag=") == [row.name]
+    (told,) = boss.get("tags/")["results"]
+    assert [told[f"{kind}s"] for kind in ("guest", "host", "datastore")] + [told["switches"]] == [1, 1, 1, 1]
+
+
+def test_whatever_a_list_is_asked_for_it_may_be_asked_for_the_others(boss: Boss) -> None:
+    host = make_host("h")
+    for name, state in (("a", "running"), ("b", "off"), ("c", "paused")):
+        make_guest(name, host, state=state)
+    boss.tag("guest", *host.guests.filter(name__in="ab"), add=["web"])
+    assert boss.names("guests/?-state=running") == ["b", "c"]
+    assert boss.names("guests/?-state=running&-state=off") == ["c"]
+    assert boss.names("guests/?tag=web&-state=off") == ["a"]
+    assert boss.names("guests/?-tag=web") == boss.names("guests/?tag=") == ["c"]
+    assert boss.names("hosts/?-cluster=compute") == ["h"]  # in no cluster at all
+    assert "“state” is one of" in boss.get("guests/?-state=asleep", 400)["error"]["message"]
+    assert "-flavor" in boss.get("guests/?-flavor=big", 400)["error"]["message"]
+
+
+def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
+    guest = make_guest("g")
+    boss.post("tags/", 201, name="web")
+    same = boss.post("tags/", 400, name="WEB")["error"]
+    assert (same["code"], same["field"]) == ("invalid", "name")
+    assert boss.post("tags/", 400, name="x", color="beige")["error"]["field"] == "color"
+    for body, field in (
+        ({"kind": "guest", "ids": [], "add": ["x"]}, "ids"),
+        ({"kind": "guest", "ids": [str(guest.pk)]}, "add"),
+        ({"kind": "folder", "ids": [str(guest.pk)], "add": ["x"]}, "kind"),
+        ({"kind": "guest", "ids": [str(guest.pk)], "add": ["a,b"]}, "name"),
+        ({"kind": "guest", "ids": [str(guest.pk)], "add": ["a"], "remove": ["A"]}, "remove"),
+    ):
+        assert boss.post("tags/change/", 400, **body)["error"]["field"] == field
+    boss.post("tags/change/", 400, kind="guest", ids=["x"], add=["x"])
+    boss.post("tags/change/", 400, kind="guest", ids=[str(guest.pk)], add=["x"], force=True)
+    gone = boss.post("tags/change/", 409, kind="guest", ids=[str(guest.pk), str(new_id())], add=["x"])
+    assert "is gone" in gone["error"]["message"]
+    assert boss.post(f"tags/{guest.pk}/delete/", 404)["error"]["code"] == "not_found"
+    assert boss.names("tags/") == ["web"]
+
+
+@pytest.mark.parametrize("kind", ["guests", "tags"])
+def test_a_longer_list_asks_no_more_often(boss: Boss, kind: str) -> None:
+    host = make_host("h")
+    queries = []
+    for number in range(3):
+        guest = make_guest(f"g{number}", host)
+        boss.tag("guest", guest, add=["web", f"tag {number}"])
+        with CaptureQueriesContext(connection) as captured:
+            boss.get(f"{kind}/")
+        queries.append(len(captured))
+    assert queries[1] == queries[2]
