@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -175,7 +176,7 @@ class Search:
         for rank in ranks:
             if after is not None and rank < after.rank:
                 continue
-            few = self._few_values() if rank == VALUE else None
+            few = self._few_values if rank == VALUE else None
             if few is not None:
                 yield from self._among(few, kinds, after)
                 continue
@@ -183,6 +184,7 @@ class Search:
                 if after is None or (rank, kind) >= (after.rank, after.kind):
                     yield from self._scan(rank, kind, after, size)
 
+    @cached_property
     def _few_values(self) -> list[Hit] | None:
         """Those with the whole value, if they are few: hardly any rows would be met in order."""
         if self.query.is_short:

@@ -96,7 +96,9 @@ def _write(kind: Kind, ids: list[UUID]) -> int:
     for start in range(0, len(ids), size):
         batch = _objects(kind).filter(pk__in=ids[start : start + size])
         with write_transaction():
-            list(batch.select_for_update(of=("self",)).values_list("pk"))  # a poll writes them before or after
+            # A poll or an act on tags writes them before or after; guests in the order in which those lock them.
+            order = ("uuid", "twin") if kind is Kind.GUEST else ("pk",)
+            list(batch.order_by(*order).select_for_update(of=("self",)).values_list("pk"))
             entries = list(rows(batch))
             with TEXTS.writes(len(entries)):
                 write_rows(entries)

@@ -216,7 +216,8 @@ def _check_disks(host: FakeHost, guest: FakeGuest, snapshot: FakeSnapshot) -> It
                 "snapshot_disk_here",
                 Severity.ERROR,
                 _("Disk %(disk)s of this snapshot, %(path)s, is not on the host any more."),
-                parameters=(("disk", disk.target), ("path", disk.source)),
+                _("Bring the volume back, or delete the snapshot."),
+                (("disk", disk.target), ("path", disk.source)),
             )
 
 

@@ -327,8 +327,8 @@ def _check_disks(line: Connection, domain: Any, xml: str) -> Iterator[Finding]:
     then, now = try_xml(xml), try_xml(str(line.call(domain.XMLDesc, 0)))
     has = {source_of(disk) for disk in now.all("devices/disk")} if now else set()
     for disk in then.all("domain/devices/disk") if then else ():
-        path = source_of(disk)
-        if path not in has and is_gone(line, path):
+        path, may_lack = source_of(disk), disk.get("startupPolicy", path="source") in {"optional", "requisite"}
+        if not may_lack and path not in has and is_gone(line, path):
             yield _error(
                 "snapshot_disk_here",
                 _("Disk %(disk)s of this snapshot, %(path)s, is not on the host any more."),

@@ -15,6 +15,7 @@ from drivers.libvirt.xml import LONGEST_PATH, Node
 from drivers.words import gettext_noop as _
 
 LONGEST_CHAIN = 32
+OF_FILES = frozenset({"dir", "fs", "netfs"})  # a volume's name is the end of its path, and every file is one
 NO_VOLUME = _("There is no volume of a started datastore at this path on the host; refresh the datastore.")
 
 
@@ -118,12 +119,15 @@ def _volume_at(line: Connection, path: str) -> Any:
 
 
 def is_gone(line: Connection, path: str) -> bool:
-    """Whether a started datastore, looked through now, has no such volume. Of another's files nothing is known."""
+    """Whether a started datastore of files, looked through now, lacks this one. Of another's nothing is known."""
     folder, _slash, name = path.rpartition("/")
     if not folder or not name:
         return False
     try:
         pool = line.call(line.raw.storagePoolLookupByTargetPath, folder)
+        node = try_xml(str(line.call(pool.XMLDesc, 0)))
+        if node is None or node.get("type") not in OF_FILES:
+            return False
         line.call(pool.refresh, 0)
     except DriverError:  # none, stopped, or at work
         return False

@@ -340,3 +340,19 @@ def test_whatever_happens_search_finds_what_the_tables_say() -> None:
             max_examples=examples(12), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+@pytest.mark.parametrize("text", ["w", "web"])
+def test_the_index_is_asked_once_for_all_lists(boss: User, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    asked: list[Any] = []
+    matches = type(TEXTS).matches
+
+    def counted(*args: Any, **named: Any) -> Any:
+        asked.append(args)
+        return matches(*args, **named)
+
+    monkeypatch.setattr(type(TEXTS), "matches", counted)
+    search = Search(text, user=boss)
+    for kind in find.EVERY_KIND:
+        search.results((kind,), most=5)
+    assert len(asked) == 1

@@ -11,7 +11,7 @@ from drivers.libvirt.connection import Connection
 from drivers.libvirt.jobs import OPERATION, read_stamp, require_idle, wait_for_end, write_stamp
 from drivers.libvirt.refusals import refusal_of
 from drivers.libvirt.session import TestSession as DriverSession
-from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, plan_snapshot, revert_findings
+from drivers.libvirt.snapshots import REVERTS_EXTERNAL, GuestShape, _check_disks, plan_snapshot, revert_findings
 from drivers.libvirt.tasks import TASKS, Task
 from drivers.libvirt.usage import is_gone
 from drivers.libvirt.xml import read_xml
@@ -277,17 +277,40 @@ def test_a_refusal_has_its_reason() -> None:
     assert isinstance(refusal_of(error(55, 18, "volume 'a' is still being allocated.")), Busy)
 
 
+def pool_of(kind: str, *names: str, refresh: object = 0) -> SimpleNamespace:
+    def look_up(name: str) -> str:
+        if name not in names:
+            raise NotFound("gone")
+        return name
+
+    xml = answer(f"<pool type='{kind}'/>")
+    return SimpleNamespace(XMLDesc=xml, refresh=answer(refresh), storageVolLookupByName=look_up)
+
+
 @pytest.mark.parametrize(
     ("path", "pool", "gone"),
     [
-        ("/images/a", SimpleNamespace(refresh=answer(0), storageVolLookupByName=answer(NotFound("gone"))), True),
-        ("/images/a", SimpleNamespace(refresh=answer(0), storageVolLookupByName=answer("a volume")), False),
-        ("/images/a", SimpleNamespace(refresh=answer(Rejected("stopped"))), False),
+        ("/images/a", pool_of("dir"), True),
+        ("/images/a", pool_of("netfs", "a"), False),
+        ("/images/a", pool_of("dir", refresh=Rejected("stopped")), False),
         ("/images/a", NotFound("no pool"), False),
+        ("/dev/disk/by-path/lun-1", pool_of("scsi", "unit:0:0:1"), False),
         ("", None, False),
         ("rbd-image", None, False),
     ],
-    ids=["gone", "there", "stopped", "no datastore", "empty", "no file"],
+    ids=["gone", "there", "stopped", "no datastore", "volumes named otherwise", "empty", "no file"],
 )
 def test_a_disk_is_gone_when_its_datastore_was_looked_through(path: str, pool: object, gone: bool) -> None:
     assert is_gone(FakeConnection(storagePoolLookupByTargetPath=answer(pool)), path) is gone  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("policy", "found"), [("mandatory", ["snapshot_disk_here"]), ("optional", []), ("requisite", [])]
+)
+def test_a_disk_that_may_be_missing_keeps_nobody_from_going_back(policy: str, found: list[str]) -> None:
+    """libvirt itself leaves it out then. Source: https://libvirt.org/formatdomain.html (startupPolicy)"""
+    disk = f"<disk device='cdrom'><source file='/iso/a' startupPolicy='{policy}'/><target dev='sda'/></disk>"
+    xml = f"<domainsnapshot><domain><devices>{disk}</devices></domain></domainsnapshot>"
+    line = FakeConnection(storagePoolLookupByTargetPath=answer(pool_of("dir")))
+    domain = SimpleNamespace(XMLDesc=answer("<domain/>"))
+    assert [finding.check for finding in _check_disks(line, domain, xml)] == found  # type: ignore[arg-type]
