@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from console.choosing import OFFERED, ids
 from console.forms import form_page
 from console.tables.cells import page_url
 from console.tables.tags import TABS, chip, chips
-from core.errors import Conflict, Refused
+from core.errors import Invalid, Refused
 from core.lists import ListError, ListSpec
 from core.models import by_name
 from core.search import fold
@@ -41,25 +41,33 @@ LISTS = {kind: f"{kind}_list" for kind in Tagged}
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """What a person did in the dialog so far. `had`: what was on the object when it was opened; `names`: new tags."""
+    """What a person did in the dialog so far.
 
-    had: list[Tag]
-    ticked: list[Tag]
-    names: list[str]
-    typed: str
+    `had`: what was on the object when it was opened; `names`: new tags; `gone`: tags that were ticked and are no more.
+    """
+
+    had: list[Tag] = field(default_factory=list)
+    ticked: list[Tag] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    typed: str = ""
+    gone: list[UUID] = field(default_factory=list)
 
     @property
-    def added(self) -> list[str]:
-        """Names to put on: what was ticked or typed. What was typed only to find a tag counts for nothing."""
+    def new(self) -> list[str]:
+        """Names to put on. What was typed only to find a tag counts for nothing."""
+        return [*self.names, *(name for name in _names(self.typed) if not self._found_by(name))]
+
+    @property
+    def added(self) -> list[UUID]:
+        """What was ticked, by id: a tag may be renamed or deleted meanwhile."""
         had = {tag.pk for tag in self.had}
-        ticked = [tag.name for tag in self.ticked if tag.pk not in had]
-        return [*ticked, *self.names, *(name for name in _names(self.typed) if not self._found_by(name))]
+        return [*(tag.pk for tag in self.ticked if tag.pk not in had), *self.gone]
 
     @property
-    def removed(self) -> list[str]:
+    def removed(self) -> list[UUID]:
         left = {tag.pk for tag in self.ticked}
-        named = {fold(name) for name in self.added}
-        return [tag.name for tag in self.had if tag.pk not in left and tag.name_key not in named]
+        named = {fold(name) for name in self.new}
+        return [tag.pk for tag in self.had if tag.pk not in left and tag.name_key not in named]
 
     def _found_by(self, typed: str) -> bool:
         key, had = fold(typed), {tag.pk for tag in self.had}
@@ -77,17 +85,24 @@ def _tags(user: Any) -> QuerySet[Tag]:
 
 
 def _picked(asked: QueryDict, user: Any) -> Picked:
-    """Raises: Conflict when a tag that was ticked is gone."""
+    """One more and one longer than may be are kept, so that they are refused."""
     had, ticked = ids(asked.getlist("had")), ids(asked.getlist("tag"))
     rows = {tag.pk: tag for tag in _tags(user).filter(pk__in={*had, *ticked})}
-    if any(pk not in rows and pk not in had for pk in ticked):
-        raise Conflict(_("A tag that you chose is gone; somebody deleted it."))
     return Picked(
         [tag for pk, tag in rows.items() if pk in had],
         [tag for pk, tag in rows.items() if pk in ticked],
-        [str(name)[: LONGEST_NAME * 2] for name in asked.getlist("new")[:MOST_ON_ONE]],
-        str(asked.get("q", ""))[:LONGEST_TYPED],
+        [str(name)[: LONGEST_NAME * 2] for name in asked.getlist("new")[: MOST_ON_ONE + 1]],
+        str(asked.get("q", ""))[: LONGEST_TYPED + 1],
+        [pk for pk in ticked if pk not in rows and pk not in had],
     )
+
+
+def _checked(asked: QueryDict, user: Any) -> Picked:
+    """What to act on. Raises: Invalid."""
+    picked = _picked(asked, user)
+    if len(picked.typed) > LONGEST_TYPED:
+        raise Invalid(_("Type at most %(n)d characters at once.") % {"n": LONGEST_TYPED}, field="q")
+    return picked
 
 
 def _put(picked: Picked, user: Any) -> Picked:
@@ -130,16 +145,10 @@ def _offer(picked: Picked, user: Any) -> dict[str, Any]:
 def tag_pick(request: HttpRequest) -> HttpResponse:
     """The part of a dialog that offers tags, while one types."""
     require(request.user, Action.CONFIGURE)
-    return render(request, "tags/_pick.html", _offer(_asked(request.GET, request.user), request.user))
-
-
-def _asked(asked: QueryDict, user: Any) -> Picked:
-    """What to show, not to write: a tag that is gone is shown no more."""
-    known = asked.copy()
-    found = set(_tags(user).filter(pk__in=ids(asked.getlist("tag"))).values_list("pk", flat=True))
-    known.setlist("tag", [str(pk) for pk in found])
-    picked = _picked(known, user)
-    return _put(picked, user) if asked.get("step") == "put" else picked
+    picked = _picked(request.GET, request.user)
+    if request.GET.get("step") == "put" and len(picked.typed) <= LONGEST_TYPED:
+        picked = _put(picked, request.user)
+    return render(request, "tags/_pick.html", _offer(picked, request.user))
 
 
 # -- of one object
@@ -157,14 +166,14 @@ def object_tags(request: HttpRequest, pk: UUID, kind: str) -> HttpResponseBase:
     row = get_object_or_404(objects_to_tag(Tagged(kind), request.user), pk=pk)
     if request.method != "POST":
         present = tags_of(kind, [row.pk], user=request.user)[row.pk]
-        return _ask_object(request, kind, row, Picked(present, present, [], ""))
-    if request.POST.get("step") == "put":
-        return _ask_object(request, kind, row, _asked(request.POST, request.user))
+        return _ask_object(request, kind, row, Picked(present, present))
     try:
-        picked = _picked(request.POST, request.user)
+        picked = _checked(request.POST, request.user)
+        if request.POST.get("step") == "put":
+            return _ask_object(request, kind, row, _put(picked, request.user))
         _save_object(request, kind, row, picked)
     except Refused as error:
-        return _ask_object(request, kind, row, _asked(request.POST, request.user), error)
+        return _ask_object(request, kind, row, _picked(request.POST, request.user), error)
     return redirect(page_url(kind, row.pk))
 
 
@@ -176,8 +185,10 @@ def tags_fact(kind: str, pk: UUID, *, user: Any) -> dict[str, Any]:
 
 def _save_object(request: HttpRequest, kind: str, row: Any, picked: Picked) -> None:
     """Raises: Forbidden, Invalid, Conflict."""
-    add, remove = picked.added, picked.removed
-    changed = (add or remove) and change_tags(kind=kind, ids=[row.pk], add=add, remove=remove, by=request.user)
+    new, added, removed = picked.new, picked.added, picked.removed
+    changed = (new or added or removed) and change_tags(
+        kind=kind, ids=[row.pk], add=new, add_tags=added, remove_tags=removed, by=request.user
+    )
     if changed:
         messages.success(request, _("The tags of %(name)s were changed.") % {"name": row.name})
     else:
@@ -235,7 +246,7 @@ def tag_found(request: HttpRequest, spec: ListSpec[Any], queryset: QuerySet[Any]
     try:
         found = spec.narrow(queryset, request.GET.get("q", "").strip()).order_by().values("pk")
     except ListError as error:
-        return _ask_many(request, kind, [], back, Picked([], [], [], ""), reason=str(error))
+        return _ask_many(request, kind, [], back, Picked(), reason=str(error))
     rows = objects_to_tag(kind, request.user).filter(pk__in=found)
     chosen = list(rows.only("name").order_by(by_name(), "pk")[: MOST_OBJECTS + 1])
     reason = ""
@@ -244,7 +255,7 @@ def tag_found(request: HttpRequest, spec: ListSpec[Any], queryset: QuerySet[Any]
         reason = words % {"what": number_of(kind, rows.count()), "most": MOST_OBJECTS}
     elif not chosen:
         reason = _("The list finds nothing that could be tagged.")
-    return _ask_many(request, kind, [] if reason else chosen, back, Picked([], [], [], ""), reason=reason)
+    return _ask_many(request, kind, [] if reason else chosen, back, Picked(), reason=reason)
 
 
 @require_POST
@@ -253,16 +264,20 @@ def tag_many(request: HttpRequest, kind: str) -> HttpResponseBase:
     require(request.user, Action.CONFIGURE)
     of, user = Tagged(kind), request.user
     back = _back(request, of)
-    chosen = ids([one for text in request.POST.getlist("ids") for one in text.split(",")])
-    if request.POST.get("step") == "put":
-        return _ask_many(request, of, _chosen(of, chosen, user), back, _asked(request.POST, user))
+    chosen = _ids(request.POST, "ids")
+    among = _chosen(of, _ids(request.POST, "among") or chosen, user)
     off = request.POST.get("how") == "off"
     try:
-        names = _picked(request.POST, user).added
-        way: dict[str, Iterable[str]] = {"remove": names} if off else {"add": names}
+        picked = _checked(request.POST, user)
+        if not chosen:
+            raise Invalid(_("Choose at least one object."), field="ids")
+        if request.POST.get("step") == "put":
+            return _ask_many(request, of, among, back, _put(picked, user), ticked=chosen)
+        new, tags = picked.new, picked.added
+        way: dict[str, Iterable[Any]] = {"remove": new, "remove_tags": tags} if off else {"add": new, "add_tags": tags}
         changed = change_tags(kind=of, ids=chosen, **way, by=user)
     except Refused as error:
-        return _ask_many(request, of, _chosen(of, chosen, user), back, _asked(request.POST, user), error=error)
+        return _ask_many(request, of, among, back, _picked(request.POST, user), ticked=chosen, error=error)
     messages.success(request, _told(of, changed, off=off))
     return redirect(back)
 
@@ -272,6 +287,10 @@ def _told(kind: Tagged, changed: int, *, off: bool) -> str:
         return _("Nothing changed: none of them had these tags.") if off else _("They had these tags already.")
     text = _("Tags were taken off %(what)s.") if off else _("Tags were put on %(what)s.")
     return text % {"what": number_of(kind, changed)}
+
+
+def _ids(asked: QueryDict, name: str) -> list[UUID]:
+    return ids([one for text in asked.getlist(name) for one in text.split(",")])
 
 
 def _chosen(kind: Tagged, chosen: list[UUID], user: Any) -> list[Any]:
@@ -288,24 +307,31 @@ def _back(request: HttpRequest, kind: Tagged) -> str:
 def _ask_many(
     request: HttpRequest,
     kind: Tagged,
-    chosen: list[Any],
+    among: list[Any],
     back: str,
     picked: Picked,
     *,
+    ticked: list[UUID] | None = None,
     error: Refused | None = None,
     reason: str = "",
 ) -> HttpResponse:
-    """Few objects can be left out one by one; many are one field of the form."""
-    few = len(chosen) <= OFFERED
+    """Few objects can be left out one by one, and ticked again; many are one field of the form. `ticked`: else all."""
+    few = len(among) <= OFFERED
+    wanted = {row.pk for row in among} if ticked is None else set(ticked)
+    left = [row.pk for row in among if row.pk in wanted]
+    if not among and not reason:
+        reason = _("Nothing is left to choose; look at the list again.")
     context = {
         "url": reverse(f"{kind}_tag_many"),
-        "title": _("Tag %(what)s") % {"what": number_of(kind, len(chosen))} if chosen else _("Tag"),
-        "what": number_of(kind, len(chosen)),
+        "title": _("Tag %(what)s") % {"what": number_of(kind, len(left))} if left else _("Tag"),
+        "what": number_of(kind, len(left)),
         "list_label": kind_label(kind),
         "back": back,
         "reason": reason,
-        "few": chosen if few else [],
-        "all_ids": "" if few else ",".join(str(row.pk) for row in chosen),
+        "few": among if few else [],
+        "ticked": left,
+        "some_left_out": len(left) < len(among),
+        "all_ids": ",".join(str(row.pk) for row in among),
         **_offer(picked, request.user),
     }
     return _form(request, "tags/tag_many.html", error, context)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db import OperationalError, connection
 from django.db.models import Count
 from django.utils.translation import gettext as _
 
@@ -21,6 +22,10 @@ from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Color, Tag, Tagged
 from labels.searching import index_tag, index_tags, kind_of
 from labels.turn import take_turn
 
+T = TypeVar("T")
+
+ATTEMPTS = 3
+DEADLOCK = "40P01"
 MOST_TAGS = 2000
 MOST_ON_ONE = 50
 MOST_OBJECTS = 1000
@@ -28,8 +33,9 @@ MOST_NAMED = 100  # in an audit row; their number is there, too
 LONGEST_KEY = 255
 # What joins letters and signs of some scripts to one; nothing else that is not seen is part of a name.
 JOINERS = {"\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 SEEN = set("LNPS")
+UNASSIGNED = "Cn"  # such as a sign of a Unicode newer than ours
 # How reads lock what they may remove.
 LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
 
@@ -57,8 +63,8 @@ def change_tag(*, tag: Tag, name: str | None = None, color: str | None = None, b
     require(by, Action.SOURCES)
     new_name = None if name is None else checked_name(name)
     new_color = _checked_color(color or "")
-    with write_transaction():
-        take_turn()
+
+    def act() -> Tag:
         row = _current(tag)
         before = {"name": row.name, "color": row.color}
         after = {"name": new_name or row.name, "color": new_color or row.color}
@@ -76,7 +82,9 @@ def change_tag(*, tag: Tag, name: str | None = None, color: str | None = None, b
             index_tag(row)
         detail: dict[str, Any] = {"before": {field: before[field] for field in changed}, "after": changed}
         _record("tag.changed", row, by=by, shown_by=_counts(row), **detail)
-    return row
+        return row
+
+    return _in_turn(act)
 
 
 def delete_tag(*, tag: Tag, by: Any) -> None:
@@ -85,8 +93,8 @@ def delete_tag(*, tag: Tag, by: Any) -> None:
     Raises: Forbidden.
     """
     require(by, Action.SOURCES)
-    with write_transaction():
-        take_turn()
+
+    def act() -> None:
         row = Tag.objects.filter(pk=tag.pk).first()
         if row is None:
             return
@@ -96,21 +104,37 @@ def delete_tag(*, tag: Tag, by: Any) -> None:
         index_tag(row, is_going=True)
         row.delete()
 
+    _in_turn(act)
+
 
 def change_tags(
-    *, kind: Tagged | str, ids: Iterable[UUID], add: Iterable[str] = (), remove: Iterable[str] = (), by: Any
+    *,
+    kind: Tagged | str,
+    ids: Iterable[UUID],
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+    add_tags: Iterable[UUID] = (),
+    remove_tags: Iterable[UUID] = (),
+    by: Any,
 ) -> int:
-    """Put tags on objects of one kind and take others off, by name; how many objects changed.
+    """Put tags on objects of one kind and take others off, by name or by id; how many objects changed.
 
     A name that no tag has yet makes one. What is there already, or not there, is no error.
-    Raises: Forbidden; Invalid for names and numbers that cannot be; Conflict when an object is gone or has too many.
+    Raises: Forbidden; Invalid for names and numbers that cannot be; Conflict when an object or a tag to put on is gone.
     """
     require(by, Action.CONFIGURE)
     kind, wanted = _checked_kind(kind), _wanted(ids)
-    added, removed = _checked_names(add), _checked_names(remove)
-    _require_difference(added, removed)
-    with write_transaction():
-        take_turn()
+    add_names, remove_names = _checked_names(add, "add"), _checked_names(remove, "remove")
+    add_ids, remove_ids = set(add_tags), set(remove_tags)
+    if not (add_names or remove_names or add_ids or remove_ids):
+        raise Invalid(_("Name at least one tag."), field="add")
+
+    def act() -> int:
+        added = _names_now(add_ids, by=by)
+        if len(added) < len(add_ids):
+            raise Conflict(_("A tag that you chose is gone; somebody deleted it."))
+        added, removed = {**added, **add_names}, {**_names_now(remove_ids, by=by), **remove_names}
+        _require_difference(added, removed)
         names = _found(kind, wanted, by=by)
         tags = {tag.name_key: tag for tag in Tag.objects.filter(name_key__in=[*added, *removed])}
         new = _make([name for key, name in added.items() if key not in tags])
@@ -122,32 +146,59 @@ def change_tags(
             _require_few_enough(kind, {pk for pks in put_on.values() for pk in pks}, names)
             index_tags(kind_of(kind), changed)
             _record_changes(kind, {pk: names[pk] for pk in changed}, put_on, taken_off, new, by=by)
-    return len(changed)
+        return len(changed)
+
+    return _in_turn(act)
+
+
+def _in_turn(act: Callable[[], T]) -> T:
+    """Alone among those who write tags; once more when PostgreSQL ends a deadlock with a read of the same objects.
+
+    Transaction: its own, or an open one, whose owner alone could try again.
+    """
+    left = 1 if connection.in_atomic_block else ATTEMPTS
+    while True:
+        left -= 1
+        try:
+            with write_transaction():
+                take_turn()
+                return act()
+        except OperationalError as error:
+            if not left or getattr(error.__cause__, "sqlstate", "") != DEADLOCK:
+                raise
 
 
 # -- what may be
 
 
-def checked_name(text: str) -> str:
+def checked_name(text: str, field: str = "name") -> str:
     """A tag's name as it is kept: trimmed, with single blanks. Raises: Invalid."""
     text = text.strip()
-    if any(unicodedata.category(one) in UNSEEN and one not in JOINERS for one in text):
-        raise Invalid(_("A tag's name has no control characters and no line ends."), field="name")
+    if any(_is_unseen(one) for one in text):
+        raise Invalid(_("A tag's name has only characters that can be seen."), field=field)
     name = " ".join(text.split())
-    if not any(unicodedata.category(one)[0] in SEEN for one in name):
-        raise Invalid(_("A tag needs a name."), field="name")
+    categories = {unicodedata.category(one) for one in name}
+    if UNASSIGNED not in categories and not any(one[0] in SEEN for one in categories):
+        raise Invalid(_("A tag needs a name."), field=field)
     if len(name) > LONGEST_NAME or len(fold(name)) > LONGEST_KEY:
-        raise Invalid(_("A tag's name has at most %(n)d characters.") % {"n": LONGEST_NAME}, field="name")
+        raise Invalid(_("A tag's name has at most %(n)d characters.") % {"n": LONGEST_NAME}, field=field)
     if "," in name or '"' in name:
-        raise Invalid(_("A tag's name has no comma and no quotation mark."), field="name")
+        raise Invalid(_("A tag's name has no comma and no quotation mark."), field=field)
     return name
 
 
-def _checked_names(names: Iterable[str]) -> dict[str, str]:
+def _is_unseen(one: str) -> bool:
+    """Noncharacters, which never become a sign, are unassigned, too."""
+    code = ord(one)
+    is_noncharacter = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+    return is_noncharacter or (unicodedata.category(one) in UNSEEN and one not in JOINERS)
+
+
+def _checked_names(names: Iterable[str], field: str) -> dict[str, str]:
     """By what they are compared by; each once."""
     found: dict[str, str] = {}
     for name in names:
-        clean = checked_name(name)
+        clean = checked_name(name, field)
         found.setdefault(fold(clean), clean)
     return found
 
@@ -177,8 +228,6 @@ def _wanted(ids: Iterable[UUID]) -> list[UUID]:
 
 def _require_difference(added: dict[str, str], removed: dict[str, str]) -> None:
     """Raises: Invalid."""
-    if not added and not removed:
-        raise Invalid(_("Name at least one tag."), field="add")
     if len(added) > MOST_ON_ONE:
         raise Invalid(_("An object has at most %(n)d tags.") % {"n": MOST_ON_ONE}, field="add")
     if len(removed) > MOST_TAGS:
@@ -196,6 +245,13 @@ def _current(tag: Tag) -> Tag:
     if row is None:
         raise Conflict(_("The tag %(name)s is gone; somebody deleted it.") % {"name": tag.name})
     return row
+
+
+def _names_now(ids: set[UUID], *, by: Any) -> dict[str, str]:
+    """By what they are compared by; a tag that is gone is left out."""
+    if not ids:
+        return {}
+    return dict(Tag.objects.restrict(by, Action.VIEW).filter(pk__in=ids).values_list("name_key", "name"))
 
 
 def _require_free(name: str) -> None:

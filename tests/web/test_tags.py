@@ -18,7 +18,7 @@ from audit.models import AuditRow
 from console import tagging
 from inventory.reindex import index_everything
 from labels.models import Color, GuestTag, Tag
-from labels.services import change_tag, delete_tag
+from labels.services import change_tag, change_tags, delete_tag
 from tests.factories import Inventory, make_guest, make_tag
 from tests.web.conftest import ClientAs
 
@@ -224,6 +224,51 @@ class TestDialog:
         assert "somebody deleted it" in refused.xpath("//*[@role='alert']")[0].text_content()
         assert boxes(refused) == {}
 
+    def test_a_tag_that_was_renamed_meanwhile_stays_one(self, changer, boss, inventory, monkeypatch):
+        """It has its new name when the turn to write comes, after the page was read."""
+        guest = inventory.guests[0]
+        ticked, unticked = make_tag("ticked"), make_tag("unticked", guest)
+        user = boss.get("/").wsgi_request.user
+
+        def late(**kwargs: Any) -> int:
+            for tag in (ticked, unticked):
+                change_tag(tag=tag, name=f"{tag.name} now", by=user)
+            return change_tags(**kwargs)
+
+        monkeypatch.setattr(tagging, "change_tags", late)
+        changer.post(f"/guests/{guest.pk}/tags/", {"had": str(unticked.pk), "tag": str(ticked.pk)})
+        assert tags_on(guest) == {"ticked now"}
+        assert Tag.objects.count() == 2
+
+    def test_a_tag_that_is_deleted_at_the_last_moment_does_not_come_back(self, changer, boss, inventory, monkeypatch):
+        guest, tag = inventory.guests[0], make_tag("gone")
+        user = boss.get("/").wsgi_request.user
+
+        def late(**kwargs: Any) -> int:
+            delete_tag(tag=tag, by=user)
+            return change_tags(**kwargs)
+
+        monkeypatch.setattr(tagging, "change_tags", late)
+        refused = page(changer.post(f"/guests/{guest.pk}/tags/", {"tag": str(tag.pk)}), 400)
+        assert "somebody deleted it" in refused.xpath("//*[@role='alert']")[0].text_content()
+        assert not Tag.objects.exists()
+
+    def test_more_new_names_than_may_be_are_refused(self, changer, inventory):
+        guest = inventory.guests[0]
+        names = [f"tag {number}" for number in range(51)]
+        refused = page(changer.post(f"/guests/{guest.pk}/tags/", {"new": names}), 400)
+        assert "at most 50 tags" in refused.xpath("//*[@role='alert']")[0].text_content()
+        assert not Tag.objects.exists()
+
+    @pytest.mark.parametrize("step", ["", "put"])
+    def test_a_text_that_is_too_long_is_refused(self, changer, inventory, step):
+        guest = inventory.guests[0]
+        typed = ", ".join(f"name-{number:02d}" for number in range(70))
+        refused = page(changer.post(f"/guests/{guest.pk}/tags/", {"q": typed, "step": step}), 400)
+        assert "at most 528 characters" in refused.xpath("//*[@role='alert']")[0].text_content()
+        assert boxes(page(changer.get("/tags/pick/", {"q": typed, "step": step})), "new") == {}
+        assert not Tag.objects.exists()
+
     @pytest.mark.parametrize("kind", TestLists.KINDS)
     def test_every_kind_has_it_on_its_page(self, boss, inventory, kind):
         row = TestLists().objects(inventory)[kind]
@@ -306,6 +351,38 @@ class TestMany:
         assert "Name at least one tag" in refused.xpath("//*[@role='alert']")[0].text_content()
         assert sent(refused)["ids"] == values["ids"]
 
+    @pytest.mark.parametrize("step", ["", "put"])
+    def test_with_nothing_left_one_may_go_back_to_all(self, changer, inventory, step):
+        values = sent(self.ask(changer, "host:kvm-01"))
+        found = values.pop("ids")
+        refused = page(changer.post(reverse("guest_tag_many"), {**values, "q": "new", "step": step}), 400)
+        assert "Choose at least one" in refused.xpath("//*[@role='alert']")[0].text_content()
+        assert "All that the list finds" not in refused.text_content()
+        offered = refused.xpath("//details[@open]//input[@name='ids']")
+        assert [(box.get("value"), box.get("checked")) for box in offered] == [(pk, None) for pk in found]
+        assert "ids" not in sent(refused)
+        assert not Tag.objects.exists()
+
+    def test_what_was_left_out_may_be_ticked_again(self, changer, inventory):
+        values = sent(self.ask(changer))
+        all_of_them = values["ids"]
+        values["ids"] = all_of_them[:3]
+        added = page(changer.post(reverse("guest_tag_many"), {**values, "q": "new", "step": "put"}))
+        assert sent(added)["ids"] == all_of_them[:3]
+        assert [box.get("value") for box in added.xpath("//input[@name='ids']")] == all_of_them
+
+    def test_a_form_without_any_object_says_so(self, changer, inventory):
+        refused = page(changer.post(reverse("guest_tag_many"), {"q": "new"}), 400)
+        assert "All that the list finds" not in refused.text_content()
+        assert len(refused.xpath("//section[@id='act']//button[@disabled]")) == 2
+
+    def test_taking_off_a_tag_that_is_gone_is_no_error(self, changer, inventory):
+        values = sent(self.ask(changer, "host:kvm-01"))
+        tag = make_tag("gone")
+        Tag.objects.all().delete()
+        again = changer.post(reverse("guest_tag_many"), {**values, "tag": str(tag.pk), "how": "off"}, follow=True)
+        assert "none of them had these tags" in text(again)
+
     def test_adding_works_without_scripts(self, changer, inventory):
         values = sent(self.ask(changer, "host:kvm-01"))
         added = page(changer.post(reverse("guest_tag_many"), {**values, "q": "new", "step": "put"}))
@@ -361,6 +438,21 @@ class TestTags:
         tag = make_tag("prod")
         refused = page(boss.post(f"/tags/{tag.pk}/put-on/guest/"), 400)
         assert "Choose at least one" in refused.xpath("//*[@role='alert']")[0].text_content()
+
+    @pytest.mark.parametrize("way", ["put-on", "take-off"])
+    def test_a_tag_renamed_while_one_chooses_stays_one(self, boss, inventory, monkeypatch, way):
+        one, two = inventory.guests[:2]
+        tag, user = make_tag("prod", one), boss.get("/").wsgi_request.user
+
+        def late(**kwargs: Any) -> int:
+            change_tag(tag=tag, name="live", by=user)
+            return change_tags(**kwargs)
+
+        monkeypatch.setattr("labels.services.change_tags", late)
+        boss.post(f"/tags/{tag.pk}/{way}/guest/", {"ids": str(two.pk if way == "put-on" else one.pk)})
+        assert tags_on(two) == ({"live"} if way == "put-on" else set())
+        assert tags_on(one) == ({"live"} if way == "put-on" else set())
+        assert Tag.objects.count() == 1
 
     @pytest.mark.parametrize("tab", ["nothing", "guest", "summary"])
     def test_a_page_that_is_not_there(self, boss, inventory, tab):

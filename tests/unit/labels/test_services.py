@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from access.models import User
@@ -34,10 +35,16 @@ from search.services import forget
 from storage.models import Datastore
 from tests import facts
 from tests.factories import make_datastore, make_guest, make_host, make_source, make_switch, make_user
-from tests.together import Meeting, database_for_threads, together
+from tests.together import LOOK_S, LOOKS, Meeting, database_for_threads, somebody_waits, together
 
 pytestmark = pytest.mark.django_db
 AT_ONCE = 8
+
+
+class Deadlock(Exception):
+    """As PostgreSQL's driver tells it."""
+
+    sqlstate = "40P01"
 
 
 @pytest.fixture
@@ -108,6 +115,8 @@ class TestNames:
             ("👩\u200d💻", "👩\u200d💻"),
             ("na\u200cme", "na\u200cme"),
             ("\nweb\t", "web"),
+            ("\u0378", "\u0378"),  # no sign yet
+            ("a\U0001faff b", "a\U0001faff b"),
         ],
     )
     def test_are_kept_trimmed(self, typed: str, kept: str) -> None:
@@ -130,6 +139,9 @@ class TestNames:
             "\udc80",
             "a\u202eb",
             "a\u2028b",
+            "a\ufdd0b",
+            "a\ufffeb",
+            "a\U0002ffffb",
         ],
     )
     def test_may_be_wrong(self, typed: str, boss: User) -> None:
@@ -137,6 +149,11 @@ class TestNames:
             create_tag(name=typed, by=boss)
         assert error.value.field == "name"
         assert error.value.message.endswith(".")
+
+    def test_what_cannot_be_seen_is_said(self) -> None:
+        for typed in ("a\0b", "a\nb", "a\u202eb", "a\ufdd0b"):
+            with pytest.raises(Invalid, match="only characters that can be seen"):
+                checked_name(typed)
 
     def test_differ_by_more_than_their_case(self, boss: User) -> None:
         tag, other = create_tag(name="Straße", by=boss), create_tag(name="other", by=boss)
@@ -206,6 +223,22 @@ class TestActs:
         assert colors == [*Color.values, *Color.values][:12]
         assert create_tag(name="red one", color="red", by=boss).color == "red"
 
+    def test_tags_are_given_by_their_ids_too(self, boss: User) -> None:
+        guest = make_guest()
+        one, two, gone = (create_tag(name=name, by=boss) for name in ("one", "two", "gone"))
+        delete_tag(tag=gone, by=boss)
+        ids = {"kind": "guest", "ids": [guest.pk]}
+        assert change_tags(**ids, add=["ONE", "new"], add_tags=[one.pk, two.pk], by=boss) == 1
+        assert names_of(guest, by=boss) == ["new", "one", "two"]
+        assert change_tags(**ids, remove=["new"], remove_tags=[two.pk, gone.pk], by=boss) == 1
+        assert change_tags(**ids, remove_tags=[gone.pk], by=boss) == 0
+        assert names_of(guest, by=boss) == ["one"]
+        with pytest.raises(Conflict, match="is gone"):
+            change_tags(**ids, add=["other"], add_tags=[gone.pk], by=boss)
+        with pytest.raises(Invalid, match="put on and taken off"):
+            change_tags(**ids, add=["one"], remove_tags=[one.pk], by=boss)
+        assert names_of(guest, by=boss) == ["one"]
+
     def test_a_tag_that_is_gone_is_not_renamed(self, boss: User) -> None:
         tag = create_tag(name="web", by=boss)
         delete_tag(tag=tag, by=boss)
@@ -228,6 +261,10 @@ class TestLimits:
         monkeypatch.setattr(services, "MOST_ON_ONE", 3)
         with pytest.raises(Invalid, match="at most 3 tags"):
             put_on(empty, "a", "b", "c", "d", by=boss)
+        with pytest.raises(Invalid, match="at most 3 tags"):
+            change_tags(
+                kind="guest", ids=[empty.pk], add=["x"], add_tags=Tag.objects.values_list("pk", flat=True), by=boss
+            )
 
     def test_of_tags(self, boss: User, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "MOST_TAGS", 2)
@@ -335,6 +372,63 @@ class TestAtOnce:
         answers = self.all_of(tmp_path, lambda number: create_tag(name=f"t{number}", by=boss))
         assert len(self.seen["tags"]) == 3
         assert sum(isinstance(one, Conflict) for one in answers) == AT_ONCE - 3
+
+    @pytest.mark.parametrize("act", ["change_tags", "change_tag", "delete_tag"])
+    def test_a_deadlock_is_tried_again(self, boss: User, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+        guest, tag = make_guest("g"), create_tag(name="web", by=boss)
+        put_on(guest, "web", by=boss)
+        acts: dict[str, Callable[[], Any]] = {
+            "change_tags": lambda: put_on(guest, "new", by=boss),
+            "change_tag": lambda: change_tag(tag=tag, name="front", by=boss),
+            "delete_tag": lambda: delete_tag(tag=tag, by=boss),
+        }
+        failing, publish = [*[Deadlock()] * 2], services.publish
+
+        def fail(*changes: Any) -> None:
+            if failing:
+                raise OperationalError("deadlock detected") from failing.pop()
+            publish(*changes)
+
+        monkeypatch.setattr(services, "publish", fail)
+        rows = AuditRow.objects.count()
+        acts[act]()
+        assert AuditRow.objects.count() == rows + 1
+        failing.extend([Deadlock()] * 3)
+        with pytest.raises(OperationalError):
+            put_on(guest, "other", by=boss)
+        failing.append(Deadlock())
+        with pytest.raises(OperationalError), write_transaction():  # the owner's to try again
+            put_on(guest, "other", by=boss)
+        failing.append(ValueError("disk full"))
+        with pytest.raises(OperationalError):
+            put_on(guest, "other", by=boss)
+        assert not Tag.objects.filter(name="other").exists()
+
+    def test_a_deadlock_with_who_locks_guests_in_another_order(self, boss: User, tmp_path: Path) -> None:
+        host = make_host()
+        guests = sorted((make_guest(f"g{number}", host) for number in range(2)), key=lambda guest: guest.uuid)
+        index_missing()
+        locked = threading.Event()
+
+        def lock(guest: Guest) -> None:
+            list(Guest.objects.filter(pk=guest.pk).select_for_update(of=("self",)).values_list("pk"))
+
+        def act(number: int) -> Any:
+            if number:
+                assert locked.wait(30)
+                return change_tags(kind="guest", ids=[guest.pk for guest in guests], add=["web"], by=boss)
+            with write_transaction():
+                lock(guests[1])
+                locked.set()
+                for _look in range(LOOKS):
+                    if somebody_waits():
+                        break
+                    time.sleep(LOOK_S)
+                lock(guests[0])  # the other has waited longer and is ended
+            return None
+
+        assert self.all_of(tmp_path, act, 2) == [None, 2]
+        assert self.seen["found"]["web"] == ["g0", "g1"]
 
     def test_guests_that_go_meanwhile(self, boss: User, tmp_path: Path) -> None:
         host = make_host()

@@ -112,7 +112,8 @@ def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
         ({"kind": "guest", "ids": [], "add": ["x"]}, "ids"),
         ({"kind": "guest", "ids": [str(guest.pk)]}, "add"),
         ({"kind": "folder", "ids": [str(guest.pk)], "add": ["x"]}, "kind"),
-        ({"kind": "guest", "ids": [str(guest.pk)], "add": ["a,b"]}, "name"),
+        ({"kind": "guest", "ids": [str(guest.pk)], "add": ["a,b"]}, "add"),
+        ({"kind": "guest", "ids": [str(guest.pk)], "remove": ["a,b"]}, "remove"),
         ({"kind": "guest", "ids": [str(guest.pk)], "add": ["a"], "remove": ["A"]}, "remove"),
     ):
         assert boss.post("tags/change/", 400, **body)["error"]["field"] == field
