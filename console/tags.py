@@ -205,7 +205,7 @@ def _choose(request: HttpRequest, pk: UUID, kind: str, *, off: bool) -> HttpResp
     rows = objects_to_tag(of, user).select_related(_PLACES[of])
 
     def act(chosen: list[UUID]) -> list[UUID]:
-        way = {"remove_tags": [tag.pk]} if off else {"add_tags": [tag.pk]}
+        way: dict[str, Any] = {"remove_tags": [tag.pk]} if off else {"add_tags": [tag.pk]}
         return chosen[: services.change_tags(kind=kind, ids=chosen, **way, by=user)]
 
     def done(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from labels.turn import take_turn
 T = TypeVar("T")
 
 ATTEMPTS = 3
+PAUSE_SECONDS = 0.1  # for those who waited for what a deadlock let go
 DEADLOCK = "40P01"
 MOST_TAGS = 2000
 MOST_ON_ONE = 50
@@ -36,6 +38,10 @@ JOINERS = {"\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"}
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 SEEN = set("LNPS")
 UNASSIGNED = "Cn"  # such as a sign of a Unicode newer than ours
+# Unassigned for good.
+# Source: https://www.unicode.org/faq/private_use.html#nonchar1
+NEVER_A_SIGN = {chr(code) for code in (*range(0xFDD0, 0xFDF0), *range(0xFFFE, 0x110000, 0x10000))}
+NEVER_A_SIGN |= {chr(code) for code in range(0xFFFF, 0x110000, 0x10000)}
 # How reads lock what they may remove.
 LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
 
@@ -166,6 +172,7 @@ def _in_turn(act: Callable[[], T]) -> T:
         except OperationalError as error:
             if not left or getattr(error.__cause__, "sqlstate", "") != DEADLOCK:
                 raise
+        time.sleep(PAUSE_SECONDS)
 
 
 # -- what may be
@@ -188,10 +195,7 @@ def checked_name(text: str, field: str = "name") -> str:
 
 
 def _is_unseen(one: str) -> bool:
-    """Noncharacters, which never become a sign, are unassigned, too."""
-    code = ord(one)
-    is_noncharacter = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
-    return is_noncharacter or (unicodedata.category(one) in UNSEEN and one not in JOINERS)
+    return one in NEVER_A_SIGN or (unicodedata.category(one) in UNSEEN and one not in JOINERS)
 
 
 def _checked_names(names: Iterable[str], field: str) -> dict[str, str]:

@@ -227,7 +227,7 @@ class TestActs:
         guest = make_guest()
         one, two, gone = (create_tag(name=name, by=boss) for name in ("one", "two", "gone"))
         delete_tag(tag=gone, by=boss)
-        ids = {"kind": "guest", "ids": [guest.pk]}
+        ids: dict[str, Any] = {"kind": "guest", "ids": [guest.pk]}
         assert change_tags(**ids, add=["ONE", "new"], add_tags=[one.pk, two.pk], by=boss) == 1
         assert names_of(guest, by=boss) == ["new", "one", "two"]
         assert change_tags(**ids, remove=["new"], remove_tags=[two.pk, gone.pk], by=boss) == 1
@@ -382,12 +382,11 @@ class TestAtOnce:
             "change_tag": lambda: change_tag(tag=tag, name="front", by=boss),
             "delete_tag": lambda: delete_tag(tag=tag, by=boss),
         }
-        failing, publish = [*[Deadlock()] * 2], services.publish
+        failing: list[Exception] = [Deadlock(), Deadlock()]
 
-        def fail(*changes: Any) -> None:
+        def fail(*_changes: Any) -> None:
             if failing:
                 raise OperationalError("deadlock detected") from failing.pop()
-            publish(*changes)
 
         monkeypatch.setattr(services, "publish", fail)
         rows = AuditRow.objects.count()
