@@ -1,9 +1,8 @@
 """The kinds of object the API lists, as data: what a user may see, what may be asked, what is told."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
@@ -17,7 +16,6 @@ from api.lists import (
     values_filter,
     words_filter,
 )
-from core.lists import Filter
 from core.models import by_name
 from history.models import GuestMove, How
 from history.selectors import move_list
@@ -35,7 +33,7 @@ from inventory.folders import folder_list
 from inventory.models import Folder, Guest, GuestState
 from inventory.selectors import details_of, disks_of, guest_list, nics_of, twins_of
 from inventory.usage import usage_of
-from labels.filters import has_tag, tag_filter
+from labels.filters import tag_filter
 from labels.models import Color, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from metrics.models import GuestLoad, HostLoad
@@ -66,7 +64,7 @@ HOST = object_filter("host", id_lookup="host", name_lookup="host__name")
 class Resource(Generic[M]):
     """`rows` are restricted to the user; `tell` makes a page's JSON, `tell_one` that of one object for a user.
 
-    `tagged`: the kind whose objects have tags, which are told with each.
+    `tagged`: the kind whose objects have tags, which are told with each and which they are found by.
     """
 
     rows: Callable[[Any], QuerySet[M]]
@@ -74,6 +72,12 @@ class Resource(Generic[M]):
     tell: Callable[[list[M]], Iterable[out.Json]]
     tell_one: Callable[[M, Any], out.Json]
     tagged: Tagged | None = None
+
+    def shape_for(self, user: Any) -> Shape[M]:
+        """What this user may ask of the list. A tag is given by its id or its name; without a value: none at all."""
+        if self.tagged is None:
+            return self.shape
+        return replace(self.shape, filters=(*self.shape.filters, tag_filter(self.tagged, user=user, or_id=True)))
 
     def page_json(self, rows: list[M], user: Any) -> list[out.Json]:
         return self._with_tags(rows, list(self.tell(rows)), user)
@@ -87,19 +91,6 @@ class Resource(Generic[M]):
             return told
         tags = tags_of(self.tagged, [row.pk for row in rows], user=user)
         return [{**one, "tags": [out.link(tag) for tag in tags[row.pk]]} for row, one in zip(rows, told, strict=True)]
-
-
-def tag_parameter(kind: Tagged) -> Filter:
-    """Objects that have a tag, given by its id or its name; without a value, those that have none."""
-    by_name = tag_filter(kind)
-
-    def build(value: str) -> Q:
-        try:
-            return has_tag(kind, UUID(value))
-        except ValueError:
-            return by_name.build(value)
-
-    return Filter("tag", "tag", build)
 
 
 def _each(tell: Callable[[M], out.Json]) -> Callable[[list[M]], Iterable[out.Json]]:
@@ -198,7 +189,6 @@ HOSTS: Resource[Host] = Resource(
             SOURCE,
             DATACENTER,
             object_filter("cluster", id_lookup="cluster", name_lookup="cluster__name"),
-            tag_parameter(Tagged.HOST),
         ),
         {"name": BY_NAME, "memory_bytes": ("memory_bytes",)},
         "name",
@@ -216,7 +206,6 @@ GUESTS: Resource[Guest] = Resource(
             HOST,
             object_filter("folder", id_lookup="folder_entry__folder", name_lookup="folder_entry__folder__name"),
             object_filter("source", id_lookup="host__source", name_lookup="host__source__name"),
-            tag_parameter(Tagged.GUEST),
             words_filter("q", "name", "title", "addresses", "uuid"),
             conditions_filter("missing", {"true": Q(missing_since__isnull=False), "false": Q(missing_since=None)}),
         ),
@@ -235,7 +224,6 @@ DATASTORES: Resource[Datastore] = Resource(
             conditions_filter("state", ACTIVE),
             flag_filter("shared", "shared"),
             DATACENTER,
-            tag_parameter(Tagged.DATASTORE),
         ),
         {"name": BY_NAME},
         "name",
@@ -257,7 +245,7 @@ VOLUMES: Shape[Volume] = Shape(
 SWITCHES: Resource[VirtualSwitch] = Resource(
     lambda user: switch_list(user=user),
     Shape(
-        (NAME, conditions_filter("state", ACTIVE), HOST, tag_parameter(Tagged.SWITCH)),
+        (NAME, conditions_filter("state", ACTIVE), HOST),
         {"name": BY_NAME},
         "name",
     ),

@@ -39,7 +39,7 @@ class ListEndpoint(Endpoint):
     resource: Resource[Any] = GUESTS  # each URL names its own
 
     def get(self, request: Request) -> Response:
-        page, following = read_page(self.resource.rows(request.user), self.resource.shape, request)
+        page, following = read_page(self.resource.rows(request.user), self.resource.shape_for(request.user), request)
         return Response({"results": self.resource.page_json(page.rows, request.user), "next": following})
 
 

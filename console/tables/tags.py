@@ -100,7 +100,7 @@ def tagged(spec: ListSpec[M], kind: Tagged, *, user: Any) -> ListSpec[M]:
     return replace(
         spec,
         columns=(*spec.columns[:at], column, *spec.columns[at:]),
-        filters=(*spec.filters, tag_filter(kind)),
+        filters=(*spec.filters, tag_filter(kind, user=user)),
         prepare=_loader(spec.prepare, kind, user),
     )
 

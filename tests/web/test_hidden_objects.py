@@ -208,6 +208,30 @@ def test_a_filter_finds_nothing_by_the_hidden(viewer: Client, estate: Estate, mo
 
 
 @pytest.mark.parametrize(
+    ("path", "values", "none"),
+    [
+        ("/{kind}/?export=csv&q={minus}tag:{value}", ["hidden-tag"], '""'),
+        ("/api/v1/{kind}/?{minus}tag={value}", ["hidden-tag", "{hidden_tag}"], ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["hosts", "guests", "datastores", "switches"])
+def test_a_filter_finds_nothing_by_a_hidden_tag(
+    viewer: Client, estate: Estate, monkeypatch: pytest.MonkeyPatch, kind: str, path: str, values: list[str], none: str
+) -> None:
+    estate.tag.delete()
+    row = {"hosts": estate.host, "guests": estate.guest, "datastores": estate.store, "switches": estate.switch}[kind]
+
+    def found(value: str) -> list[bool]:
+        """By it, and among those without it."""
+        asked = [path.replace("{kind}", kind).replace("{minus}", minus) for minus in ("", "-")]
+        return [str(row.pk) in read(viewer, estate, one.replace("{value}", value)) for one in asked]
+
+    assert [found(value) for value in [*values, none]] == [*([True, False] for _ in values), [False, True]]
+    hide(estate, monkeypatch)
+    assert [found(value) for value in [*values, none]] == [*([False, True] for _ in values), [True, False]]
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/clusters/{hidden_cluster}/",

@@ -88,6 +88,20 @@ def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Boss) -> None:
     assert [told[f"{kind}s"] for kind in ("guest", "host", "datastore")] + [told["switches"]] == [1, 1, 1, 1]
 
 
+def test_a_name_that_looks_like_an_id_is_found(boss: Boss) -> None:
+    host = make_host("h")
+    one, two = make_guest("one", host), make_guest("two", host)
+    boss.tag("guest", one, add=["web"])
+    name = str(Tag.objects.get().pk)
+    assert boss.names(f"guests/?tag={name}") == ["one"]
+    boss.tag("guest", two, add=[name])
+    assert boss.names(f"guests/?tag={name.upper()}") == ["one", "two"]
+    other = str(new_id())
+    boss.tag("guest", two, add=[other])
+    assert boss.names(f"guests/?tag={other}") == ["two"]
+    assert boss.names(f"guests/?-tag={other}") == ["one"]
+
+
 def test_whatever_a_list_is_asked_for_it_may_be_asked_for_the_others(boss: Boss) -> None:
     host = make_host("h")
     for name, state in (("a", "running"), ("b", "off"), ("c", "paused")):
