@@ -305,7 +305,7 @@ _ADDRESS = re.compile(r"[0-9A-Fa-f:]+")
 def parse_filter(text: str, known: Sequence[str]) -> list[Term]:
     """The terms of a filter text such as `state:running host:"rack 4" -tag:test web`.
 
-    Only a field is negated: a word may begin with "-".
+    Only a field is negated: a word may begin with "-", and so may an address, whose colon makes no field of it.
     Raises: ListError.
     """
     text = text.strip()
@@ -338,8 +338,7 @@ def _term(match: re.Match[str], known: Sequence[str]) -> Term:
     if not field or field in known:
         return Term(field, value, negated=bool(match["negated"]))
     whole = match[0].strip()
-    is_word = match["negated"] and plain
-    if is_word or _ADDRESS.fullmatch(whole):  # a MAC or IPv6 address may start like a field's name
+    if _ADDRESS.fullmatch(whole.removeprefix("-")):  # a MAC or IPv6 address may start like a field's name
         return Term("", whole)
     raise ListError(
         _("There is no field “%(field)s” here; the fields are %(known)s.") % {"field": field, "known": ", ".join(known)}

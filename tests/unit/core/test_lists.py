@@ -156,8 +156,8 @@ class TestParseFilter:
         assert parse_filter(address, self.KNOWN) == [Term("", address)]
 
     def test_a_field_is_negated_and_a_word_is_not(self) -> None:
-        terms = parse_filter('-state:off -HOST:"rack 4" -web -flavor:big "-state:on" -', self.KNOWN)
-        words = [Term("", word) for word in ("-web", "-flavor:big", "-state:on", "-")]
+        terms = parse_filter('-state:off -HOST:"rack 4" -web -fe80::1 -aa:bb:cc:00:11:22 "-state:on" -', self.KNOWN)
+        words = [Term("", word) for word in ("-web", "-fe80::1", "-aa:bb:cc:00:11:22", "-state:on", "-")]
         assert terms == [Term("state", "off", negated=True), Term("host", "rack 4", negated=True), *words]
 
     @pytest.mark.parametrize(
@@ -165,6 +165,7 @@ class TestParseFilter:
         [
             ("-state:", "“-state:” needs a value"),
             ('-flavor:"big one"', "no field “flavor”"),
+            ("-stat:running", "no field “stat”.*state, host, name"),
             ('host:"rack 4', "not closed"),
             ("flavor:big", "no field “flavor”.*state, host, name"),
             ("state:", "needs a value"),
