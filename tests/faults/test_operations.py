@@ -191,10 +191,17 @@ def take_out(scene: Scene, guest: LabGuest, volume: str) -> None:
 
     scene.real.virsh("detach-disk", guest.uuid, f"{LOCAL}/{volume}", "--config")
     if not wait_for(is_out, 60, step=5):
-        scene.real.virsh("destroy", guest.uuid)
-        scene.real.virsh("start", guest.uuid)
-        guest.wait_heartbeat()
+        switch_off_and_on(scene, guest)
     assert volume not in scene.real.virsh("domblklist", guest.uuid)
+
+
+def switch_off_and_on(scene: Scene, guest: LabGuest) -> None:
+    """Returns when it counts anew."""
+    before = guest.boot_id
+    scene.real.virsh("destroy", guest.uuid)
+    scene.real.virsh("start", guest.uuid)
+    wait_until(lambda: guest.boot_id != before, "the guest has started anew")
+    wait_until(lambda: (beat := guest.heartbeat()) and beat.boot_id != before, "it counts anew")
 
 
 def test_a_nic_is_plugged_in_elsewhere_once(scene: Scene, running: LabGuest, trap_at: Callable[..., Trap]) -> None:
