@@ -132,6 +132,7 @@ _HOSTS: ListSpec[Host] = ListSpec(
             lambda h: cells.text(h.source.name),
             lambda h: h.source.name,
             (by_name("source__name"), by_name()),
+            css="rare",
         ),
         Column("seen", _("Seen"), lambda h: cells.seen(host_seen_at(h), host_silence(h)), host_seen_at, css="optional"),
         export_column("datacenter", _("Datacenter"), lambda h: h.datacenter.name),
