@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -31,14 +31,15 @@ class GuestCrashed(LabError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Beat:
-    """One heartbeat of a guest.
+    """One heartbeat of a guest; `ends` says how long each host's log was when it was read, where that is known.
 
-    Units: uptime in seconds
+    Units: uptime in seconds, ends in characters
     """
 
     count: int
     uptime: float
     boot_id: str
+    ends: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
 
 class LabGuest:
@@ -81,13 +82,12 @@ class LabGuest:
 
     def beats(self, host: "LabHost | str") -> list[Beat]:
         """Its heartbeats on this host, oldest first; a line that a move cut in two is in neither half."""
-        found = _BEAT.findall(self.serial_text(host))
-        return [Beat(int(count), float(uptime), boot) for count, uptime, boot in found]
+        return _beats(self.serial_text(host))
 
     def heartbeat(self, host: "LabHost | str | None" = None) -> Beat | None:
         """The last heartbeat on this host, by default on the one it is on now."""
-        seen = self.beats(host if host is not None else self.host)
-        return seen[-1] if seen else None
+        name = _name(self.host if host is None else host)
+        return _last_beat(self._logs(), name)
 
     def wait_heartbeat(self, after: Beat | None = None, *, seconds: float = 60) -> Beat:
         """A heartbeat of the host it is on now; with `after`, a later one of the same start, on whatever host.
@@ -97,27 +97,27 @@ class LabGuest:
         found: list[Beat] = []
 
         def comes() -> bool:
-            if after is not None and (words := self._panic_since(after)):
-                raise GuestCrashed(f"Guest {self.name} started anew. Its kernel said: {words}")
-            last = self._last_beats() if after else [self.heartbeat()]
-            found[:] = [beat for beat in last if beat and (after is None or _follows(beat, after))]
+            found[:] = self._later_beats(after) if after else [beat for beat in (self.heartbeat(),) if beat]
             return bool(found)
 
         if not wait_for(comes, seconds, step=0.05):
             raise LabError(f"Guest {self.name} gave no heartbeat within {seconds:.0f} s.")
         return max(found)
 
-    def _panic_since(self, beat: Beat) -> str:
-        """The last words of the kernel that gave this heartbeat; empty while it runs."""
-        for host in self.lab.hosts:
-            text = self.serial_text(host)
-            panic = _PANIC.search(text, max(text.rfind(beat.boot_id), 0))
-            if panic:
-                return panic[0]
-        return ""
+    def _later_beats(self, beat: Beat) -> list[Beat]:
+        """Each host's last heartbeat of it, where that is a later one of the same start.
 
-    def _last_beats(self) -> list[Beat | None]:
-        return [self.heartbeat(host) for host in self.lab.hosts]
+        Raises: GuestCrashed
+        """
+        logs = self._logs()
+        if words := _panic_since(logs, beat):
+            raise GuestCrashed(f"Guest {self.name} started anew. Its kernel said: {words}")
+        last = [_last_beat(logs, host) for host in logs]
+        return [one for one in last if one and _follows(one, beat)]
+
+    def _logs(self) -> dict[str, str]:
+        """What it wrote on the serial line, by the name of the host it was on."""
+        return {_name(host): self.serial_text(host) for host in self.lab.hosts}
 
     @property
     def boot_id(self) -> str:
@@ -242,6 +242,29 @@ class LabHost:
             self.start_libvirtd()
         else:
             self.thaw_libvirtd()
+
+
+def _beats(text: str) -> list[Beat]:
+    return [Beat(int(count), float(uptime), boot) for count, uptime, boot in _BEAT.findall(text)]
+
+
+def _last_beat(logs: Mapping[str, str], host: str) -> Beat | None:
+    """The last heartbeat in a host's log; it knows how long all of them were."""
+    seen = _beats(logs.get(host, ""))
+    return replace(seen[-1], ends={name: len(text) for name, text in logs.items()}) if seen else None
+
+
+def _panic_since(logs: Mapping[str, str], beat: Beat) -> str:
+    """The last words of the kernel that gave this heartbeat; empty while it runs.
+
+    In a log that does not name its start, what was there when the heartbeat was read is of another one.
+    """
+    for host, text in logs.items():
+        named = text.rfind(beat.boot_id)
+        panic = _PANIC.search(text, named if named >= 0 else beat.ends.get(host, 0))
+        if panic:
+            return panic[0]
+    return ""
 
 
 def _follows(beat: Beat, earlier: Beat) -> bool:

@@ -20,8 +20,10 @@ class Lab:
 class Guest(LabGuest):
     def __init__(self, **lines: str) -> None:
         self.name, self.lab, self.lines = "web-01", Lab(**lines), lines  # type: ignore[assignment]
+        self.read: list[str] = []
 
     def serial_text(self, host: object) -> str:
+        self.read.append(str(host))
         return self.lines[str(host)]
 
 
@@ -34,3 +36,17 @@ def test_a_kernel_that_gave_up_is_told(there: str) -> None:
 def test_one_that_gave_up_before_that_is_not() -> None:
     guest = Guest(home=beat(9, NEW) + PANIC + beat(3, OLD), away=beat(4, OLD))
     assert guest.wait_heartbeat(after=Beat(3, 3.5, OLD)).count == 4
+    assert guest.read == ["home", "away"], "each log once"
+
+
+@pytest.mark.parametrize("old", [PANIC, beat(9, NEW) + PANIC])
+def test_nor_is_one_on_a_host_where_this_start_never_was(old: str) -> None:
+    guest = Guest(home=beat(3, OLD), away=old)
+    before = guest.heartbeat("home")
+    guest.lines["home"] += beat(4, OLD)
+    after = guest.wait_heartbeat(after=before)
+    assert (after.count, after.boot_id) == (4, OLD)
+    guest.lines["away"] += PANIC
+    for earlier in (before, after):
+        with pytest.raises(GuestCrashed):
+            guest.wait_heartbeat(after=earlier, seconds=0)
