@@ -47,7 +47,8 @@ def test_the_last_hour_as_it_was_measured(viewer: Client, guest: Guest) -> None:
 def test_coarser_points_have_their_bounds(viewer: Client, guest: Guest) -> None:
     now = int(time.time())
     found = load_of(viewer, guest, start=now - 7200, end=now, step=3600)
-    assert max(found["series"]["cpu_percent"]["high"]) == 80
+    # Just after a full hour the first poll, which has no rate yet, may be all that the hour before has.
+    assert max(high for high in found["series"]["cpu_percent"]["high"] if high is not None) == 80
     assert all(moment % 3600 == 0 for moment in found["times"])
 
 
