@@ -21,18 +21,18 @@ from console.forms import errors_of, values_of
 from console.guest_acts import volume_option
 from console.power import visible_guest
 from core.errors import Forbidden, Invalid, Refused
+from core.ids import as_id
 from core.models import by_name
 from core.units import format_bytes
 from drivers.types import Capability
 from hosts.able import reason_unable
 from hosts.models import Cluster, Host
 from inventory.acts import define
-from inventory.acts.devices import FORMATS
 from inventory.acts.offers import disks_on, isos_on
 from inventory.models import Guest
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
-from storage.acts import READ_ONLY_KINDS
+from storage.acts import FORMATS, READ_ONLY_KINDS
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.uploads import own_uploads
 
@@ -68,7 +68,7 @@ FIELDS |= {"cd_name": "upload", "switch": "network", "format": "disk_format"}
 def guest_new(request: HttpRequest) -> HttpResponseBase:
     """Choose the host of a new guest; the one with the most free memory comes first. Chosen, go on to its form."""
     require(request.user, Action.PROVISION)
-    chosen = _id(request.GET.get("host", ""))
+    chosen = as_id(request.GET.get("host", ""))
     if chosen is not None:
         return redirect("host_new_guest", chosen)
     hosts = Host.objects.restrict(request.user, Action.PROVISION).filter(missing_since=None).select_related("source")
@@ -167,16 +167,9 @@ def _upload(request: HttpRequest, text: str) -> Upload:
     return found
 
 
-def _id(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _pick(rows: QuerySet[M], text: str) -> M | None:
     """The row that a form names."""
-    identifier = _id(text)
+    identifier = as_id(text)
     return None if identifier is None else rows.filter(pk=identifier).first()
 
 

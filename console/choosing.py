@@ -51,7 +51,9 @@ def choose_page(request: HttpRequest, choice: Choice) -> HttpResponseBase:
             messages.success(request, choice.done(len(moved)))
             return redirect(choice.crumbs[-1][1])
     values = {"q": str(asked.get("q", ""))[:LONGEST_SEARCH]}
-    context = {"choice": choice, "back": choice.crumbs[-1][1], "url": request.path}
+    # All that can be wrong is said at the top: no field is typed into.
+    refusal = error.message if error else ""
+    context = {"choice": choice, "back": choice.crumbs[-1][1], "url": request.path, "refusal": refusal}
     found = offered(choice.rows, chosen, values["q"], ("name",))
     for row in (*found["chosen"], *found["offered"]):
         row.hint = choice.hint(row)

@@ -17,7 +17,7 @@ from access.models import require
 from access.roles import Action
 from console.choosing import OFFERED, Choice, choose_page
 from console.listing import list_response
-from console.organization import ASKED, delete_page, managed_datacenter, name_page
+from console.organization import ASKED, delete_place, managed_datacenter, name_page
 from console.tables.guests import guest_rows, guest_spec
 from core.models import by_name
 from inventory import folders
@@ -92,11 +92,11 @@ def folder_delete(request: HttpRequest, folder_id: UUID) -> HttpResponseBase:
     folder = _managed(request, folder_id)
     above = _crumbs(folder)[-2]
     consequence = _("Its guests stay: they go to %(above)s. Only a folder without folders in it can be deleted.")
-    return delete_page(
+    return delete_place(
         request,
         lambda: folders.delete_folder(folder=folder, by=request.user),
-        above[1],
-        place=folder,
+        folder,
+        to=above[1],
         consequence=consequence % {"above": above[0]},
         back=reverse("folder_page", args=[folder.pk]),
     )

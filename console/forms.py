@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 
 from core.errors import Forbidden, Invalid, Refused
 
@@ -56,6 +58,41 @@ def form_page(
     status = 200 if error is None else 403 if isinstance(error, Forbidden) else 400
     shown = {**context, "values": shown_again(values), "errors": errors, "form_error": errors.get("", "")}
     return render(request, template, shown, status=status)
+
+
+def delete_page(
+    request: HttpRequest,
+    act: Callable[[], None],
+    *,
+    row: Any,
+    crumb: tuple[str, str],
+    back: str,
+    to: str,
+    consequence: str,
+    question: str = "",
+) -> HttpResponseBase:
+    """Say what it means to delete `row`; by POST, do it and go `to` where it was. `crumb`: the list it is in."""
+    context = {
+        "row": row,
+        "list": crumb,
+        "back": back,
+        "consequence": consequence,
+        "question": question or _("Delete %(name)s?") % {"name": row.name},
+    }
+    if request.method != "POST":
+        return form_page(request, "console/delete.html", {}, **context)
+    try:
+        act()
+    except Refused as error:
+        return form_page(request, "console/delete.html", {}, error, **context)
+    messages.success(request, _("%(name)s is deleted.") % {"name": row.name})
+    return redirect(to)
+
+
+def own_page(request: HttpRequest, wanted: str, otherwise: str) -> str:
+    """Where to go after a form: a page of ours, nothing else."""
+    safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    return wanted if safe and wanted.startswith("/") else otherwise
 
 
 def attempt(request: HttpRequest, act: Callable[[], T], done: str = "") -> T | None:

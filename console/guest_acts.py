@@ -43,7 +43,7 @@ from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
 from operations.selectors import job_list
-from storage.acts import READ_ONLY_KINDS
+from storage.acts import FORMATS, READ_ONLY_KINDS
 from storage.models import Datastore, Volume
 
 OFFERED = 500  # of a list to choose from
@@ -326,7 +326,7 @@ def disk_add(request: HttpRequest, guest: Guest) -> HttpResponseBase:
         fields += [
             Field("capacity", _("Size"), "20 GiB", kind="size", hint=hint),
             Field("datastore", _("Datastore"), kind="select", options=stores, hint=_("With what is free in it.")),
-            Field("format", _("Format"), kind="select", options=_plain(devices.FORMATS)),
+            Field("format", _("Format"), kind="select", options=_plain(FORMATS)),
         ]
     fields.append(Field("bus", _("Bus"), kind="select", options=_plain(devices.BUSES), hint=_bus_hint(guest)))
     fields.append(Field("cache", _("Cache"), kind="select", options=(Option("", _("default")), *_plain(CACHES))))

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core.units import format_bytes
-from inventory.acts import define, volumes
+from inventory.acts import define, rules, volumes
 from networks import acts as networks
 from operations.models import Job
 from storage import acts as storage
@@ -82,7 +82,7 @@ def _on_host(asked: Asked) -> Lines:
 
 
 TELLERS: dict[str, Callable[[Asked], Lines]] = {
-    define.GUEST_CREATE: _guest,
+    rules.GUEST_CREATE: _guest,
     define.GUEST_CLONE: _clone,
     define.GUEST_DELETE: _delete,
     volumes.VOLUME_GROW: _volume,

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from access.models import require
 from access.roles import Action
 from console.choosing import OFFERED, Choice, choose_page, ids
-from console.forms import form_page, values_of
+from console.forms import delete_page, form_page, values_of
 from core.errors import Invalid, Refused
 from core.models import by_name
 from hosts import organization
@@ -122,26 +122,19 @@ def cluster_rename(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
 # -- deleting
 
 
-def delete_page(request: HttpRequest, act: Callable[[], None], to: str, **context: Any) -> HttpResponseBase:
-    """Say what it means; by POST, do it and go to where it was."""
-    if request.method != "POST":
-        return form_page(request, "places/place_delete.html", {}, **context)
-    try:
-        act()
-    except Refused as error:
-        return form_page(request, "places/place_delete.html", {}, error, **context)
-    messages.success(request, _("%(name)s is deleted.") % {"name": context["place"].name})
-    return redirect(to)
+def delete_place(request: HttpRequest, act: Callable[[], None], row: Any, **page: Any) -> HttpResponseBase:
+    """As `delete_page`, of what a datacenter is or has."""
+    return delete_page(request, act, row=row, crumb=(_("Datacenters"), reverse("datacenter_list")), **page)
 
 
 @require_http_methods(ASKED)
 def datacenter_delete(request: HttpRequest, datacenter_id: UUID) -> HttpResponseBase:
     row = managed_datacenter(request, datacenter_id)
-    return delete_page(
+    return delete_place(
         request,
         lambda: organization.delete_datacenter(datacenter=row, by=request.user),
-        reverse("datacenter_list"),
-        place=row,
+        row,
+        to=reverse("datacenter_list"),
         consequence=_("Only an empty datacenter can be deleted: without sources, clusters and folders."),
         back=reverse("datacenter_page", args=[row.pk]),
     )
@@ -156,11 +149,11 @@ def cluster_delete(request: HttpRequest, cluster_id: UUID) -> HttpResponseBase:
         "Its %(n)d hosts stay in the datacenter; nothing changes on the hosts themselves.",
         hosts,
     )
-    return delete_page(
+    return delete_place(
         request,
         lambda: organization.delete_cluster(cluster=row, by=request.user),
-        reverse("datacenter_page", args=[row.datacenter_id]),
-        place=row,
+        row,
+        to=reverse("datacenter_page", args=[row.datacenter_id]),
         consequence=consequence % {"n": hosts},
         back=reverse("cluster_page", args=[row.pk]),
     )

@@ -25,6 +25,7 @@ from core.lists import ListError, Text
 from inventory.find import EVERY_KIND, Result, Search, cursor_of, read_cursor
 from inventory.places import place_of
 from labels.models import Tag, Tagged
+from labels.selectors import tags_of_many
 from search.models import Kind
 
 PAGE_SIZE = 50
@@ -168,7 +169,7 @@ def _chips(found: Result, tagged: Tags) -> SafeString | str:
 
 def _tags_of(found: list[Result], search: Search, user: Any) -> Tags:
     """By name, those first by which an object was found."""
-    tagged = tags.tags_of_many(((one.kind.label, one.row.pk) for one in found), user=user)
+    tagged = tags_of_many(((one.kind.label, one.row.pk) for one in found), user=user)
     for mine in tagged.values():
         mine.sort(key=lambda tag: not any(word in tag.name_key for word in search.query.words))
     return tagged

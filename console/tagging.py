@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -20,9 +19,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from access.models import require
 from access.roles import Action
 from console.choosing import OFFERED, ids
-from console.forms import form_page
+from console.forms import form_page, own_page
 from console.tables.cells import page_url
-from console.tables.tags import TABS, chip, chips
+from console.tables.tags import LABELS, TABS, chip, chips
 from core.errors import Invalid, Refused
 from core.lists import ListError, ListSpec
 from core.models import by_name
@@ -202,7 +201,7 @@ def _ask_object(
         "row": row,
         "back": page_url(kind, row.pk),
         "list_url": reverse(LISTS[Tagged(kind)]),
-        "list_label": kind_label(Tagged(kind)),
+        "list_label": LABELS[Tagged(kind)],
         **_offer(picked, request.user),
     }
     return _form(request, "tags/object_tags.html", error, context)
@@ -211,15 +210,6 @@ def _ask_object(
 def _form(request: HttpRequest, template: str, error: Refused | None, context: dict[str, Any]) -> HttpResponse:
     """All that can be wrong here is said at the top: the field is one of many ways to name a tag."""
     return form_page(request, template, {}, error, refusal=error.message if error else "", **context)
-
-
-def kind_label(kind: Tagged) -> str:
-    return {
-        Tagged.GUEST: _("Guests"),
-        Tagged.HOST: _("Hosts"),
-        Tagged.DATASTORE: _("Datastores"),
-        Tagged.SWITCH: _("Virtual switches"),
-    }[kind]
 
 
 # -- of many
@@ -263,7 +253,7 @@ def tag_many(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Put tags on objects, or take them off."""
     require(request.user, Action.CONFIGURE)
     of, user = Tagged(kind), request.user
-    back = _back(request, of)
+    back = own_page(request, request.POST.get("next", ""), reverse(LISTS[of]))
     chosen = _ids(request.POST, "ids")
     among = _chosen(of, _ids(request.POST, "among") or chosen, user)
     off = request.POST.get("how") == "off"
@@ -297,13 +287,6 @@ def _chosen(kind: Tagged, chosen: list[UUID], user: Any) -> list[Any]:
     return list(objects_to_tag(kind, user).filter(pk__in=chosen).only("name").order_by(by_name(), "pk"))
 
 
-def _back(request: HttpRequest, kind: Tagged) -> str:
-    """The list where it was asked; a page of ours, nothing else."""
-    wanted = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return wanted if safe and wanted.startswith("/") else reverse(LISTS[kind])
-
-
 def _ask_many(
     request: HttpRequest,
     kind: Tagged,
@@ -325,7 +308,7 @@ def _ask_many(
         "url": reverse(f"{kind}_tag_many"),
         "title": _("Tag %(what)s") % {"what": number_of(kind, len(left))} if left else _("Tag"),
         "what": number_of(kind, len(left)),
-        "list_label": kind_label(kind),
+        "list_label": LABELS[kind],
         "back": back,
         "reason": reason,
         "few": among if few else [],

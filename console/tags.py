@@ -17,14 +17,14 @@ from access.models import require
 from access.roles import Action
 from console.areas import tabs
 from console.choosing import Choice, choose_page
-from console.forms import form_page, values_of
+from console.forms import delete_page, form_page, values_of
 from console.listing import list_response
 from console.tables.datastores import datastore_rows, datastore_spec
 from console.tables.guests import guest_rows, guest_spec
 from console.tables.hosts import host_rows, host_spec
 from console.tables.switches import switch_rows, switch_spec
-from console.tables.tags import TABS, tag_spec, tag_url
-from console.tagging import kind_label, number_of, objects_to_tag
+from console.tables.tags import LABELS, TABS, tag_spec, tag_url
+from console.tagging import number_of, objects_to_tag
 from core.errors import Refused
 from labels import services
 from labels.models import ENTRIES, Color, Tag, Tagged
@@ -56,7 +56,7 @@ def tag_page(request: HttpRequest, pk: UUID, tab: str = "guests") -> HttpRespons
     tag, kind = get_object_or_404(tag_rows(user=request.user), pk=pk), KINDS[tab]
     spec, rows = _list_of(kind, request.user)
     having = ENTRIES[kind].objects.restrict(request.user, Action.VIEW).filter(tag=tag)
-    labels = [(name, kind_label(one), getattr(tag, f"{one}_count")) for one, name in TABS.items()]
+    labels = [(name, LABELS[one], getattr(tag, f"{one}_count")) for one, name in TABS.items()]
     context = {
         "heading": tag.name,
         "tag": tag,
@@ -99,10 +99,10 @@ def _assign_label(kind: Tagged) -> str:
 # -- names and colors
 
 
-def _managed(request: HttpRequest, pk: UUID) -> Tag:
+def _managed(request: HttpRequest, rows: QuerySet[Tag], pk: UUID) -> Tag:
     """Raises: Forbidden, Http404."""
     require(request.user, Action.SOURCES)
-    return get_object_or_404(tag_rows(user=request.user), pk=pk)
+    return get_object_or_404(rows, pk=pk)
 
 
 @require_http_methods(ASKED)
@@ -128,7 +128,7 @@ def tag_add(request: HttpRequest) -> HttpResponseBase:
 @require_http_methods(ASKED)
 def tag_edit(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Ask for a name and a color; by POST, give them to the tag."""
-    tag = _managed(request, pk)
+    tag = _managed(request, Tag.objects.restrict(request.user, Action.VIEW), pk)
     context: dict[str, Any] = {
         "tag": tag,
         "title": _("Edit tag"),
@@ -149,17 +149,17 @@ def tag_edit(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @require_http_methods(ASKED)
 def tag_delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """Say what it means; by POST, delete it."""
-    tag = _managed(request, pk)
-    context: dict[str, Any] = {"tag": tag, "back": tag_url(tag.pk), "consequence": _consequence(tag)}
-    if request.method != "POST":
-        return form_page(request, "tags/tag_delete.html", {}, **context)
-    try:
-        services.delete_tag(tag=tag, by=request.user)
-    except Refused as error:
-        return form_page(request, "tags/tag_delete.html", {}, error, **context)
-    messages.success(request, _("The tag %(name)s is deleted.") % {"name": tag.name})
-    return redirect("tag_list")
+    tag = _managed(request, tag_rows(user=request.user), pk)
+    return delete_page(
+        request,
+        lambda: services.delete_tag(tag=tag, by=request.user),
+        row=tag,
+        crumb=(_("Tags"), reverse("tag_list")),
+        back=tag_url(tag.pk),
+        to=reverse("tag_list"),
+        consequence=_consequence(tag),
+        question=_("Delete the tag %(name)s?") % {"name": tag.name},
+    )
 
 
 def _consequence(tag: Tag) -> str:
@@ -167,7 +167,7 @@ def _consequence(tag: Tag) -> str:
     parts = [number_of(kind, n) for kind, n in counts.items() if n]
     if not parts:
         return _("Nothing has this tag.")
-    words = _("It is taken off %(what)s. Nothing else changes on them; what was tagged is not kept anywhere else.")
+    words = _("It is taken off %(what)s. Nothing else changes on them. This cannot be undone.")
     return words % {"what": ", ".join(parts)}
 
 

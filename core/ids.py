@@ -25,3 +25,11 @@ def new_ids(count: int) -> list[str]:
         f"{head}{tail[at : at + 3]}{'89ab'[int(tail[at + 3], 16) & 3]}{tail[at + 4 : at + 19]}"
         for at in range(0, 20 * count, 20)
     ]
+
+
+def as_id(text: str) -> uuid.UUID | None:
+    """The id that somebody wrote; None for what is none."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

@@ -14,9 +14,7 @@ from django.utils.translation import gettext as _
 
 from core.db import write_transaction
 from drivers.errors import DriverError
-from drivers.requests import TaskProgress
 from hosts.acts import At, Call, HostAct, Impossible, Unclear
-from hosts.meter import Meter
 from hosts.words import sentence
 from operations.errors import CancelRequested
 from operations.models import JobState
@@ -141,10 +139,6 @@ class Build(HostAct):
 
     def order(self, step: str, at: At, call: Call[None], message: str) -> None:
         self.tell(step, at, call)
-        self.said(step, message)
-
-    def task(self, step: str, at: At, call: Call[TaskProgress], message: str, part: tuple[float, float]) -> None:
-        self.follow(step, at, call, meter=Meter(part))
         self.said(step, message)
 
     def once(self, step: str, act: Callable[[], None]) -> None:

@@ -45,8 +45,8 @@ class SignIn:
 def set_credentials(source: Connection, sign_in: SignIn) -> list[str]:
     """Give a connection another sign-in; encrypts before any transaction opens. Returns what changed, for the log.
 
-    Of password and key one is kept: the one given last. Certificates change as a whole; with a CA that comes or goes
-    the accepted certificate is forgotten.
+    Of password and key one is kept: the one given last. Certificates change as a whole, which may make
+    the accepted one forgotten: `forget_accepted`.
 
     Raises: Invalid.
     """
@@ -55,6 +55,12 @@ def set_credentials(source: Connection, sign_in: SignIn) -> list[str]:
     if source.transport == Transport.TLS:
         return _set_certificates(source, sign_in)
     return _set_user(source, sign_in)
+
+
+def forget_accepted(source: Connection, *, had_ca: bool) -> None:
+    """A certificate accepted while a CA speaks for the host, or spoke: a person accepts anew once none does."""
+    if had_ca or source.ca_certificate_encrypted:
+        source.host_key = ""
 
 
 def _set_user(source: Connection, sign_in: SignIn) -> list[str]:
@@ -88,8 +94,7 @@ def _set_certificates(source: Connection, sign_in: SignIn) -> list[str]:
     source.private_key_encrypted = encrypt(key)
     source.client_certificate_encrypted = encrypt(sheet.client_certificate)
     source.ca_certificate_encrypted = encrypt(sheet.ca_certificate)
-    if had_ca or sheet.ca_certificate:
-        source.host_key = ""  # accepted before a CA spoke for the host: a person accepts anew once none does
+    forget_accepted(source, had_ca=had_ca)
     presented = {name: told for name, told in source.certificates.items() if name == "server"}
     source.certificates = {**sheet.described, **presented}
     of_ca = "CA" if sheet.ca_certificate else "CA removed" if had_ca else ""

@@ -26,6 +26,7 @@ from drivers.types import HostFact, Snapshot, StateReading
 from hosts.facts import Findings, digest, identity, key_text, text
 from hosts.lease import Lease, lock_sources, renew
 from hosts.models import Datacenter, Host, HostSighting, Source, SourceState
+from hosts.polling import hurry
 
 Key = tuple[str, str, str]
 
@@ -219,7 +220,7 @@ def _write(source: Source, outcome: _Outcome, known: dict[str, _Seen], lease: Le
         mine.filter(ref__in=settled).update(differs_since=None)
         if doubts:
             mine.filter(ref__in=doubts).update(differs_since=snapshot.read_started_at)
-            _ask({rival.source_id for rival in doubts.values()})
+            hurry(rival.source_id for rival in doubts.values())
         _add(source, new)
         gone = {known[ref].rival.host_id for ref in over}
         publish(*(Change("host", str(host)) for host in {*new.values(), *gone}))
@@ -231,13 +232,6 @@ def _add(source: Source, new: dict[str, UUID]) -> None:
         HostSighting(id=new_id(), host_id=host, source=source, ref=ref) for ref, host in new.items() if host in there
     ]
     HostSighting.objects.bulk_create(rows)
-
-
-def _ask(owners: Collection[UUID]) -> None:
-    """Have these read at once, if they answer at all. Transaction: one that has locked them."""
-    now = timezone.now()
-    answering = Source.objects.filter(pk__in=owners, state__in=(SourceState.OK, SourceState.NEW))
-    answering.update(next_inventory_at=now, next_states_at=now)
 
 
 def _key(source: Source, fact: HostFact) -> Key:

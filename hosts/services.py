@@ -19,7 +19,7 @@ from core.events import Change, publish
 from drivers.registry import KINDS
 from drivers.types import Hypervisor, Transport
 from hosts import validation
-from hosts.credentials import FIELDS, SignIn, fields_after, set_credentials
+from hosts.credentials import FIELDS, SignIn, fields_after, forget_accepted, set_credentials
 from hosts.models import SECRETS, Connection, Datacenter, Host, Source, SourceDraft, SourceState
 from hosts.owners import hand_over_hosts, lock_with_heirs
 from hosts.recording import record_hosts
@@ -212,8 +212,7 @@ def replace_credentials(source: Source, tried: SourceDraft, *, by: Any) -> None:
     accepted, had_ca = source.host_key, bool(source.ca_certificate_encrypted)
     for name in FIELDS:
         setattr(source, name, getattr(tried, name))
-    if had_ca or source.ca_certificate_encrypted:
-        source.host_key = ""  # as in set_credentials
+    forget_accepted(source, had_ca=had_ca)
     source.certificates = {**source.certificates, **presented}
     source.save(update_fields=fields_after(source, accepted))
     changed = ["client certificate" if source.transport == Transport.TLS else _kept(source)]

@@ -23,6 +23,10 @@ class GuestState(models.TextChoices):
     UNKNOWN = DriverGuestState.UNKNOWN.value, _("unknown")
 
 
+# Whoever locks several guests locks them in this order, or two wait for each other.
+GUEST_LOCK_ORDER = ("uuid", "twin")
+
+
 class Guest(Row):
     """A virtual machine. Its identity is (datacenter, UUID); `twin` tells two running guests with one UUID apart.
 

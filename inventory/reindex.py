@@ -12,7 +12,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from core.db import write_transaction
 from hosts.models import Cluster, Datacenter, Host, Source
 from hosts.search import host_entries, place_entries, source_entries
-from inventory.models import Guest
+from inventory.models import GUEST_LOCK_ORDER, Guest
 from inventory.search import guest_rows
 from networks.models import VirtualSwitch
 from networks.search import switch_entries
@@ -97,7 +97,7 @@ def _write(kind: Kind, ids: list[UUID]) -> int:
         batch = _objects(kind).filter(pk__in=ids[start : start + size])
         with write_transaction():
             # A poll or an act on tags writes them before or after; guests in the order in which those lock them.
-            order = ("uuid", "twin") if kind is Kind.GUEST else ("pk",)
+            order = GUEST_LOCK_ORDER if kind is Kind.GUEST else ("pk",)
             list(batch.order_by(*order).select_for_update(of=("self",)).values_list("pk"))
             entries = list(rows(batch))
             with TEXTS.writes(len(entries)):

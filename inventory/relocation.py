@@ -27,7 +27,7 @@ from hosts.models import Datacenter, Host, HostSighting, Source, SourceState
 from hosts.organization import lock_place
 from hosts.owners import hand_over_hosts, lock_with_heirs
 from hosts.recording import relocate_hosts
-from inventory.models import Disk, FolderEntry, Guest, Placement, Watch
+from inventory.models import GUEST_LOCK_ORDER, Disk, FolderEntry, Guest, Placement, Watch
 from inventory.removal import move_to_their_other_hosts, require_idle
 from operations.models import ENDED, Job
 from storage.models import Datastore
@@ -227,7 +227,7 @@ def _move(source: Source, datacenter: Datacenter) -> None:
 def _lock_guests(ours: QuerySet[Host]) -> None:
     """Of the guests here, as polls of other sources lock them: none of those may take one away meanwhile."""
     if connection.features.has_select_for_update:
-        rows = Guest.objects.filter(pk__in=_here(ours).values("pk")).order_by("uuid", "twin")
+        rows = Guest.objects.filter(pk__in=_here(ours).values("pk")).order_by(*GUEST_LOCK_ORDER)
         list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
 
 

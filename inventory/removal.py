@@ -11,7 +11,7 @@ from core import bulk
 from core.bulk import BATCH
 from core.errors import Conflict
 from hosts.models import Host, Source
-from inventory.models import Guest, Placement
+from inventory.models import GUEST_LOCK_ORDER, Guest, Placement
 from inventory.recording import record_gone, record_guests
 from inventory.resolve import RANK, UNKNOWN
 from metrics.models import GuestLoad, HostLoad
@@ -49,7 +49,7 @@ def move_to_their_other_hosts(guests: QuerySet[Guest], source: Source) -> None:
 
     `guests`: each is known to a host of another source.
     """
-    rows = guests.order_by("uuid", "twin").select_for_update(no_key=True)  # as polls lock them
+    rows = guests.order_by(*GUEST_LOCK_ORDER).select_for_update(no_key=True)
     wanted = list(rows.values_list("pk", flat=True))
     for start in range(0, len(wanted), BATCH):
         _move_some(wanted[start : start + BATCH], source)

@@ -33,7 +33,7 @@ from inventory.addresses import keep_addresses, load_addresses
 from inventory.groups import Group, GuestRow, PlacementWord, settle
 from inventory.holds import moving_guests
 from inventory.links import HostLinks, Links
-from inventory.models import Disk, Guest, GuestDetails, Nic, Placement
+from inventory.models import GUEST_LOCK_ORDER, Disk, Guest, GuestDetails, Nic, Placement
 from inventory.recording import (
     Builds,
     Changes,
@@ -428,7 +428,7 @@ _GUEST_FIELDS = (
 def _load_groups(reading: Reading, uuids: set[str]) -> dict[str, Group]:
     """Every row and word about these UUIDs, in a constant number of queries."""
     groups = {uuid: Group(uuid) for uuid in uuids}
-    found = Guest.objects.filter(datacenter=reading.source.datacenter_id, uuid__in=uuids).order_by("uuid", "twin")
+    found = Guest.objects.filter(datacenter=reading.source.datacenter_id, uuid__in=uuids).order_by(*GUEST_LOCK_ORDER)
     by_id: dict[UUID, Group] = {}
     for values in _locked(found).values_list(*_GUEST_FIELDS):
         row = GuestRow(*values)

@@ -57,63 +57,52 @@ class Tag(Row):
         return self.name
 
 
-class GuestTag(models.Model):
+class _Entry(models.Model):
+    """That a tag is on an object."""
+
     id = models.BigAutoField(primary_key=True)
-    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="guest_entries", db_index=False)
-    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="tag_entries")
 
     objects = RestrictedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class GuestTag(_Entry):
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="guest_entries", db_index=False)
+    guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="tag_entries")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tag", "guest"], name="labels_one_tag_per_guest")]
 
-    def __str__(self) -> str:
-        return f"{self.tag_id} on {self.guest_id}"
 
-
-class HostTag(models.Model):
-    id = models.BigAutoField(primary_key=True)
+class HostTag(_Entry):
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="host_entries", db_index=False)
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="tag_entries")
-
-    objects = RestrictedQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tag", "host"], name="labels_one_tag_per_host")]
 
-    def __str__(self) -> str:
-        return f"{self.tag_id} on {self.host_id}"
 
-
-class DatastoreTag(models.Model):
-    id = models.BigAutoField(primary_key=True)
+class DatastoreTag(_Entry):
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="datastore_entries", db_index=False)
     datastore = models.ForeignKey(Datastore, on_delete=models.CASCADE, related_name="tag_entries")
-
-    objects = RestrictedQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tag", "datastore"], name="labels_one_tag_per_datastore")]
 
-    def __str__(self) -> str:
-        return f"{self.tag_id} on {self.datastore_id}"
 
-
-class SwitchTag(models.Model):
-    id = models.BigAutoField(primary_key=True)
+class SwitchTag(_Entry):
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="switch_entries", db_index=False)
     switch = models.ForeignKey(VirtualSwitch, on_delete=models.CASCADE, related_name="tag_entries")
-
-    objects = RestrictedQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tag", "switch"], name="labels_one_tag_per_switch")]
 
-    def __str__(self) -> str:
-        return f"{self.tag_id} on {self.switch_id}"
 
-
-Entry = GuestTag | HostTag | DatastoreTag | SwitchTag
 # What has tags, and the table that says which: its column is named as the kind.
 OBJECTS: dict[Tagged, type[Guest] | type[Host] | type[Datastore] | type[VirtualSwitch]] = {
     Tagged.GUEST: Guest,

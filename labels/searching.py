@@ -16,11 +16,7 @@ from hosts.diff import DatabaseId, database_id
 from labels.models import ENTRIES, Tag, Tagged
 from search.models import TEXTS, Kind, SearchRow
 
-KINDS = {Kind.GUEST: Tagged.GUEST, Kind.HOST: Tagged.HOST, Kind.DATASTORE: Tagged.DATASTORE, Kind.SWITCH: Tagged.SWITCH}
-
-
-def kind_of(tagged: Tagged) -> Kind:
-    return next(kind for kind, one in KINDS.items() if one == tagged)
+KINDS = {Kind[tagged.name]: tagged for tagged in Tagged}
 
 
 def index_tags(kind: Kind, ids: Sequence[UUID]) -> None:

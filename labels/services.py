@@ -19,9 +19,11 @@ from core.db import write_transaction
 from core.errors import Conflict, Invalid
 from core.events import Change, publish
 from core.search import fold
+from inventory.models import GUEST_LOCK_ORDER
 from labels.models import ENTRIES, LONGEST_NAME, OBJECTS, Color, Tag, Tagged
-from labels.searching import index_tag, index_tags, kind_of
+from labels.searching import index_tag, index_tags
 from labels.turn import take_turn
+from search.models import Kind
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ UNASSIGNED = "Cn"  # such as a sign of a Unicode newer than ours
 NEVER_A_SIGN = {chr(code) for code in (*range(0xFDD0, 0xFDF0), *range(0xFFFE, 0x110000, 0x10000))}
 NEVER_A_SIGN |= {chr(code) for code in range(0xFFFF, 0x110000, 0x10000)}
 # How reads lock what they may remove.
-LOCKED_BY = {Tagged.GUEST: ("uuid", "twin"), Tagged.DATASTORE: ("pk",)}
+LOCKED_BY = {Tagged.GUEST: GUEST_LOCK_ORDER, Tagged.DATASTORE: ("pk",)}
 
 
 def create_tag(*, name: str, color: str = "", by: Any) -> Tag:
@@ -150,7 +152,7 @@ def change_tags(
         changed = sorted({pk for pks in (*put_on.values(), *taken_off.values()) for pk in pks})
         if changed:
             _require_few_enough(kind, {pk for pks in put_on.values() for pk in pks}, names)
-            index_tags(kind_of(kind), changed)
+            index_tags(Kind[kind.name], changed)
             _record_changes(kind, {pk: names[pk] for pk in changed}, put_on, taken_off, new, by=by)
         return len(changed)
 
@@ -302,12 +304,12 @@ def _lock_tagged(tag: Tag) -> None:
         list(_locked(kind, OBJECTS[kind].objects.filter(tag_entries__tag=tag)).values_list("pk"))
 
 
-def _put_on(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
+def _put_on(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[Tag, list[UUID]]:
     """Which objects got which tag."""
     entries = ENTRIES[kind].objects.filter(**{f"{kind}__in": wanted})
     there = set(entries.filter(tag__in=tags).values_list("tag_id", f"{kind}_id")) if tags else set()
-    got = {tag.name: [pk for pk in wanted if (tag.pk, pk) not in there] for tag in tags}
-    rows = [ENTRIES[kind](**{"tag_id": tag.pk, f"{kind}_id": pk}) for tag in tags for pk in got[tag.name]]
+    got = {tag: [pk for pk in wanted if (tag.pk, pk) not in there] for tag in tags}
+    rows = [ENTRIES[kind](**{"tag_id": tag.pk, f"{kind}_id": pk}) for tag in tags for pk in got[tag]]
     ENTRIES[kind].objects.bulk_create(rows, batch_size=1000)  # type: ignore[arg-type]
     return got
 
@@ -321,17 +323,16 @@ def _require_few_enough(kind: Tagged, grown: set[UUID], names: dict[UUID, str]) 
         raise Invalid(_("An object has at most %(n)d tags; %(name)s would have more.") % words, field="add")
 
 
-def _take_off(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[str, list[UUID]]:
+def _take_off(kind: Tagged, wanted: list[UUID], tags: list[Tag]) -> dict[Tag, list[UUID]]:
     """Which objects lost which tag."""
     if not tags:
         return {}
     entries = ENTRIES[kind].objects.filter(**{"tag__in": tags, f"{kind}__in": wanted})
-    lost: dict[str, list[UUID]] = {tag.name: [] for tag in tags}
-    names = {tag.pk: tag.name for tag in tags}
+    lost: dict[UUID, list[UUID]] = {tag.pk: [] for tag in tags}
     for tag_id, pk in entries.values_list("tag_id", f"{kind}_id"):
-        lost[names[tag_id]].append(pk)
+        lost[tag_id].append(pk)
     entries.delete()
-    return lost
+    return {tag: lost[tag.pk] for tag in tags}
 
 
 # -- telling
@@ -346,16 +347,16 @@ def _counts(tag: Tag) -> dict[str, int]:
 def _record_changes(
     kind: Tagged,
     objects: dict[UUID, str],
-    put_on: dict[str, list[UUID]],
-    taken_off: dict[str, list[UUID]],
+    put_on: dict[Tag, list[UUID]],
+    taken_off: dict[Tag, list[UUID]],
     new: list[Tag],
     *,
     by: Any,
 ) -> None:
     """Of one object by its name; of several by their kind, with names in the details."""
     detail: dict[str, Any] = {
-        "added": {name: len(pks) for name, pks in put_on.items() if pks},
-        "removed": {name: len(pks) for name, pks in taken_off.items() if pks},
+        "added": {tag.name: len(pks) for tag, pks in put_on.items() if pks},
+        "removed": {tag.name: len(pks) for tag, pks in taken_off.items() if pks},
         "created": [tag.name for tag in new],
     }
     target: dict[str, Any] = {"target_kind": kind.value}
@@ -365,10 +366,10 @@ def _record_changes(
     else:
         detail |= {"number": len(objects), "objects": sorted(objects.values())[:MOST_NAMED]}
     record(action="tag.assigned", by=by, **target, **{field: value for field, value in detail.items() if value})
-    touched = Tag.objects.filter(name__in=[name for name, pks in (*put_on.items(), *taken_off.items()) if pks])
+    touched = [tag for tag, pks in (*put_on.items(), *taken_off.items()) if pks]
     publish(
         *(Change(kind.value, str(pk)) for pk in objects),
-        *(Change("tag", str(pk)) for pk in touched.values_list("pk", flat=True)),
+        *(Change("tag", str(tag.pk)) for tag in touched),
     )
 
 

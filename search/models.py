@@ -21,9 +21,9 @@ class Kind(models.IntegerChoices):
 class SearchRow(models.Model):
     """All that one object is found by, in one text: folded, each value on a line of its own between line ends.
 
-    `tags` are those that people put on it, in the same form or empty. Only acts on tags write them: a read of the
-    object leaves them as they are. It is kept apart from the object, since an index of trigrams would make each of its
-    other changes dearer. `digest` is of what the text was made from: equal ones are not written again.
+    `tags` are those that people put on it, in the same form or empty. Acts on tags write them, and filling search anew;
+    a read of the object leaves them as they are. It is kept apart from the object, since an index of trigrams would
+    make each of its other changes dearer. `digest` is of what the text was made from: equal ones are not written again.
     """
 
     id = models.BigAutoField(primary_key=True)  # SQLite's index of texts counts rows; nobody names one

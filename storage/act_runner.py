@@ -82,21 +82,15 @@ class Volumes(NamesVolumes, Build):
         return At(mount.host, mount.uuid)
 
     def make_volume(self, step: str, mount: DatastoreMount, request: VolumeRequest) -> VolumeResult:
-        """Two steps, so that no other volume of its name is ever taken for it; see `drivers.marks`."""
-
-        def create(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.create_volume(request, turn.stamp, turn.again, turn.not_after)
-
-        def complete(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.complete_volume(request, self.asked[step]["stamp"], turn.not_after)
-
         if not self.is_asked(step):
             self.note_volume(step, mount, request.name)
         words = {"name": request.name, "datastore": mount.datastore.name}
         told = _("Volume %(name)s is created in %(datastore)s.") % words
-        self.ask(step, self.at(mount), create, VolumeResult)
+        self.create_volume(step, self.at(mount), request)
         self.made("volume", request.name, uuid=mount.uuid, host=str(mount.host_id))
-        return self.step(f"{step} size", self.at(mount), complete, VolumeResult, told)
+        found = self.complete_volume(step, self.at(mount), request)
+        self.said(f"{step} size", told)
+        return found
 
     def require_new(self, mount: DatastoreMount, name: str) -> None:
         """Before it is asked for. Raises: Impossible."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from hosts.acts import HostAct
+from drivers.isolation import RemoteSession
+from drivers.requests import VolumeRequest, VolumeResult
+from hosts.acts import At, HostAct, Turn
 from operations.models import JobState
 
 
@@ -20,7 +22,7 @@ class WantedVolume:
 
 
 class NamesVolumes(HostAct):
-    """When a person must look, the job's last sentence says for which volumes, and where."""
+    """Makes volumes. When a person must look, the job's last sentence says for which, and where."""
 
     def wanted_volumes(self) -> list[WantedVolume]:
         """Those that were asked for, by this worker or one before."""
@@ -31,6 +33,22 @@ class NamesVolumes(HostAct):
         return any(
             self.is_asked(step) and not self.is_done(step) and step not in self._refused for step in volume.steps
         )
+
+    def create_volume(self, step: str, at: At, request: VolumeRequest) -> VolumeResult:
+        """The first of two steps: no other volume of its name is ever taken for it; see `drivers.marks`."""
+
+        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.create_volume(request, turn.stamp, turn.again, turn.not_after)
+
+        return self.ask(step, at, call, VolumeResult)
+
+    def complete_volume(self, step: str, at: At, request: VolumeRequest) -> VolumeResult:
+        """The second, when it is noted that the volume is ours."""
+
+        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
+            return session.complete_volume(request, self.asked[step]["stamp"], turn.not_after)
+
+        return self.ask(f"{step} size", at, call, VolumeResult)
 
     def end(self, to: JobState, message: str) -> None:
         if to is JobState.NEEDS_ATTENTION:

@@ -5,7 +5,6 @@ The web process writes here, a worker reads. Whatever a file is called where it 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -19,11 +18,11 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from core.errors import Conflict, Refused
+from core.room import is_full_error
 from core.units import format_bytes
 
 # The database lies on the same disk more often than not, and must not stop for an upload.
 KEEP_FREE_BYTES = 1 << 30
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StorageFull(Refused):
@@ -95,7 +94,7 @@ def write_piece(upload_id: UUID, offset: int, piece: bytes) -> int:
             _write_all(descriptor, piece)
         except OSError as error:
             os.ftruncate(descriptor, end)
-            if error.errno in FULL:
+            if is_full_error(error):
                 raise StorageFull(_("The server's disk is full. Free some space there, then go on.")) from error
             raise
         return end + len(piece)

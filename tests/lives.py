@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
+from drivers.errors import Rejected
 from hosts.acts import HostAct
 from operations.models import Job
 from operations.runtime import run
@@ -21,13 +22,17 @@ class Killed(BaseException):
 class Fate:
     """Counts the calls that workers make, and strikes before or after the chosen ones.
 
-    `kills`: (number of the call, whether it was made before the worker died).
+    `kills`: (number of the call, whether it was made before the worker died). `before_call` is given a call's number
+    and name; `dies_refused` the name of one that the host refused: whether the worker dies before it can note that.
+    `at_death` is called before the next worker looks.
     """
 
     def __init__(self, kills: Iterable[tuple[int, bool]] = ()) -> None:
         self.kills = dict(kills)
         self.calls: list[str] = []
-        self.before_call: Callable[[int, str], None] = lambda _number, _method: None
+        self.before_call: Callable[[int, str], object] = lambda _number, _method: None
+        self.dies_refused: Callable[[str], bool] = lambda _method: False
+        self.at_death: Callable[[], object] = lambda: None
 
     @contextmanager
     def open(self, *args: Any, **options: Any) -> Iterator[Any]:
@@ -40,11 +45,20 @@ class Fate:
         self.before_call(number, name)
         after = self.kills.pop(number, None)
         if after is False:
-            raise Killed
-        answer = method(*arguments, **options)
+            self._die()
+        try:
+            answer = method(*arguments, **options)
+        except Rejected:
+            if self.dies_refused(name):
+                self._die()
+            raise
         if after:
-            raise Killed
+            self._die()
         return answer
+
+    def _die(self) -> NoReturn:
+        self.at_death()
+        raise Killed from None
 
 
 class _Watched:

@@ -82,6 +82,15 @@ class Meeting:
         raise AssertionError("The other neither comes nor waits.")
 
 
+def until_blocked(happened: threading.Event | None = None) -> None:
+    """Returns when the other thread waits for what is locked here, or when this event happened."""
+    event = happened or threading.Event()
+    for _look in range(LOOKS):
+        if event.wait(LOOK_S) or somebody_waits():
+            return
+    raise AssertionError("Nobody waits for what is locked here.")
+
+
 def somebody_waits() -> bool:
     """Whether the other thread waits for a row. On SQLite it waits for the whole database until this one is done.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from drivers.fake.model import FakeDatastore
+from drivers.fake.ops_model import FakeVolume
 from drivers.fake.world import FakeWorld
 from drivers.registry import load_opener
 from drivers.types import Endpoint, GuestState
@@ -45,6 +48,27 @@ class Fleet:
         with self.world.open() as world:
             world.hosts[host].guests[guest.uuid].state = state
         return guest
+
+    def moves(self) -> int:
+        """How many were begun on all hosts."""
+        with self.world.open() as world:
+            return sum(len(host.moves) for host in world.hosts.values())
+
+
+@contextmanager
+def local_store(world: FakeWorld, host: str = "alpha") -> Iterator[FakeDatastore]:
+    """The datastore `local` as it is on this host; what the block changes in it is kept."""
+    with world.open() as state:
+        yield next(store for store in state.hosts[host].datastores if store.name == "local")
+
+
+def put_theirs(world: FakeWorld, name: str, capacity_bytes: int, *, instead: bool = False, **values: Any) -> bool:
+    """Somebody else makes a volume of this name, if it is free; or in place of the one that has it."""
+    with local_store(world) as store:
+        if name in store.volumes and not instead:
+            return False
+        store.volumes[name] = FakeVolume(name=name, capacity_bytes=capacity_bytes, digest="theirs", **values)
+        return True
 
 
 def make_fleet(path: Path, *names: str, guests: int = 3, seconds: float = 0.0) -> Fleet:

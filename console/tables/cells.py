@@ -7,12 +7,12 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils.functional import Promise
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from console.ages import Silence
-from console.templatetags.guesthouse import age, bar, none, state
+from console.templatetags.guesthouse import age, bar, icon, none, state
 from core.units import format_age, format_bytes, format_percent, share
 
 Text = str | Promise
@@ -84,3 +84,15 @@ def usage(used: float | None, total: float | None, stale: bool = False) -> SafeS
 
 def seen(moment: datetime | None, silence: Silence | None) -> SafeString:
     return format_html('<span class="{}">{}</span>', "stale" if silence else "", age(moment))
+
+
+def row_acts(row: Any, *acts: tuple[str, str, str]) -> SafeString:
+    """Buttons of a row, each asked about in a dialog: the name of its URL, what it does to %(name)s, its picture."""
+    links = ((reverse(url, args=[row.pk]), label % {"name": row.name}, icon(picture)) for url, label, picture in acts)
+    return format_html('<span class="row-acts">{}</span>', format_html_join("", _ACT, links))
+
+
+_ACT = (
+    '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
+    'hx-push-url="false" aria-label="{1}" title="{1}">{2}</a>'
+)

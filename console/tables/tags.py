@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Exists, F, Model, OuterRef, Value
+from django.db.models import Model
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,10 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from access.models import may
 from access.roles import Action
 from console.tables import cells
-from console.templatetags.guesthouse import icon, none
+from console.templatetags.guesthouse import none
 from core.lists import Column, ListSpec, Text, choice_filter, export_column, text_filter
 from labels.filters import tag_filter
-from labels.models import ENTRIES, Color, Tag, Tagged
+from labels.models import Color, Tag, Tagged
 from labels.selectors import tags_of
 
 M = TypeVar("M", bound=Model)
@@ -32,6 +32,12 @@ TABS: dict[Tagged, str] = {
     Tagged.HOST: "hosts",
     Tagged.DATASTORE: "datastores",
     Tagged.SWITCH: "switches",
+}
+LABELS: dict[Tagged, Text] = {
+    Tagged.GUEST: _("Guests"),
+    Tagged.HOST: _("Hosts"),
+    Tagged.DATASTORE: _("Datastores"),
+    Tagged.SWITCH: _("Virtual switches"),
 }
 
 
@@ -121,28 +127,6 @@ def _loader(prepare: Callable[[list[M]], None] | None, kind: Tagged, user: Any) 
     return load
 
 
-def tags_of_many(objects: Iterable[tuple[str, UUID]], *, user: Any) -> dict[tuple[str, UUID], list[Tag]]:
-    """The tags of objects of several kinds, by name, in one query; objects of other kinds have none."""
-    wanted: dict[Tagged, list[UUID]] = {}
-    for kind, pk in objects:
-        if kind in Tagged.values:
-            wanted.setdefault(Tagged(kind), []).append(pk)
-    parts = [_entries(kind, ids, user) for kind, ids in wanted.items()]
-    found: dict[tuple[str, UUID], list[Tag]] = {}
-    if parts:
-        rows = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
-        for kind, pk, key, tag, name, color in sorted(rows):
-            found.setdefault((kind, pk), []).append(Tag(pk=tag, name=name, name_key=key, color=color))
-    return found
-
-
-def _entries(kind: Tagged, ids: list[UUID], user: Any) -> Any:
-    entries = ENTRIES[kind].objects.restrict(user, Action.VIEW).filter(**{f"{kind}__in": ids})
-    tags = Tag.objects.restrict(user, Action.VIEW).filter(pk=OuterRef("tag"))
-    named = entries.filter(Exists(tags)).annotate(kind=Value(kind.value), object=F(f"{kind}_id"))
-    return named.values_list("kind", "object", "tag__name_key", "tag_id", "tag__name", "tag__color")
-
-
 # -- the list of tags
 
 
@@ -153,7 +137,7 @@ def name_cell(tag: Tag) -> SafeString:
 _NAME = f'<a class="name tag" href="{{3}}" title="{{0}}">{_DOT.replace("name", "tag-name")}</a>'
 
 
-def _count(kind: Tagged, label: Text) -> Column[Tag]:
+def _count(kind: Tagged) -> Column[Tag]:
     """How many have it, leading to them."""
     field = f"{kind}_count"
 
@@ -161,24 +145,15 @@ def _count(kind: Tagged, label: Text) -> Column[Tag]:
         number = cells.counted(tag, field)
         return format_html('<a href="{}">{}</a>', tag_url(tag.pk, kind), number) if number else "0"
 
-    return Column(TABS[kind], label, cell, lambda tag: cells.counted(tag, field), (field,), numeric=True)
+    return Column(TABS[kind], LABELS[kind], cell, lambda tag: cells.counted(tag, field), (field,), numeric=True)
 
 
 def acts_cell(tag: Tag) -> SafeString:
-    acts = (("tag_edit", gettext("Edit %(name)s"), "edit"), ("tag_delete", gettext("Delete %(name)s"), "trash"))
-    links = ((reverse(name, args=[tag.pk]), label % {"name": tag.name}, icon(picture)) for name, label, picture in acts)
-    return format_html('<span class="row-acts">{}</span>', format_html_join("", _ACT, links))
+    edit = ("tag_edit", gettext("Edit %(name)s"), "edit")
+    return cells.row_acts(tag, edit, ("tag_delete", gettext("Delete %(name)s"), "trash"))
 
 
-_ACT = (
-    '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
-    'hx-push-url="false" aria-label="{1}" title="{1}">{2}</a>'
-)
 _ACTS: Column[Tag] = Column("acts", _("Acts"), acts_cell, lambda _tag: "", page_only=True, css="act-cell optional")
-
-
-def _color(tag: Tag) -> str:
-    return str(Color(tag.color).label) if tag.color in Color.values else tag.color
 
 
 def link_tags(rows: list[Tag]) -> None:
@@ -191,11 +166,15 @@ _TAGS: ListSpec[Tag] = ListSpec(
     label=_("Tags"),
     columns=(
         Column("name", _("Name"), name_cell, lambda tag: tag.name, ("name_key",)),
-        _count(Tagged.GUEST, _("Guests")),
-        _count(Tagged.HOST, _("Hosts")),
-        _count(Tagged.DATASTORE, _("Datastores")),
-        _count(Tagged.SWITCH, _("Virtual switches")),
-        Column("color", _("Color"), _color, lambda tag: tag.color, ("color", "name_key"), css="optional"),
+        *(_count(kind) for kind in Tagged),
+        Column(
+            "color",
+            _("Color"),
+            lambda tag: tag.get_color_display(),
+            lambda tag: tag.color,
+            ("color", "name_key"),
+            css="optional",
+        ),
         Column(
             "created",
             _("Created"),

@@ -101,7 +101,7 @@ KIND_LABELS: dict[str, Text] = {
     rules.NIC_ADD: _("added NIC"),
     rules.NIC_CHANGE: _("changed NIC"),
     rules.NIC_REMOVE: _("removed NIC"),
-    define.GUEST_CREATE: _("new guest"),
+    rules.GUEST_CREATE: _("new guest"),
     define.GUEST_CLONE: _("clone"),
     define.GUEST_DELETE: _("deleted guest"),
     storage.VOLUME_CREATE: _("new volume"),

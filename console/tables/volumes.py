@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from access.models import may
 from access.roles import Action
 from console.tables import cells
-from console.templatetags.guesthouse import bar, icon, none
+from console.templatetags.guesthouse import bar, none
 from core.lists import Column, ListSpec, Text, exact_filter, export_column, text_filter
 from core.models import by_name
 from core.units import format_bytes, share
@@ -69,17 +68,10 @@ def acts_cell(volume: Volume) -> SafeString:
     """What can be done to it, each asked about in a dialog; nothing to a directory, which is no disk."""
     if volume.is_directory:
         return none()
-    acts = (("volume_grow", gettext("Grow %(name)s"), "plus"), ("volume_delete", gettext("Delete %(name)s"), "trash"))
-    links = (
-        (reverse(name, args=[volume.pk]), label % {"name": volume.name}, icon(picture)) for name, label, picture in acts
-    )
-    return format_html('<span class="row-acts">{}</span>', format_html_join("", _ACT, links))
+    grow = ("volume_grow", gettext("Grow %(name)s"), "plus")
+    return cells.row_acts(volume, grow, ("volume_delete", gettext("Delete %(name)s"), "trash"))
 
 
-_ACT = (
-    '<a class="btn btn-sm" href="{0}" hx-get="{0}" hx-target="#dialog" hx-select="#act" hx-swap="innerHTML" '
-    'hx-push-url="false" aria-label="{1}" title="{1}">{2}</a>'
-)
 ACTS: Column[Volume] = Column("acts", _("Acts"), acts_cell, lambda _volume: "", page_only=True, css="act-cell")
 
 _VOLUMES: ListSpec[Volume] = ListSpec(

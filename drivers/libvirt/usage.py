@@ -15,7 +15,8 @@ from drivers.libvirt.xml import LONGEST_PATH, Node
 from drivers.words import gettext_noop as _
 
 LONGEST_CHAIN = 32
-OF_FILES = frozenset({"dir", "fs", "netfs"})  # a volume's name is the end of its path, and every file is one
+# A volume's name is the end of its path, every file is one, sized to the byte and grown by libvirt.
+OF_FILES = frozenset({"dir", "fs", "netfs"})
 NO_VOLUME = _("There is no volume of a started datastore at this path on the host; refresh the datastore.")
 
 
@@ -118,6 +119,12 @@ def _volume_at(line: Connection, path: str) -> Any:
         raise Rejected(NO_VOLUME) from None
 
 
+def kind_of(line: Connection, pool: Any) -> str:
+    """The type of a datastore as libvirt names it."""
+    node = try_xml(str(line.call(pool.XMLDesc, 0)))
+    return node.get("type", limit=32) if node else ""
+
+
 def is_gone(line: Connection, path: str) -> bool:
     """Whether a started datastore of files, looked through now, lacks this one. Of another's nothing is known."""
     folder, _slash, name = path.rpartition("/")
@@ -125,8 +132,7 @@ def is_gone(line: Connection, path: str) -> bool:
         return False
     try:
         pool = line.call(line.raw.storagePoolLookupByTargetPath, folder)
-        node = try_xml(str(line.call(pool.XMLDesc, 0)))
-        if node is None or node.get("type") not in OF_FILES:
+        if kind_of(line, pool) not in OF_FILES:
             return False
         line.call(pool.refresh, 0)
     except DriverError:  # none, stopped, or at work

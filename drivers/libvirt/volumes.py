@@ -20,7 +20,7 @@ from drivers.libvirt.parse.common import LONGEST_NAME, clean_uuid, try_xml
 from drivers.libvirt.refusals import asked
 from drivers.libvirt.tasks import Calls, Task, in_time
 from drivers.libvirt.text import clean, whole
-from drivers.libvirt.usage import every_description, paths_of, require_unused, volumes_of
+from drivers.libvirt.usage import OF_FILES, every_description, kind_of, paths_of, require_unused, volumes_of
 from drivers.libvirt.write_xml import add, checked_file_name, element, written
 from drivers.libvirt.xml import LONGEST_PATH
 from drivers.marks import KIB, first_bytes, is_allocated, is_as_asked
@@ -34,7 +34,6 @@ TAKEN = _("The datastore has something of this name; choose another.")
 NOT_TOLD_APART = _(
     "The datastore has a volume of this name; whether this task made it or somebody else cannot be told. Look at it."
 )
-SIZED_FREELY = frozenset({"dir", "fs", "netfs"})  # to the byte, and grown by libvirt
 CYLINDER_BYTES = 255 * 63 * 512  # what parted says of every large device; partitions end with one
 ZFS_BLOCK_BYTES = 1 << 20  # the largest; a volume has whole ones
 PIECE_BYTES = 256 << 10
@@ -68,7 +67,7 @@ class VolumeCalls(Calls):
     ) -> VolumeResult:
         checked_volume(request)
         with self._pool(request.datastore_uuid) as (line, pool):
-            kind = _kind_of(line, pool)
+            kind = kind_of(line, pool)
             first = self._first_bytes(request, stamp, kind)
             volume = find_volume(line, pool, request.name)
             if volume is not None and not again:
@@ -89,12 +88,12 @@ class VolumeCalls(Calls):
             return result_of(line, volume)
 
     def _first_bytes(self, request: VolumeRequest, stamp: str, kind: str) -> int:
-        return first_bytes(request, stamp if self.grows_volumes and kind in SIZED_FREELY else "")
+        return first_bytes(request, stamp if self.grows_volumes and kind in OF_FILES else "")
 
     def complete_volume(self, request: VolumeRequest, stamp: str, not_after: float = math.inf) -> VolumeResult:
         with self._pool(request.datastore_uuid) as (line, pool):
             volume = _require_volume(line, VolumeRef(request.datastore_uuid, request.name))
-            kind, now = _kind_of(line, pool), result_of(line, volume).capacity_bytes
+            kind, now = kind_of(line, pool), result_of(line, volume).capacity_bytes
             first = self._first_bytes(request, stamp, kind)
             if now == first < request.capacity_bytes:
                 in_time(not_after)
@@ -113,7 +112,7 @@ class VolumeCalls(Calls):
         wish = _claim_of(request)
         checked_volume(wish)
         with self._pool(wish.datastore_uuid) as (line, pool):
-            if self._first_bytes(wish, stamp, _kind_of(line, pool)) == wish.capacity_bytes:
+            if self._first_bytes(wish, stamp, kind_of(line, pool)) == wish.capacity_bytes:
                 return False
         self.create_volume(wish, stamp, again, not_after)
         return True
@@ -132,7 +131,7 @@ class VolumeCalls(Calls):
 
         def act(line: Connection, task: Task) -> None:
             pool = line.call(line.raw.storagePoolLookupByUUIDString, owner)
-            there, kind = find_volume(line, pool, request.name), _kind_of(line, pool)
+            there, kind = find_volume(line, pool, request.name), kind_of(line, pool)
             original = _require_volume(line, source)
             if there is not None:
                 if not again:
@@ -239,7 +238,7 @@ def _step_of(line: Connection, pool: Any, kind: str, request: VolumeRequest) -> 
         _state, *sizes = line.call(pool.info)
         return max(KIB, math.gcd(*map(whole, sizes)))
     steps = {"disk": 2 * CYLINDER_BYTES, "zfs": ZFS_BLOCK_BYTES}
-    return steps.get(kind, KIB if request.format == "qcow2" or kind not in SIZED_FREELY else 1)
+    return steps.get(kind, KIB if request.format == "qcow2" or kind not in OF_FILES else 1)
 
 
 def _allocated(line: Connection, volume: Any) -> int:
@@ -335,11 +334,6 @@ def _require_volume(line: Connection, volume: VolumeRef) -> Any:
     if found is None:
         raise NotFound(_("This volume is not on this host any more."))
     return found
-
-
-def _kind_of(line: Connection, pool: Any) -> str:
-    node = try_xml(str(line.call(pool.XMLDesc, 0)))
-    return node.get("type", limit=32) if node else ""
 
 
 def _require_room(line: Connection, pool: Any, request: VolumeRequest) -> None:

@@ -20,19 +20,16 @@ from drivers.types import Capability
 from hosts.able import require_able
 from hosts.facts import digest
 from hosts.models import Host
-from inventory.acts.devices import free_mac, reason_not_to_read
-from inventory.acts.rules import checked_guest_name, checked_notes, checked_title
+from inventory.acts.devices import free_mac, reason_not_to_add, reason_not_to_read
+from inventory.acts.rules import GUEST_CREATE, checked_guest_name, checked_notes, checked_title
 from inventory.acts.volumes import (
-    guests_named,
     is_iso,
     lock_volume,
     path_on,
-    reason_below,
     reason_to_keep,
     require_disk,
     require_no_task,
     require_unpromised,
-    some,
     uses_of,
 )
 from inventory.holds import exclusive_key
@@ -42,19 +39,17 @@ from operations.errors import AlreadyOpen
 from operations.models import Job
 from operations.selectors import open_job_for
 from operations.services import sentence_busy, submit_job
-from storage.acts import checked_format, require_makes_volumes, require_new_name, require_room
+from storage.acts import FORMATS, checked_format, require_makes_volumes, require_new_name, require_room
 from storage.models import Datastore, DatastoreMount, Upload, Volume
 from storage.naming import checked_capacity, checked_volume_name, volume_name_like
 from storage.uploads import lock_upload, require_free, require_whole
 
-GUEST_CREATE = "guest_create"
 GUEST_CLONE = "guest_clone"
 GUEST_DELETE = "guest_delete"
 
 LEAST_MEMORY_BYTES = 1 << 20
 MOST_MEMORY_BYTES = 1 << 50
 MOST_VCPUS = 1024
-DISK_FORMATS = ("qcow2", "raw")
 # Pools whose volumes are block devices: a guest is told which of both its disk is.
 BLOCK_KINDS = frozenset({"logical", "disk", "zfs"})
 BUSES = ("virtio", "scsi", "sata", "ide")
@@ -279,21 +274,14 @@ def _existing_disk(host: Host, volume: Volume, bus: str) -> dict[str, Any]:
     """Raises: Invalid, Conflict."""
     mount = mount_on(host, volume.datastore_id, "disk_volume")
     require_disk(volume, "disk_volume")
-    uses = uses_of([volume])[volume.pk]
-    users = guests_named(uses.disks)
-    if users:
-        words = {"name": volume.name, "guests": some(users)}
-        raise Conflict(_("%(name)s is used by %(guests)s: two guests that write to one disk ruin it.") % words)
-    if uses.overlays:
-        raise Conflict(_("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name})
-    if reason := reason_below(volume):
+    if reason := reason_not_to_add(volume, read_only=False):
         raise Conflict(reason)
     return {
         "bus": bus,
         "volume": str(volume.pk),
         "volume_name": volume.name,
         "path": path_on(mount, volume),
-        "format": volume.format if volume.format in DISK_FORMATS else "raw",
+        "format": volume.format if volume.format in FORMATS else "raw",
         "block": volume.kind == "block",
     }
 
@@ -529,7 +517,7 @@ def _copies(guest: Guest, name: str, uuid: str, datastore: Datastore | None) -> 
             )
         needed[store.pk] = (store, needed.get(store.pk, (store, 0))[1] + one.volume.allocated_bytes)
         said = one.disk.format or one.volume.format
-        format = said if said in DISK_FORMATS else "raw"  # noqa: A001
+        format = said if said in FORMATS else "raw"  # noqa: A001
         copies.append(
             {
                 "target": one.disk.target,

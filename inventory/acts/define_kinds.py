@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inventory.acts import define, volumes
+from inventory.acts import define, rules, volumes
 from operations.kinds import JobKind, register
 
 RUNNERS = (
-    (define.GUEST_CREATE, define.create_title, "define_runner:run_create"),
+    (rules.GUEST_CREATE, define.create_title, "define_runner:run_create"),
     (define.GUEST_CLONE, define.clone_title, "define_runner:run_clone"),
     (define.GUEST_DELETE, define.delete_title, "define_runner:run_delete"),
     (volumes.VOLUME_GROW, volumes.grow_title, "volumes_runner:run_grow"),

@@ -16,7 +16,9 @@ from hosts.building import Failed
 from hosts.meter import Meter
 from hosts.models import Host
 from hosts.words import sentence, translated
-from inventory.acts.volumes import disks_on, guests_named, reason_to_keep, some
+from inventory.acts.devices import reason_not_to_add, reason_not_to_read
+from inventory.acts.runner import require_still
+from inventory.acts.volumes import reason_to_keep
 from inventory.models import Guest
 from operations.handle import JobHandle
 from operations.models import JobState
@@ -96,9 +98,11 @@ class CreateGuest(Guests):
         """Ask the host what speaks against it before anything is made. Raises: Impossible."""
         if self.asked:
             return
-        disk = self.handle.parameters["disk"] or {}
+        disk, cd = self.handle.parameters["disk"] or {}, self.handle.parameters["cd"] or {}
         if disk.get("volume"):
-            self.require_unused(disk["volume"])
+            require_still(disk["volume"], lambda one: reason_not_to_add(one, read_only=False))
+        if cd.get("volume"):
+            require_still(cd["volume"], reason_not_to_read)
         there = self.request(self._disk_request(disk, disk["path"]) if disk.get("path") else None, self._cd_path())
         findings = tuple(map(translated, self.look(host, lambda session: session.check_guest(there))))
         errors = [one for one in findings if one.severity is Severity.ERROR]
@@ -106,15 +110,6 @@ class CreateGuest(Guests):
             raise Impossible(_sentence_of(errors[0]))
         for one in findings:
             self.said(f"warning {one.message}", _sentence_of(one))
-
-    def require_unused(self, volume_id: str) -> None:
-        """Somebody may have taken it since it was asked for. Raises: Impossible."""
-        volume = Volume.objects.select_related("datastore").filter(pk=UUID(volume_id)).first()
-        if volume is None:
-            raise Impossible(_("The volume is not in its datastore any more."))
-        names = guests_named(disks_on(volume))
-        if names:
-            raise Impossible(_("%(name)s is used by %(guests)s.") % {"name": volume.name, "guests": some(names)})
 
     def _cd_path(self) -> str:
         return str((self.handle.parameters["cd"] or {}).get("path", ""))

@@ -39,14 +39,13 @@ from inventory.acts.volumes import (
 from inventory.models import Disk, Guest, Nic
 from networks.models import PortGroup, VirtualSwitch
 from operations.models import Job
-from storage.acts import require_makes_volumes
+from storage.acts import FORMATS, require_makes_volumes
 from storage.models import Datastore, DatastoreMount, Volume
 from storage.naming import checked_capacity, volume_name_like
 
 BUSES = ("virtio", "scsi", "sata", "usb", "ide")
 CACHES = ("", "none", "writeback", "writethrough", "directsync", "unsafe")
 MODELS = ("virtio", "e1000e", "e1000", "rtl8139")
-FORMATS = ("qcow2", "raw")
 # The range that QEMU's and libvirt's adapters have. Source: https://libvirt.org/formatdomain.html#network-interfaces
 MAC_PREFIX = "52:54:00"
 MAC_TRIES = 20
@@ -241,8 +240,8 @@ def reason_not_to_add(volume: Volume, *, read_only: bool) -> str:
     uses = uses_of([volume])[volume.pk]
     names = guests_named(uses.disks)
     if names:
-        words = {"guests": some(names)}
-        return _("It is a disk of %(guests)s. Two guests that write to one disk ruin it.") % words
+        words = {"name": volume.name, "guests": some(names)}
+        return _("%(name)s is used by %(guests)s: two guests that write to one disk ruin it.") % words
     if uses.overlays:
         return _("Other volumes rest on %(name)s: writing to it ruins them.") % {"name": volume.name}
     return reason_below(volume)

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from uuid import UUID
-
 from django.utils.translation import gettext as _
 
 from drivers.errors import DriverError
 from drivers.isolation import RemoteSession
-from drivers.requests import DiskRequest, Effect, NicRequest, VolumeRef, VolumeRequest, VolumeResult
-from hosts.acts import At, Impossible, Turn
+from drivers.requests import DiskRequest, Effect, NicRequest, VolumeRef, VolumeRequest
+from hosts.acts import At, Turn
 from hosts.words import sentence
 from inventory.acts.devices import reason_not_to_add, reason_not_to_read
 from inventory.acts.rules import DISK_ADD, DISK_GROW, DISK_REMOVE, MEDIA, NIC_ADD, NIC_CHANGE, NIC_REMOVE
-from inventory.acts.runner import GuestAct, said
+from inventory.acts.runner import GuestAct, require_still, said
 from operations.errors import CancelRequested
 from operations.handle import JobHandle
 from storage.leftovers import NamesVolumes, WantedVolume
-from storage.models import Volume
 
 
 def run(handle: JobHandle) -> None:
     ACTS[handle.job.kind](handle).run()
-
-
-def require_still(volume_id: str, reason_of: Callable[[Volume], str]) -> None:
-    """Somebody may have taken it since it was asked for. Raises: Impossible."""
-    volume = Volume.objects.select_related("datastore").filter(pk=UUID(volume_id)).first()
-    if volume is None:  # what has its name now is another one
-        raise Impossible(_("The volume is not in its datastore any more."))
-    if reason := reason_of(volume):
-        raise Impossible(reason)
 
 
 class ChangeMedia(GuestAct):
@@ -68,9 +55,10 @@ class AddDisk(NamesVolumes, GuestAct):
                 require_still(self.parameters["volume"], lambda one: reason_not_to_add(one, read_only=read_only))
             return self.add(at, self.parameters["path"], block=self.parameters["block"])
         store = At(at.host, self.parameters["new"]["datastore_uuid"])
-        made = self.make(store)
+        request = self._request(store)
+        made = self.create_volume("volume", store, request)
         try:
-            self.complete(store)
+            self.complete_volume("volume", store, request)
             return self.add(at, made.path, block=made.block)
         except (DriverError, CancelRequested):
             if not self.in_doubt:
@@ -84,23 +72,6 @@ class AddDisk(NamesVolumes, GuestAct):
         later = {"disk_add": asked["volume_name"]}
         effect = self.change("add", at, lambda s, turn: s.add_disk(at.ref, request, turn.not_after), later)
         return said(_("The guest has the disk."), effect)
-
-    def make(self, store: At) -> VolumeResult:
-        request = self._request(store)
-
-        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.create_volume(request, turn.stamp, turn.again, turn.not_after)
-
-        return self.ask("volume", store, call, VolumeResult)
-
-    def complete(self, store: At) -> None:
-        """A step of its own, when it is noted that the volume is ours; see `drivers.marks`."""
-        request, stamp = self._request(store), self.asked["volume"]["stamp"]
-
-        def call(session: RemoteSession, turn: Turn) -> VolumeResult:
-            return session.complete_volume(request, stamp, turn.not_after)
-
-        self.ask("volume size", store, call, VolumeResult)
 
     def _request(self, store: At) -> VolumeRequest:
         asked = self.parameters

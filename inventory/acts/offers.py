@@ -1,4 +1,7 @@
-"""Volumes to choose from: those that will be taken, and beside them those that are in use, with by whom."""
+"""Volumes to choose from: those that are free as far as hosts were read, and those that are in use, with by whom.
+
+What a task has done since is seen when one is chosen: the act looks at more than a list can.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from access.roles import Action
 from hosts.models import Host
-from inventory.acts.rules import DISK_ADD
+from inventory.acts.rules import DISK_ADD, GUEST_CREATE
 from inventory.acts.volumes import Uses, guests_named, receiver_of, some, uses_of
 from inventory.models import Disk
 from operations.models import ENDED, Job
@@ -119,7 +122,7 @@ def _given(volumes: Iterable[Volume]) -> dict[UUID, str]:
     """Those that an open task is giving to a guest."""
     keys = {str(volume.pk): volume.pk for volume in volumes}
     found = {}
-    for job in Job.objects.filter(kind__in=(DISK_ADD, "guest_create")).exclude(state__in=ENDED):
+    for job in Job.objects.filter(kind__in=(DISK_ADD, GUEST_CREATE)).exclude(state__in=ENDED):
         disk = job.parameters if job.kind == DISK_ADD else job.parameters.get("disk") or {}
         if disk.get("volume") in keys:
             found[keys[disk["volume"]]] = _("given to %(guest)s just now") % {"guest": receiver_of(job)}

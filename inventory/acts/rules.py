@@ -24,6 +24,7 @@ from operations.services import sentence_busy, submit_job
 
 UP = frozenset({GuestState.RUNNING, GuestState.PAUSED, GuestState.SUSPENDED, GuestState.CRASHED})
 
+GUEST_CREATE = "guest_create"
 SNAPSHOT_CREATE = "snapshot_create"
 SNAPSHOT_REVERT = "snapshot_revert"
 SNAPSHOT_DELETE = "snapshot_delete"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,16 @@ from drivers.requests import Effect
 from hosts.acts import At, Call, HostAct, Impossible
 from hosts.models import Host
 from inventory.models import Guest
+from storage.models import Volume
+
+
+def require_still(volume_id: str, reason_of: Callable[[Volume], str]) -> None:
+    """Somebody may have taken it since it was asked for. Raises: Impossible."""
+    volume = Volume.objects.select_related("datastore").filter(pk=UUID(volume_id)).first()
+    if volume is None:  # what has its name now is another one
+        raise Impossible(_("The volume is not in its datastore any more."))
+    if reason := reason_of(volume):
+        raise Impossible(reason)
 
 
 class GuestAct(HostAct):

@@ -18,7 +18,7 @@ from core.units import format_bytes
 from drivers.types import Capability
 from hosts.able import require_able
 from hosts.models import Host, Source
-from inventory.acts.rules import DISK_ADD, MEDIA
+from inventory.acts.rules import DISK_ADD, GUEST_CREATE, MEDIA
 from inventory.models import Disk, Guest, GuestState
 from operations.errors import AlreadyOpen
 from operations.models import Job, JobState
@@ -231,7 +231,8 @@ def require_unpromised(volume: Volume, *, read_only: bool = False) -> None:
     Raises: Conflict; AlreadyOpen while a task changes or deletes the volume itself.
     Transaction: after `lock_volume`.
     """
-    given = Q(parameters__disk__volume=str(volume.pk)) | Q(kind=DISK_ADD, parameters__volume=str(volume.pk))
+    given = Q(kind=GUEST_CREATE, parameters__disk__volume=str(volume.pk))
+    given |= Q(kind=DISK_ADD, parameters__volume=str(volume.pk))
     for job in _news(given):
         if not (read_only and job.parameters.get("read_only")):
             words = {"name": volume.name, "guest": receiver_of(job)}
@@ -241,7 +242,8 @@ def require_unpromised(volume: Volume, *, read_only: bool = False) -> None:
 
 def require_in_no_drive(volume: Volume) -> None:
     """As `require_unpromised`, of an ISO that is put into a drive, of which many guests may read. Raises: Conflict."""
-    read = Q(kind=MEDIA, parameters__volume=str(volume.pk)) | Q(parameters__cd__volume=str(volume.pk))
+    read = Q(kind=MEDIA, parameters__volume=str(volume.pk))
+    read |= Q(kind=GUEST_CREATE, parameters__cd__volume=str(volume.pk))
     for job in _news(read):
         words = {"name": volume.name, "guest": receiver_of(job)}
         raise Conflict(_("%(name)s is put into a drive of %(guest)s.") % words)

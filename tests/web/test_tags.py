@@ -439,6 +439,14 @@ class TestTags:
         refused = page(boss.post(f"/tags/{tag.pk}/put-on/guest/"), 400)
         assert "Choose at least one" in refused.xpath("//*[@role='alert']")[0].text_content()
 
+    def test_a_full_object_is_said(self, boss, inventory, monkeypatch):
+        guest = inventory.guests[0]
+        tag, _other = make_tag("prod"), make_tag("full", guest)
+        monkeypatch.setattr("labels.services.MOST_ON_ONE", 1)
+        refused = page(boss.post(f"/tags/{tag.pk}/put-on/guest/", {"ids": str(guest.pk)}), 400)
+        told = refused.xpath("//*[@role='alert']")[0].text_content()
+        assert f"{guest.name} would have more" in told
+
     @pytest.mark.parametrize("way", ["put-on", "take-off"])
     def test_a_tag_renamed_while_one_chooses_stays_one(self, boss, inventory, monkeypatch, way):
         one, two = inventory.guests[:2]

@@ -12,7 +12,6 @@ import pytest
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
-from drivers.errors import Rejected
 from drivers.fake.model import FakeHost
 from drivers.fake.ops_model import FakeVolume
 from drivers.types import GuestState
@@ -36,8 +35,8 @@ from operations.services import request_cancel
 from storage import act_runner, staging
 from storage.models import Datastore, Upload, Volume
 from tests.factories import add_volume, make_upload, make_user
-from tests.lives import Fate, Killed, live, strike_with
-from tests.world import Fleet, make_fleet
+from tests.lives import Fate, live, strike_with
+from tests.world import Fleet, local_store, make_fleet, put_theirs
 
 GIB = 1 << 30
 
@@ -127,6 +126,12 @@ def picture(fleet: Fleet) -> tuple[Any, ...]:
     return stores(fleet), sorted(world(fleet).guests)
 
 
+def take_theirs(fleet: Fleet, name: str) -> None:
+    """Somebody else's volume is there still; it is taken away."""
+    with local_store(fleet.world) as store:
+        assert store.volumes.pop(name).digest == "theirs"
+
+
 def story(job: Job) -> list[str]:
     return [step.message for step in job.steps.all() if step.message]
 
@@ -150,8 +155,8 @@ def test_a_guest_from_nothing(fleet: Fleet, admin: User, monkeypatch: pytest.Mon
 
 def test_a_guest_from_a_volume(fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     strike_with(monkeypatch)
-    with fleet.world.open() as state:
-        state.hosts["alpha"].datastores[1].volumes["golden.qcow2"] = FakeVolume(name="golden.qcow2", capacity_bytes=GIB)
+    with local_store(fleet.world) as store:
+        store.volumes["golden.qcow2"] = FakeVolume(name="golden.qcow2", capacity_bytes=GIB)
     volume = add_volume(local(), "golden.qcow2", path="/var/lib/libvirt/images/golden.qcow2")
     job = live(create(fleet, admin, disk=NewDisk(volume=volume), cd=None, start=False, switch=None))
     assert (job.state, job.message) == ("succeeded", "web 1 is created.")
@@ -159,6 +164,38 @@ def test_a_guest_from_a_volume(fleet: Fleet, admin: User, monkeypatch: pytest.Mo
     # Nobody has read the host since: the volume is given away all the same.
     with pytest.raises(Conflict, match="is given to web 1"):
         create(fleet, admin, name="web 2", disk=NewDisk(volume=volume), cd=None)
+
+
+@pytest.mark.parametrize(
+    ("taken", "reason"),
+    [
+        ("disk", "is used by"),
+        ("below", "Other volumes rest on"),
+        ("read", "no other guest may read it"),
+        ("gone", "The volume is not in its datastore any more."),
+    ],
+)
+def test_a_volume_that_somebody_took_since_it_was_asked_for_goes_to_no_new_guest(
+    fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch, taken: str, reason: str
+) -> None:
+    strike_with(monkeypatch)
+    with local_store(fleet.world) as store:
+        for name in ("golden.qcow2", "my.iso"):
+            store.volumes[name] = FakeVolume(name=name, capacity_bytes=GIB)
+    disk = add_volume(local(), "golden.qcow2", path="/var/lib/libvirt/images/golden.qcow2")
+    iso = add_volume(local(), "my.iso", path="/var/lib/libvirt/images/my.iso", format="iso")
+    before = picture(fleet)
+    job = create(fleet, admin, disk=NewDisk(volume=disk), cd=NewCd(volume=iso))
+    if taken in {"disk", "read"}:
+        use = disk if taken == "disk" else iso
+        Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source=use.path, datastore=use.datastore)
+    elif taken == "below":
+        add_volume(local(), "over.qcow2", path="/var/lib/libvirt/images/over.qcow2", backing=disk.path)
+    else:
+        disk.delete()
+    ended = live(job)
+    assert (ended.state, reason in ended.message) == ("failed", True), ended.message
+    assert_untouched(fleet, before)
 
 
 CALLS = 28
@@ -206,29 +243,12 @@ def test_a_volume_that_somebody_else_made_is_no_guest_s_cd(
     fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its name is taken after the look; the host says no, and the worker dies before it can note that."""
-    fate = strike_with(monkeypatch)
-    before, call = picture(fleet), fate.call
-
-    def die_when_refused(method: str, *rest: Any) -> Any:
-        if method == "create_volume":
-            with fleet.world.open() as state:
-                store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-                store.volumes.setdefault(
-                    "my-debian.iso", FakeVolume(name="my-debian.iso", capacity_bytes=500, digest="theirs")
-                )
-        try:
-            return call(method, *rest)
-        except Rejected:
-            if fate.calls.count("create_volume") == 1:
-                raise Killed from None
-            raise
-
-    monkeypatch.setattr(fate, "call", die_when_refused)
+    fate, before = strike_with(monkeypatch), picture(fleet)
+    fate.before_call = lambda _n, method: method == "create_volume" and put_theirs(fleet.world, "my-debian.iso", 500)
+    fate.dies_refused = lambda _method: fate.calls.count("create_volume") == 1
     job = live(create(fleet, admin))
     assert (job.state, fate.calls.count("create_volume")) == ("failed", 2)
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        assert store.volumes.pop("my-debian.iso").digest == "theirs"
+    take_theirs(fleet, "my-debian.iso")
     assert_untouched(fleet, before)
 
 
@@ -379,18 +399,9 @@ def test_every_call_of_a_clone_was_struck(
     assert len(fate.calls) < CLONE_CALLS
 
 
-def put_theirs(fleet: Fleet, name: str, capacity_bytes: int, *, instead: bool = False) -> bool:
-    """Somebody else makes a volume of this name, if it is free; or in place of the one that has it."""
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        if name in store.volumes and not instead:
-            return False
-        store.volumes[name] = FakeVolume(name=name, capacity_bytes=capacity_bytes, digest="theirs")
-        return True
-
-
 def is_theirs(fleet: Fleet, name: str) -> bool:
-    return next(one for one in world(fleet).datastores if one.name == "local").volumes[name].digest == "theirs"
+    with local_store(fleet.world) as store:
+        return store.volumes[name].digest == "theirs"
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -399,18 +410,10 @@ def test_another_s_volume_of_a_copy_s_name_is_never_deleted(
     fleet: Fleet, admin: User, off: Guest, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
 ) -> None:
     """A worker dies, and before the next one looks somebody makes a volume like the copy under its name."""
-    fate = strike_with(monkeypatch, Fate([(number, made)]))
+    fate, theirs = strike_with(monkeypatch, Fate([(number, made)])), list[bool]()
     job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
-    copy, call, theirs = job.parameters["disks"][0], fate.call, list[bool]()
-
-    def die(*arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except Killed:
-            theirs.append(put_theirs(fleet, copy["name"], int(copy["capacity_bytes"])))
-            raise
-
-    monkeypatch.setattr(fate, "call", die)
+    copy = job.parameters["disks"][0]
+    fate.at_death = lambda: theirs.append(put_theirs(fleet.world, copy["name"], int(copy["capacity_bytes"])))
     ended = live(job)
     assert (ended.state == "succeeded") is not any(theirs), ended.message
     assert is_theirs(fleet, copy["name"]) is any(theirs)
@@ -426,7 +429,7 @@ def test_what_took_the_place_of_a_claimed_name_stays(
 
     def replace(number: int, method: str) -> None:
         if method == at and fate.calls.count(method) == 1:
-            put_theirs(fleet, name, 7, instead=True)
+            put_theirs(fleet.world, name, 7, instead=True)
             fate.kills[number] = False
 
     fate.before_call = replace
@@ -516,10 +519,7 @@ def test_a_volume_that_has_a_copy_s_name_stays(
 ) -> None:
     strike_with(monkeypatch)
     job = submit_guest_clone(guest=off, name="copy", datastore=local(), by=admin)
-    name = job.parameters["disks"][0]["name"]
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        store.volumes[name] = FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")
+    assert put_theirs(fleet.world, job.parameters["disks"][0]["name"], GIB)
     before = picture(fleet)
     assert live(job).state == "failed"
     assert_untouched(fleet, before)
@@ -537,16 +537,12 @@ def test_a_volume_that_gets_a_copy_s_name_before_it_is_asked_for_stays(
     def take(number: int, method: str) -> None:
         if method == "prepare_operation" and fate.calls.count(method) == 1:
             fate.kills[number] = False
-            with fleet.world.open() as state:
-                store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-                store.volumes[name] = FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")
+            put_theirs(fleet.world, name, GIB, instead=True)
 
     fate.before_call = take
     ended = live(job)
     assert (ended.state, "something of this name" in ended.message) == ("failed", True)
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        assert store.volumes.pop(name).digest == "theirs"
+    take_theirs(fleet, name)
     assert_untouched(fleet, before)
 
 

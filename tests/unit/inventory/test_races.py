@@ -34,7 +34,7 @@ from search.models import Kind as Searched
 from search.models import SearchRow
 from tests.factories import make_user
 from tests.facts import guest_fact, make_source, snapshot
-from tests.together import LOOK_S, LOOKS, Meeting, database_for_threads, somebody_waits, together
+from tests.together import LOOK_S, LOOKS, Meeting, database_for_threads, together, until_blocked
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -83,9 +83,7 @@ def test_what_another_source_moved_meanwhile_is_in_history_as_in_the_inventory(
         rows = load(ids, read_at)
         if rows and not loaded.is_set():
             loaded.set()
-            for _look in range(LOOKS):
-                if moved.wait(LOOK_S) or somebody_waits():
-                    break
+            until_blocked(moved)
         return rows
 
     def tell(number: int) -> None:
@@ -175,9 +173,7 @@ def test_others_are_sent_while_a_source_goes_to_another_datacenter(
 
     def hold(*args: Any, **kwargs: Any) -> None:
         held.set()
-        for _look in range(LOOKS):
-            if sent.wait(LOOK_S) or somebody_waits():
-                break
+        until_blocked(sent)
         waited.append(not sent.is_set())
         tell(*args, **kwargs)
 
@@ -220,11 +216,7 @@ def test_who_came_to_stand_by_while_the_owner_was_waited_for_inherits(
     def waits_for_the_other(lease: Lease) -> None:
         renew(lease)
         begun.set()
-        for _look in range(LOOKS):
-            if somebody_waits():
-                return
-            threading.Event().wait(LOOK_S)
-        raise AssertionError("Nobody waits for what is locked here.")
+        until_blocked()
 
     def remove_then(number: int) -> None:
         assert begun.wait(30)

@@ -140,7 +140,7 @@ def test_what_a_guest_of_another_host_has_is_given_to_no_second_one(
 ) -> None:
     other = fleet.guest("beta")
     Disk.objects.filter(guest=other, position=0).update(**use)
-    with pytest.raises(Conflict, match=f"It is a disk of {other.name}"):
+    with pytest.raises(Conflict, match=f"is used by {other.name}"):
         add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
     with pytest.raises(Conflict, match="no other guest may read it"):
         add_disk(guest=fleet.guest("alpha"), volume=volume, read_only=True, by=admin)
@@ -212,7 +212,7 @@ def test_an_iso_is_no_disk_of_a_new_guest_and_a_disk_is_no_cd(fleet: Fleet, volu
 def test_a_host_that_mounts_it_elsewhere_counts(fleet: Fleet, volume: Volume, admin: User) -> None:
     volume.datastore.mounts.filter(host__name="beta").update(path="/mnt/nas")
     Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source="/mnt/nas/data.qcow2", datastore=None)
-    with pytest.raises(Conflict, match="Two guests"):
+    with pytest.raises(Conflict, match="two guests"):
         add_disk(guest=fleet.guest("alpha"), volume=volume, by=admin)
 
 

@@ -22,22 +22,20 @@ from hosts.models import Host
 from hosts.selectors import host_list
 from inventory.models import FolderEntry, Guest
 from inventory.selectors import guest_list
-from labels.models import Tagged
+from labels.models import OBJECTS, Tagged
 from labels.services import change_tags
-from networks.models import VirtualSwitch
 from networks.selectors import switch_list
-from storage.models import Datastore
 from storage.selectors import datastore_list
 from tests.examples import examples
 from tests.factories import make_cluster, make_datastore, make_folder, make_guest, make_host, make_switch, make_user
 
 pytestmark = pytest.mark.django_db
 
-LISTS: dict[Tagged, tuple[Callable[..., ListSpec[Any]], Callable[..., Any], type[Any]]] = {
-    Tagged.GUEST: (guest_spec, guest_list, Guest),
-    Tagged.HOST: (host_spec, host_list, Host),
-    Tagged.DATASTORE: (datastore_spec, datastore_list, Datastore),
-    Tagged.SWITCH: (switch_spec, switch_list, VirtualSwitch),
+LISTS: dict[Tagged, tuple[Callable[..., ListSpec[Any]], Callable[..., Any]]] = {
+    Tagged.GUEST: (guest_spec, guest_list),
+    Tagged.HOST: (host_spec, host_list),
+    Tagged.DATASTORE: (datastore_spec, datastore_list),
+    Tagged.SWITCH: (switch_spec, switch_list),
 }
 VALUES = ("web", "Web", "kvm-1", "compute", "running", "off", "Berlin", "", "2", "no such thing", "%", "berlin")
 
@@ -57,7 +55,8 @@ def fill(boss: User) -> None:
         FolderEntry.objects.create(guest=guest, folder=make_folder(name))
     stores = [make_datastore(f"web-{number}", tuple(hosts[: number + 1])) for number in range(3)]
     switches = [make_switch(f"s-{number}", hosts[number], bridge=f"br{number}") for number in range(3)]
-    for kind, rows in (("guest", guests), ("host", hosts), ("datastore", stores), ("switch", switches)):
+    objects: tuple[list[Any], ...] = (guests, hosts, stores, switches)
+    for kind, rows in zip(Tagged, objects, strict=True):
         change_tags(kind=kind, ids=[row.pk for row in rows[:2]], add=["web", "running"], by=boss)
         change_tags(kind=kind, ids=[rows[1].pk], add=["Straße 2"], by=boss)
 
@@ -65,7 +64,7 @@ def fill(boss: User) -> None:
 @pytest.mark.parametrize("kind", Tagged)
 def test_each_filter_of_each_list_parts_it_in_two(boss: User, kind: Tagged) -> None:
     fill(boss)
-    spec_of, rows_of, _model = LISTS[kind]
+    spec_of, rows_of = LISTS[kind]
     spec, rows = spec_of(user=boss), rows_of(user=boss)
     everything = sorted(str(row.pk) for row in rows)
     assert "tag" in {one.name for one in spec.filters}
@@ -84,12 +83,12 @@ def test_each_filter_of_each_list_parts_it_in_two(boss: User, kind: Tagged) -> N
 @pytest.mark.parametrize("kind", Tagged)
 def test_by_a_tag_and_by_none(boss: User, kind: Tagged) -> None:
     fill(boss)
-    spec_of, rows_of, model = LISTS[kind]
+    spec_of, rows_of = LISTS[kind]
 
     def found(text: str) -> list[str]:
         return sorted(row.name for row in spec_of(user=boss).narrow(rows_of(user=boss), text))
 
-    every = sorted(row.name for row in model.objects.all())
+    every = sorted(row.name for row in OBJECTS[kind].objects.all())
     assert found("tag:web") == found("tag:WEB") == found("tag:web tag:web") == every[:2]
     assert found('tag:"STRASSE  2"') == every[1:2]
     assert found('tag:web -tag:"straße 2"') == every[:1]

@@ -23,10 +23,9 @@ from inventory.models import Guest
 from inventory.reindex import index_everything, index_missing
 from inventory.relocation import move_source
 from inventory.sync import apply_snapshot
-from labels.models import ENTRIES, DatastoreTag, GuestTag, Tag
+from labels.models import ENTRIES, OBJECTS, DatastoreTag, GuestTag, Tag
 from labels.searching import KINDS
 from labels.services import change_tag, change_tags, delete_tag
-from networks.models import VirtualSwitch
 from search.models import TEXTS, SearchRow
 from storage.models import Datastore
 from tests.examples import examples
@@ -178,7 +177,7 @@ class TestRowsThatComeAndGo:
         """One of each kind, each with the tag web."""
         source = make_source("alpha")
         self.read(source, 1, guest_fact())
-        for kind, model in (("guest", Guest), ("host", Host), ("datastore", Datastore), ("switch", VirtualSwitch)):
+        for kind, model in OBJECTS.items():
             put_on(model.objects.get(), "web", by=boss, kind=kind)
         return source
 

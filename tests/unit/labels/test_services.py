@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from inventory.reindex import index_missing
 from inventory.relocation import move_source
 from inventory.sync import apply_snapshot
 from labels import services
-from labels.models import Color, GuestTag, Tag, Tagged
+from labels.models import OBJECTS, Color, GuestTag, Tag, Tagged
 from labels.selectors import tag_list, tags_of
 from labels.services import change_tag, change_tags, checked_name, create_tag, delete_tag
 from networks.models import VirtualSwitch
@@ -35,7 +34,7 @@ from search.services import forget
 from storage.models import Datastore
 from tests import facts
 from tests.factories import make_datastore, make_guest, make_host, make_source, make_switch, make_user
-from tests.together import LOOK_S, LOOKS, Meeting, database_for_threads, somebody_waits, together
+from tests.together import Meeting, database_for_threads, together, until_blocked
 
 pytestmark = pytest.mark.django_db
 AT_ONCE = 8
@@ -61,8 +60,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def put_on(row: Any, *names: str, by: User) -> int:
-    kinds = {"Guest": "guest", "Host": "host", "Datastore": "datastore", "VirtualSwitch": "switch"}
-    return change_tags(kind=kinds[type(row).__name__], ids=[row.pk], add=names, by=by)
+    kinds = {model: kind for kind, model in OBJECTS.items()}
+    return change_tags(kind=kinds[type(row)], ids=[row.pk], add=names, by=by)
 
 
 def names_of(row: Any, *, by: User, kind: str = "guest") -> list[str]:
@@ -419,10 +418,7 @@ class TestAtOnce:
             with write_transaction():
                 lock(guests[1])
                 locked.set()
-                for _look in range(LOOKS):
-                    if somebody_waits():
-                        break
-                    time.sleep(LOOK_S)
+                until_blocked()
                 lock(guests[0])  # the other has waited longer and is ended
             return None
 

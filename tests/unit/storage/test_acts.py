@@ -16,7 +16,6 @@ from django.utils import timezone
 from access.models import User
 from access.roles import Role
 from core.errors import Conflict, Forbidden, Invalid
-from drivers.errors import Rejected
 from drivers.fake.ops_model import FakeVolume
 from hosts.models import Source
 from operations.errors import AlreadyOpen
@@ -28,7 +27,7 @@ from storage.models import Datastore, DatastoreMount, Upload
 from storage.uploads import discard_upload
 from tests.factories import add_volume, make_upload, make_user
 from tests.lives import Fate, Killed, live, strike_with
-from tests.world import Fleet, make_fleet
+from tests.world import Fleet, local_store, make_fleet, put_theirs
 
 CONTENT = os.urandom(1000)
 GIB = 1 << 30
@@ -53,9 +52,9 @@ def admin(db: None) -> User:
     return make_user(Role.ADMIN, "boss")
 
 
-def volumes(fleet: Fleet, host: str = "alpha") -> dict[str, FakeVolume]:
-    with fleet.world.open() as state:
-        return next(store.volumes for store in state.hosts[host].datastores if store.name == "local")
+def volumes(fleet: Fleet) -> dict[str, FakeVolume]:
+    with local_store(fleet.world) as store:
+        return store.volumes
 
 
 def whole_upload(admin: User, content: bytes = CONTENT, **values: Any) -> Upload:
@@ -242,9 +241,7 @@ def test_what_is_there_already_stays(
     """Somebody else made one of this name a moment ago."""
     strike_with(monkeypatch)
     job = create(local, admin)
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        store.volumes["a.qcow2"] = FakeVolume(name="a.qcow2", capacity_bytes=7)
+    assert put_theirs(fleet.world, "a.qcow2", 7)
     ended = live(job)
     assert (ended.state, "choose another" in ended.message) == ("failed", True)
     assert volumes(fleet)["a.qcow2"].capacity_bytes == 7
@@ -256,31 +253,11 @@ def test_what_is_there_already_is_not_written_to_by_who_takes_over(
     """The host said no, and the worker died before it could note that."""
     fate = strike_with(monkeypatch)
     job = send(local, admin)
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        store.volumes["a.iso"] = FakeVolume(name="a.iso", capacity_bytes=GIB, digest="theirs")
-    call = fate.call
-
-    def die_when_refused(name: str, *rest: Any) -> Any:
-        try:
-            return call(name, *rest)
-        except Rejected:
-            raise Killed from None
-
-    monkeypatch.setattr(fate, "call", die_when_refused)
+    assert put_theirs(fleet.world, "a.iso", GIB)
+    fate.dies_refused = lambda _method: True
     ended = live(job)
     assert (ended.state, "choose another" in ended.message) == ("failed", True)
     assert volumes(fleet)["a.iso"].digest == "theirs"
-
-
-def put_theirs(fleet: Fleet, name: str, capacity_bytes: int) -> bool:
-    """Somebody else makes one of this name, unless it is taken; like ours in all that a host tells."""
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-        if name in store.volumes:
-            return False
-        store.volumes[name] = FakeVolume(name=name, capacity_bytes=capacity_bytes, format="raw", digest="theirs")
-        return True
 
 
 ASKED: dict[str, Callable[[Datastore, User], Job]] = {
@@ -295,18 +272,9 @@ ASKED: dict[str, Callable[[Datastore, User], Job]] = {
 def test_a_name_that_is_taken_while_nobody_works_on_it(
     fleet: Fleet, local: Datastore, admin: User, monkeypatch: pytest.MonkeyPatch, name: str, number: int, made: bool
 ) -> None:
-    """A worker dies, and before the next one looks somebody else makes a volume of the name."""
-    fate = strike_with(monkeypatch, Fate([(number, made)]))
-    call, theirs = fate.call, list[bool]()
-
-    def die(*arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except Killed:
-            theirs.append(put_theirs(fleet, name, len(CONTENT)))
-            raise
-
-    monkeypatch.setattr(fate, "call", die)
+    """A worker dies, and before the next one looks somebody else makes one like it in all that a host tells."""
+    fate, theirs = strike_with(monkeypatch, Fate([(number, made)])), list[bool]()
+    fate.at_death = lambda: theirs.append(put_theirs(fleet.world, name, len(CONTENT), format="raw"))
     job = live(ASKED[name](local, admin))
     if any(theirs):
         assert (job.state, "choose another" in job.message) == ("failed", True)
@@ -329,18 +297,8 @@ def test_a_name_that_is_taken_between_the_look_and_the_call(
     content = CONTENT[:50] if small else CONTENT  # of so small a one the sizes do not tell whose it is
     monkeypatch.setattr(f"{__name__}.CONTENT", content)
     fate = strike_with(monkeypatch)
-    call = fate.call
-
-    def die_when_refused(method: str, *rest: Any) -> Any:
-        first = method == "create_volume" and put_theirs(fleet, name, len(content))
-        try:
-            return call(method, *rest)
-        except Rejected:
-            if first:
-                raise Killed from None
-            raise
-
-    monkeypatch.setattr(fate, "call", die_when_refused)
+    fate.before_call = lambda _, at: at == "create_volume" and put_theirs(fleet.world, name, len(content), format="raw")
+    fate.dies_refused = lambda at: at == "create_volume" and fate.calls.count(at) == 1
     job = live(send(local, admin, whole_upload(admin, content)) if name == "a.iso" else ASKED[name](local, admin))
     assert fate.calls.count("create_volume") == 2
     if small:
@@ -358,9 +316,7 @@ def test_what_took_the_place_of_a_volume_that_is_not_whole_yet_stays(
 
     def replace(_number: int, method: str) -> None:
         if method == "complete_volume":
-            with fleet.world.open() as state:
-                store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-                store.volumes["a.iso"] = FakeVolume(name="a.iso", capacity_bytes=7, digest="theirs")
+            put_theirs(fleet.world, "a.iso", 7, instead=True)
 
     fate.before_call = replace
     ended = live(job)
@@ -492,10 +448,9 @@ def test_a_datastore_is_switched(
     mount = DatastoreMount.objects.select_related("host__source", "datastore").get(datastore=local)
     job = live(submit_datastore_switch(mount=mount, action=action, by=admin))
     assert job.state == "succeeded", job.message
-    with fleet.world.open() as state:
-        store = next(one for one in state.hosts["alpha"].datastores if one.name == "local")
-    assert store.active is (action is not MountAct.STOP)
-    assert store.autostart is (action is not MountAct.AUTOSTART_OFF)
+    with local_store(fleet.world) as store:
+        assert store.active is (action is not MountAct.STOP)
+        assert store.autostart is (action is not MountAct.AUTOSTART_OFF)
 
 
 def test_what_no_datastore_does(fleet: Fleet, local: Datastore, admin: User) -> None:

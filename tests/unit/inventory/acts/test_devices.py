@@ -33,8 +33,9 @@ from networks.models import VirtualSwitch
 from operations.models import Job
 from operations.selectors import job_title
 from storage.models import Datastore, DatastoreMount, Volume
-from tests.lives import Fate, Killed, live, strike_with
+from tests.lives import Fate, live, strike_with
 from tests.site import Site
+from tests.world import local_store, put_theirs
 
 GIB = 1 << 30
 LOCAL = "/var/lib/libvirt/images"
@@ -48,8 +49,7 @@ def ada(db: None) -> User:
 @pytest.fixture
 def stocked(site: Site) -> Site:
     """With a free volume in the local datastore."""
-    with site.world.open() as world:
-        local = world.hosts["alpha"].datastores[1]
+    with local_store(site.world) as local:
         local.volumes["spare.qcow2"] = FakeVolume(name="spare.qcow2", capacity_bytes=GIB)
     site.read()
     return site
@@ -200,8 +200,8 @@ def test_a_new_disk_that_the_guest_does_not_get_is_not_left_over(site: Site) -> 
     store = Datastore.objects.get(name="local")
     job = live(create_disk(guest=site.guest(), datastore=store, capacity_bytes=GIB, by="test"))
     assert (job.state, job.message) == ("failed", "The host refused this.")
-    with site.world.open() as world:
-        assert world.hosts["alpha"].datastores[1].volumes == {}
+    with local_store(site.world) as local:
+        assert local.volumes == {}
 
 
 @pytest.mark.usefixtures("fate")
@@ -231,27 +231,16 @@ def test_a_volume_that_somebody_else_makes_under_the_name_is_neither_added_nor_d
     site: Site, monkeypatch: pytest.MonkeyPatch, number: int, made: bool
 ) -> None:
     """A worker dies, and before the next one looks the name is taken by one that looks like what was asked for."""
-    fate = strike_with(monkeypatch, Fate([(number, made)]))
+    fate, theirs = strike_with(monkeypatch, Fate([(number, made)])), list[bool]()
     store = Datastore.objects.get(name="local")
     job = create_disk(guest=site.guest(), datastore=store, capacity_bytes=GIB, by="test")
-    name, call, theirs = job.parameters["volume_name"], fate.call, list[FakeVolume]()
-
-    def die(*arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except Killed:
-            with site.world.open() as world:
-                volumes = world.hosts["alpha"].datastores[1].volumes
-                if name not in volumes:
-                    theirs.append(volumes.setdefault(name, FakeVolume(name=name, capacity_bytes=GIB, digest="theirs")))
-            raise
-
-    monkeypatch.setattr(fate, "call", die)
+    name = job.parameters["volume_name"]
+    fate.at_death = lambda: theirs.append(put_theirs(site.world, name, GIB))
     ended = live(job)
     has_it = any(disk.source.endswith(name) for disk in site.really(site.guest()).disks)
-    assert (ended.state, has_it) == (("failed", False) if theirs else ("succeeded", True)), ended.message
-    with site.world.open() as world:
-        assert (world.hosts["alpha"].datastores[1].volumes[name].digest == "theirs") == bool(theirs)
+    assert (ended.state, has_it) == (("failed", False) if any(theirs) else ("succeeded", True)), ended.message
+    with local_store(site.world) as local:
+        assert (local.volumes[name].digest == "theirs") == any(theirs)
 
 
 def test_a_new_disk_needs_the_right_to_make_volumes(site: Site) -> None:
@@ -264,12 +253,12 @@ def test_a_volume_of_another_guest_is_added_only_to_be_read_and_when_that_shares
     """What a guest writes for itself is not for another to see, whoever may configure both."""
     disk = site.really(site.guest(1)).disks[0]
     other = volume(disk.source.rpartition("/")[2])
-    with pytest.raises(Conflict, match="Two guests"):
+    with pytest.raises(Conflict, match="two guests"):
         add_disk(guest=site.guest(), volume=other, by=mig)
     with pytest.raises(Conflict, match="not shareable"):
         add_disk(guest=site.guest(), volume=other, read_only=True, by=mig)
     Disk.objects.filter(source=disk.source).update(shareable=True)
-    with pytest.raises(Conflict, match="Two guests"):
+    with pytest.raises(Conflict, match="two guests"):
         add_disk(guest=site.guest(), volume=other, by=mig)
     assert add_disk(guest=site.guest(), volume=other, read_only=True, by=mig).state == "queued"
 
@@ -308,7 +297,7 @@ def test_a_volume_that_a_guest_got_since_it_was_asked_for_is_not_added(stocked: 
     job = add_disk(guest=stocked.guest(), volume=spare, read_only=read_only, by="test")
     Disk.objects.filter(guest=stocked.guest(1), position=0).update(source=spare.path, datastore=spare.datastore)
     ended = live(job)
-    assert (ended.state, "It is a disk of" in ended.message) == ("failed", True)
+    assert (ended.state, f"is {'a disk of' if read_only else 'used by'}" in ended.message) == ("failed", True)
     assert all(disk.source != spare.path for disk in stocked.really(stocked.guest()).disks)
 
 
