@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +31,7 @@ from hosts.models import Datacenter, Host, Source  # noqa: E402
 from inventory.models import Guest  # noqa: E402
 from inventory.sync import apply_snapshot  # noqa: E402
 from tests.bench.fleet import make_snapshot  # noqa: E402
-from tests.bench.results import Result, as_json, at_most  # noqa: E402
+from tests.bench.results import Result, as_json, p95_at_most, timed  # noqa: E402
 
 NAMES: str = import_module("history.schema.0004_guest_names").NAMES
 
@@ -258,21 +256,8 @@ def single_guests(year: Year) -> Iterator[Result]:
 
 def result(name: str, seconds: list[float], goal: float | None, year: Year) -> Result:
     """Without a goal it is stated."""
-    ranked = sorted(seconds)
-    p95 = ranked[math.ceil(len(ranked) * 0.95) - 1]
-    note = f"p95 of {len(ranked)}; median {ranked[len(ranked) // 2]:.3f} s, longest {ranked[-1]:.3f} s"
-    if year.guests < 50_000:
-        note += f"; at {year.guests} guests"
-    name = f"{name}, {year.vendor}"
-    if goal is None:
-        return Result(name, "s", round(p95, 3), None, None, "stated", True, note)
-    return at_most(name, round(p95, 3), goal=goal, unit="s", note=note)
-
-
-def timed(act: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
+    note = f"at {year.guests} guests" if year.guests < 50_000 else ""
+    return p95_at_most(f"{name}, {year.vendor}", seconds, goal=goal, note=note)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ then it hangs beside the others: the ages of what is known of the healthy ones a
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
@@ -26,7 +25,7 @@ from django.utils import timezone  # noqa: E402
 from hosts.models import Source, SourceState  # noqa: E402
 from hosts.polling import STATES_EVERY  # noqa: E402
 from inventory.models import Guest, Watch  # noqa: E402
-from tests.bench.results import Result, as_json, at_most  # noqa: E402
+from tests.bench.results import Result, as_json, at_most, p95  # noqa: E402
 from tests.stack import Stack, running_stack, wait_until  # noqa: E402
 
 GUESTS_A_HOST = 20
@@ -106,10 +105,6 @@ def compared(alone: list[float], beside: list[float], hung: int) -> Result:
         ok=ours <= reference * GOAL_RATIO,
         note=f"p95; reference: none hanging; {medians}; longest {beside[-1]:.1f} s; due every {STATES_EVERY.seconds} s",
     )
-
-
-def p95(ordered: list[float]) -> float:
-    return ordered[math.ceil(len(ordered) * 0.95) - 1]
 
 
 def writes() -> int:

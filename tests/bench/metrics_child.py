@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from statistics import median
@@ -32,7 +31,7 @@ from metrics.selectors import load_series  # noqa: E402
 from metrics.series import COMPUTE  # noqa: E402
 from metrics.services import GuestReading, HostReading, record_loads  # noqa: E402
 from metrics.upkeep import keep_up  # noqa: E402
-from tests.bench.results import Result, as_json, at_most  # noqa: E402
+from tests.bench.results import Result, as_json, at_most, timed  # noqa: E402
 
 GOAL = 13_000  # samples a second
 GUESTS_A_HOST = 20
@@ -124,7 +123,7 @@ def _rate(name: str, rate: float, vendor: str, note: str) -> Result:
 
 def _poll_whole(fleet: Fleet, position: int) -> float:
     guests, hosts = fleet.poll(position)
-    return _seconds(lambda: record_loads(guests, hosts, read_at=_at(position)))
+    return timed(lambda: record_loads(guests, hosts, read_at=_at(position)))
 
 
 def _poll_own(fleet: Fleet, position: int) -> float:
@@ -138,7 +137,7 @@ def _poll_own(fleet: Fleet, position: int) -> float:
     with ThreadPoolExecutor(THREADS, initializer=connection.ensure_connection) as threads:
         list(threads.map(write, range(THREADS)))  # everyone is connected
         chosen = range(THREADS, min(THREADS + OWN_SOURCES, len(hosts)))
-        return _seconds(lambda: list(threads.map(write, chosen))) * OWN_SOURCES / max(1, len(chosen))
+        return timed(lambda: list(threads.map(write, chosen))) * OWN_SOURCES / max(1, len(chosen))
 
 
 def _reference(fleet: Fleet) -> float:
@@ -155,7 +154,7 @@ def _reference(fleet: Fleet) -> float:
             f"CREATE TABLE {TABLE} (object {kind}, series smallint, at bigint, value double precision,"
             " PRIMARY KEY (object, series, at))"
         )
-    seconds = _seconds(lambda: _insert_rows(rows))
+    seconds = timed(lambda: _insert_rows(rows))
     return len(rows) / seconds
 
 
@@ -173,7 +172,7 @@ def kept(fleet: Fleet, guests: int, vendor: str) -> Iterator[Result]:
     """A day of some guests: the work to pack and roll them up, their size, and how long a chart takes."""
     _fill(fleet)
     objects = len(fleet.guests) + len(fleet.hosts)
-    seconds = _seconds(lambda: _keep_up(BEGAN + DAYS * 86400 + 600))
+    seconds = timed(lambda: _keep_up(BEGAN + DAYS * 86400 + 600))
     hours = DAYS * 24
     whole = seconds / hours * (guests + guests / GUESTS_A_HOST) / objects
     note = f"packing and rolling up one hour of {guests} guests; measured: {hours} h of {len(fleet.guests)}"
@@ -219,7 +218,7 @@ def _charts(fleet: Fleet, vendor: str) -> Iterator[Result]:
         times = []
         for guest in fleet.guests[:READS]:
             span = (end - length, end, RANGES[name].step)
-            times.append(_seconds(lambda g=guest, s=span: _read(user, g, *s)) * 1000)  # type: ignore[misc]
+            times.append(timed(lambda g=guest, s=span: _read(user, g, *s)) * 1000)  # type: ignore[misc]
         worst = sorted(times)[int(len(times) * 0.95)]
         note = f"median {median(times):.1f} ms; nine series"
         yield at_most(f"a guest's chart of {name}, p95, {vendor}", round(worst, 1), goal=200, unit="ms", note=note)
@@ -233,12 +232,6 @@ def _read(user: User, guest: UUID, start: int, end: int, step: int) -> None:
 
 def _at(position: int) -> datetime:
     return datetime.fromtimestamp(BEGAN + position * POLLED_S, UTC)
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

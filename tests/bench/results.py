@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -48,6 +50,29 @@ def times_faster(name: str, ours: Sequence[float], reference: Sequence[float], *
 def at_most(name: str, ours: float, *, goal: float, unit: str, note: str = "") -> Result:
     """A result with an absolute goal."""
     return Result(name, unit, ours, None, None, f"<= {goal:g}", ours <= goal, note)
+
+
+def timed(act: Callable[[], object]) -> float:
+    """The seconds that it takes."""
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def p95(ordered: Sequence[float]) -> float:
+    """What 95 of a hundred do not exceed."""
+    return ordered[math.ceil(len(ordered) * 0.95) - 1]
+
+
+def p95_at_most(name: str, seconds: Sequence[float], *, goal: float | None, note: str = "") -> Result:
+    """A result from seconds as they came, with their median and the longest; without a goal it is stated."""
+    ordered = sorted(seconds)
+    ours = round(p95(ordered), 3)
+    spread = f"p95 of {len(ordered)}; median {ordered[len(ordered) // 2]:.3f} s, longest {ordered[-1]:.3f} s"
+    note = f"{spread}; {note}" if note else spread
+    if goal is None:
+        return Result(name, "s", ours, None, None, "stated", True, note)
+    return at_most(name, ours, goal=goal, unit="s", note=note)
 
 
 def as_json(result: Result) -> str:

@@ -7,7 +7,6 @@ would bring.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -41,7 +40,7 @@ from hosts.models import Datacenter, Source, SourceState  # noqa: E402
 from inventory.models import Guest, Watch  # noqa: E402
 from inventory.sync import apply_snapshot  # noqa: E402
 from tests.bench.fleet import make_snapshot  # noqa: E402
-from tests.bench.results import Result, as_json, at_most  # noqa: E402
+from tests.bench.results import Result, as_json, p95_at_most  # noqa: E402
 from tests.world import Fleet, make_fleet  # noqa: E402
 
 CHANGES = 60
@@ -82,10 +81,7 @@ def watch_many(hosts: int) -> int:
 
 
 def result(name: str, seconds: list[float]) -> Result:
-    ranked = sorted(seconds)
-    p95 = ranked[math.ceil(len(ranked) * 0.95) - 1]
-    note = f"p95 of {len(ranked)}; median {ranked[len(ranked) // 2]:.3f} s, longest {ranked[-1]:.3f} s"
-    return at_most(name, round(p95, 3), goal=GOAL_S, unit="s", note=note)
+    return p95_at_most(name, seconds, goal=GOAL_S)
 
 
 def measure(fleet: Fleet, *only: str) -> list[float]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PageAs, accessibility_findings
+from tests.browser.conftest import THEMES, PageAs, accessibility_findings, show_in
 from tests.factories import Inventory
 from tests.measured import measure_datastore, measure_guest
 
@@ -83,20 +82,21 @@ def test_new_figures_come_by_themselves(page_as: PageAs, inventory: Inventory) -
     expect(value).to_have_text("70 %")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_small_lines_lead_to_the_monitor(page_as: PageAs, inventory: Inventory, theme: str) -> None:
+def test_small_lines_lead_to_the_monitor(page_as: PageAs, inventory: Inventory) -> None:
     guest, store = inventory.guests[0], inventory.shared
     measure_guest(guest, [10, 20, 30, 40])
     measure_datastore(store.pk, [60, 50, 40])
-    page = page_as(theme=theme)
+    page = page_as()
     for path in (f"/hosts/{guest.host_id}/", f"/datastores/{store.pk}/", f"/guests/{guest.pk}/"):
         page.goto(path)
-        for width in (1920, 1280, 390):
-            page.set_viewport_size({"width": width, "height": 800})
-            line = page.locator(".spark path").first
-            box = line.bounding_box()
-            assert box is not None
-            assert box["width"] > 1, "it is drawn"
-        assert (path, accessibility_findings(page)) == (path, [])
+        for theme in THEMES:
+            show_in(page, theme)
+            for width in (1920, 1280, 390):
+                page.set_viewport_size({"width": width, "height": 800})
+                line = page.locator(".spark path").first
+                box = line.bounding_box()
+                assert box is not None
+                assert box["width"] > 1, "it is drawn"
+            assert (path, theme, accessibility_findings(page)) == (path, theme, [])
     page.get_by_role("link", name="CPU, last hour: 10 % to 40 %, now 40 %").click()
     expect(page).to_have_url(re.compile(f"/guests/{guest.pk}/monitor/$"))

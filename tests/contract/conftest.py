@@ -20,6 +20,7 @@ from lab.api import Lab, LabGuest, LabHost
 from lab.containers import CONTAINER
 from lab.processes import NotPossible, require_machine
 from lab.state import ROOT
+from tests.conftest import WHOLE
 from tests.contract.subjects import CONTAINERS, EVERYTHING, POWER, TEST_DRIVER, Movable, Subject
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -27,7 +28,6 @@ SLOW_MIB_PER_S = "4"
 FAST_MIB_PER_S = "8796093022207"  # libvirt's own default: no limit
 ON_THE_LAB = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 CLOSED_PORT = 9
-WHOLE = os.environ.get("GUESTHOUSE_TESTS") == "whole"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from access.models import User
 from access.roles import Role
 from inventory.acts.define import (
     NewDisk,
@@ -20,15 +19,13 @@ from inventory.acts.define import (
     submit_guest_delete,
 )
 from inventory.acts.snapshots import create_snapshot
-from inventory.models import Guest
 from inventory.power import submit_power
 from lab.api import Lab, LabHost
-from operations.models import ENDED, Job
 from storage import staging
 from storage.acts import submit_volume_upload
 from storage.models import Datastore, Volume
-from storage.uploads import LARGEST_PIECE_BYTES, add_piece, begin_upload
 from tests.factories import make_user
+from tests.jobs import end_of, row_of, send
 from tests.stack import Product, running_product, wait_until
 
 MEMORY = 64 << 20
@@ -54,27 +51,6 @@ def image(tmp_path: Path) -> Path:
     return made
 
 
-def end_of(job: Job) -> Job:
-    wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, f"{job.kind} ended", seconds=180)
-    ended = Job.objects.get(pk=job.pk)
-    assert ended.state == "succeeded", ended.message
-    return ended
-
-
-def send(image: Path, by: User) -> Any:
-    upload = begin_upload(name=image.name, size_bytes=image.stat().st_size, by=by)
-    content, offset = image.read_bytes(), 0
-    while offset < len(content):
-        piece = content[offset : offset + LARGEST_PIECE_BYTES]
-        offset = add_piece(upload=upload, offset=offset, piece=piece, by=by)
-    return upload
-
-
-def row_of(name: str, state: str) -> Guest:
-    found = Guest.objects.select_related("host__source").filter(name=name, state=state, missing_since=None)
-    return wait_until(found.first, f"{name} is read as {state}", seconds=120)  # type: ignore[no-any-return]
-
-
 def volume_names(host: LabHost) -> list[str]:
     pools = host.virsh("pool-list", "--name").split()
     lines = [line for pool in pools for line in host.virsh("vol-list", pool).splitlines()]
@@ -90,8 +66,8 @@ def test_from_an_image_to_a_guest_its_snapshot_its_clone_and_nothing(
     store = Datastore.objects.filter(mounts__host=host, mounts__active=True).order_by("name").first()
     assert store is not None
 
-    job = submit_volume_upload(upload=send(image, boss), datastore=store, name="golden.qcow2", by=boss)
-    end_of(job)
+    upload = send(image.read_bytes(), by=boss, name=image.name)
+    end_of(submit_volume_upload(upload=upload, datastore=store, name="golden.qcow2", by=boss))
     assert list(staging.folder().glob("*")) == []
     found = Volume.objects.filter(datastore=store, name="golden.qcow2", format="qcow2")
     volume = wait_until(found.first, "the volume is read as what it is", seconds=120)

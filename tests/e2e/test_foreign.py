@@ -15,8 +15,8 @@ from history.models import GuestMove, How
 from hosts.models import Host, Source
 from inventory.models import Guest, Watch
 from migrations.services import submit_migration
-from operations.models import ENDED, Job
-from tests.stack import Product, wait_until
+from tests.jobs import end_of
+from tests.stack import START_SECONDS, Product, wait_until
 
 
 @pytest.fixture
@@ -95,8 +95,7 @@ def test_a_migration_of_ours_is_told_once_though_both_hosts_tell_of_it(watched: 
         here = watched.settle(guest).host
         there = Host.objects.exclude(pk=here.pk).order_by("name")[0]
         job = submit_migration(guest=Guest.objects.get(pk=pk), target_host=there, by="test").job
-        wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, "the migration has ended")
-        assert Job.objects.get(pk=job.pk).state == "succeeded"
+        end_of(job, seconds=START_SECONDS)
         moved = watched.settle(guest)
         assert (Guest.objects.get(uuid=guest.uuid).pk, moved.host_id, moved.conflict) == (pk, there.pk, "")
     moves = GuestMove.objects.filter(guest_id=pk).order_by("at")[before:]

@@ -9,14 +9,14 @@ from lab.api import LabGuest
 from migrations.models import GuestMigration
 from migrations.selectors import targets_for
 from migrations.services import NotPossible, submit_migration
-from operations.models import ENDED, Job
+from operations.models import Job
 from operations.services import request_cancel
+from tests import jobs
 from tests.stack import Product, wait_until
 
 
 def wait_for_end(migration: GuestMigration) -> GuestMigration:
-    job = Job.objects.filter(pk=migration.pk, state__in=ENDED)
-    wait_until(job.exists, "the migration ended", seconds=120)
+    jobs.wait_for_end(migration.job, 120)
     return GuestMigration.objects.select_related("job", "guest__host__source").get(pk=migration.pk)
 
 

@@ -3,16 +3,13 @@
 from inventory.models import Guest
 from inventory.power import submit_power
 from lab.api import LabGuest
-from operations.models import ENDED, Job
+from operations.models import Job
+from tests.jobs import end_of
 from tests.stack import Product, wait_until
 
 
 def act(row: Guest, action: str) -> Job:
-    job = submit_power(guest=row, action=action, by="test")
-    wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, f"{action} ended", seconds=120)
-    ended = Job.objects.get(pk=job.pk)
-    assert ended.state == "succeeded", ended.message
-    return ended
+    return end_of(submit_power(guest=row, action=action, by="test"), seconds=120)
 
 
 def state_of(row: Guest) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ from inventory.acts.define import NewDisk, NewGuest, submit_guest_create
 from inventory.models import Guest
 from lab.api import LabGuest, LabHost
 from lab.hosts import init_pid
-from operations.models import ENDED, Job
-from storage.models import Datastore, Volume
-from storage.uploads import LARGEST_PIECE_BYTES, add_piece, begin_upload
+from operations.models import Job
+from storage.models import Datastore, Upload, Volume
 from tests.factories import make_user
+from tests.jobs import end_of, is_open, row_of, send, taken_over, worker_of
 from tests.relay import Relay, Trap
 from tests.stack import Product, wait_until
 
@@ -71,8 +70,7 @@ class Scene:
         return Source.objects.filter(name=self.real.name, state="ok", inventory_read_at__gt=at).exists()
 
     def row(self, name: str, state: str) -> Guest:
-        found = Guest.objects.select_related("host__source").filter(name=name, state=state, missing_since=None)
-        return wait_until(found.filter(host=self.host).first, f"{name} is read as {state}")  # type: ignore[no-any-return]
+        return row_of(name, state, host=self.host)
 
     def volume(self, name: str, store: str = "local") -> Volume:
         rows = Volume.objects.filter(datastore=self.store(store), name=name)
@@ -94,12 +92,7 @@ class Scene:
 
     # -- making what a test needs
 
-    def end(self, job: Job, *states: str) -> Job:
-        """The job when it has ended; in one of these states, by default well."""
-        wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, f"{job.kind} ended", seconds=180)
-        ended = Job.objects.get(pk=job.pk)
-        assert ended.state in (states or ("succeeded",)), ended.message
-        return ended
+    end = staticmethod(end_of)
 
     def make_guest(
         self, name: str, *, megabytes: int = 8, start: bool = False, store: str = "local", **disk: Any
@@ -110,13 +103,8 @@ class Scene:
         self.end(submit_guest_create(new=new, by=self.boss))
         return self.row(name, "running" if start else "off")
 
-    def send(self, content: bytes) -> Any:
-        upload = begin_upload(name="sent.img", size_bytes=len(content), by=self.boss)
-        offset = 0
-        while offset < len(content):
-            piece = content[offset : offset + LARGEST_PIECE_BYTES]
-            offset = add_piece(upload=upload, offset=offset, piece=piece, by=self.boss)
-        return upload
+    def send(self, content: bytes) -> Upload:
+        return send(content, by=self.boss)
 
     # -- the fault
 
@@ -125,15 +113,11 @@ class Scene:
         self.stack.mend()
         self.read()
 
-    def worker_of(self, job: Job) -> str:
-        pid = int(Job.objects.values_list("owner", flat=True).get(pk=job.pk).split(":")[1])
-        return next(name for name in self.stack.processes if self.stack.pid(name) == pid)
-
     def kill_worker_of(self, job: Job) -> None:
         """kill -9 in the middle of the job; returns when another worker has taken it over."""
         before = Job.objects.get(pk=job.pk)
         assert before.is_open, before.message
-        self.stack.kill(self.worker_of(job))
+        self.stack.kill(worker_of(self.stack, job))
         # The lease ends by itself, as other tests show; no need to sit through it.
         Job.objects.filter(pk=job.pk, token=before.token).update(lease_until=timezone.now())
         wait_until(lambda: is_taken_over(job, before), "another worker has it")
@@ -151,15 +135,10 @@ class Scene:
         assert step not in (now.checkpoint.get("done") or {})
 
 
-def is_open(job: Job) -> bool:
-    return not Job.objects.filter(pk=job.pk, state__in=ENDED).exists()
-
-
 def is_taken_over(job: Job, before: Job) -> bool:
     """By the story and by the token. The owner of one that has ended meanwhile is nobody."""
     now = Job.objects.get(pk=job.pk)
-    told = job.steps.filter(message__contains="Another worker").exists()
-    return told and now.token > before.token and now.owner != before.owner
+    return taken_over(job) and now.token > before.token and now.owner != before.owner
 
 
 @contextmanager
@@ -180,12 +159,6 @@ def reroute(name: str, address: str, port: int | None) -> None:
     Source.objects.filter(name=name).update(address=address, port=port)
 
 
-def children_named(pid: int, name: str) -> list[int]:
-    """Processes of this name that a process has started."""
-    told = subprocess.run(["pgrep", "-P", str(pid), "-x", name], capture_output=True, text=True, check=False)
-    return [int(word) for word in told.stdout.split()]
-
-
 def disk_of(guest: Guest) -> str:
     return str(guest.disks.get(device="disk").source)
 
@@ -194,7 +167,7 @@ def own_name(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(3)}"
 
 
-def names_of_snapshots(scene: Scene, guest: LabGuest) -> list[str]:
+def names_of_snapshots(scene: Scene, guest: LabGuest | Guest) -> list[str]:
     return scene.real.virsh("snapshot-list", "--name", guest.uuid).split()
 
 
@@ -235,6 +208,21 @@ def fill(scene: Scene, path: str, megabytes: int) -> str:
             digest.update(piece)
             file.write(piece)
     return digest.hexdigest()
+
+
+def fill_up(file: Path) -> None:
+    """To the last byte that its file system has."""
+    with file.open("ab", buffering=0) as target:
+        for size in (MIB, 4096, 1):
+            while append(target, bytes(size)):
+                pass
+
+
+def append(target: Any, piece: bytes) -> bool:
+    try:
+        return bool(target.write(piece))
+    except OSError:
+        return False
 
 
 def sum_of(scene: Scene, path: str) -> str:

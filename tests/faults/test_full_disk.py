@@ -26,9 +26,11 @@ from hosts.models import Source, SourceState
 from inventory.models import Guest, Watch
 from inventory.power import submit_power
 from migrations.services import submit_migration
-from operations.models import ENDED, Job
+from operations.models import Job
 from tests.factories import make_user
-from tests.stack import Stack, running_stack, wait_until
+from tests.faults.scene import fill_up
+from tests.jobs import wait_for_end, worker_of
+from tests.stack import START_SECONDS, Stack, running_stack, wait_until
 from tests.world import Fleet, make_fleet
 
 ROOM_MIB = 96
@@ -61,7 +63,7 @@ class Ballast:
         # The log keeps the room that it once had, and writes into it again.
         with closing(sqlite3.connect(self.database, timeout=20)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        fill(self.file)
+        fill_up(self.file)
         try:
             Source.objects.update(state_since=timezone.now())
         except OperationalError as error:
@@ -70,21 +72,6 @@ class Ballast:
 
     def remove(self) -> None:
         self.file.unlink()
-
-
-def fill(file: Path) -> None:
-    """To the last byte."""
-    with file.open("ab", buffering=0) as target:
-        for size in (1 << 20, 1 << 12, 1):
-            while append(target, bytes(size)):
-                pass
-
-
-def append(target: Any, piece: bytes) -> bool:
-    try:
-        return bool(target.write(piece))
-    except OSError:
-        return False
 
 
 # Made by the product itself, since sessions are signed with its keys.
@@ -158,7 +145,7 @@ def test_a_full_disk_stops_nothing_for_good(small: Stack, tmp_path: Path) -> Non
     require_says_so(browser, changed)
     assert pids(small) == running, "nothing ended, nothing was started again"
     ballast.remove()
-    require_moved_once(fleet, wait_for_end(job))
+    require_moved_once(fleet, wait_for_end(job, START_SECONDS))
     require_healed(browser, changed)
     assert pids(small) == running
     assert is_sound(ballast.database)
@@ -166,7 +153,7 @@ def test_a_full_disk_stops_nothing_for_good(small: Stack, tmp_path: Path) -> Non
 
 def require_met(stack: Stack, marks: dict[str, int], job: Job) -> None:
     """Whoever would write has found that it cannot."""
-    holder = next(name for name in ("worker-a", "worker-b") if f":{stack.pid(name)}:" in owner_of(job))
+    holder = worker_of(stack, job)
     words = ("Leases could not be renewed", f"The database failed while {job.pk}")  # whichever wrote first
     wait_until(lambda: any(told_since(stack, marks, holder, word) for word in words), "the worker met it")
     wait_until(lambda: told_since(stack, marks, "watcher", SAYS), "the watcher met it")
@@ -186,8 +173,7 @@ def require_says_so(browser: Browser, guest: Guest) -> None:
 
 def require_moved_once(fleet: Fleet, ended: Job) -> None:
     assert ended.state == "succeeded", ended.message
-    with fleet.world.open() as state:
-        assert sum(len(host.moves) for host in state.hosts.values()) == 1
+    assert fleet.moves() == 1
     guest = Guest.objects.get(pk=ended.target_id)
     assert fleet.world.running_on(guest.uuid) == ("beta",)
 
@@ -203,16 +189,7 @@ def require_healed(browser: Browser, changed: Guest) -> None:
     status, page = browser.ask("/guests/")
     assert (status, SAYS in page) == (200, False)
     again = submit_power(guest=Guest.objects.get(pk=changed.pk), action="off", by="test")
-    assert wait_for_end(again).state == "succeeded"
-
-
-def owner_of(job: Job) -> str:
-    return str(Job.objects.values_list("owner", flat=True).get(pk=job.pk))
-
-
-def wait_for_end(job: Job) -> Job:
-    wait_until(Job.objects.filter(pk=job.pk, state__in=ENDED).exists, "the task ended")
-    return Job.objects.get(pk=job.pk)
+    assert wait_for_end(again, START_SECONDS).state == "succeeded"
 
 
 def is_sound(database: Path) -> bool:

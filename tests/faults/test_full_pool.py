@@ -16,7 +16,7 @@ from lab.hosts import init_pid
 from lab.processes import run
 from operations.models import Job
 from storage.acts import submit_volume_create, submit_volume_upload
-from tests.faults.scene import LOCAL, MIB, Scene, disk_of, fill, own_name
+from tests.faults.scene import LOCAL, MIB, Scene, disk_of, fill, fill_up, names_of_snapshots, own_name
 from tests.stack import Product, wait_until
 
 ROOM_MIB = 24
@@ -58,22 +58,12 @@ class Ballast:
         self.file = scene.inside(f"{PATH}/{BALLAST}")
 
     def __enter__(self) -> Path:
-        with self.file.open("wb", buffering=0) as target:
-            for size in (MIB, 4096, 1):
-                while _append(target, bytes(size)):
-                    pass
+        fill_up(self.file)
         assert os.statvfs(self.file).f_bavail == 0, "the fault: there is no room"
         return self.file
 
     def __exit__(self, *_error: object) -> None:
         self.file.unlink()
-
-
-def _append(target: Any, piece: bytes) -> bool:
-    try:
-        return bool(target.write(piece))
-    except OSError:
-        return False
 
 
 def require_refused(scene: Scene, job: Job, before: list[str]) -> None:
@@ -137,7 +127,7 @@ def test_a_snapshot_with_memory_and_a_disk_for_a_running_guest(scene: Scene) -> 
     before = scene.volumes(POOL)
     with Ballast(scene):
         require_refused(scene, create_snapshot(guest=guest, name="one", memory=True, by=scene.boss), before)
-        assert scene.real.virsh("snapshot-list", "--name", guest.uuid).split() == []
+        assert names_of_snapshots(scene, guest) == []
         require_refused(
             scene,
             create_disk(guest=guest, datastore=scene.store(POOL), capacity_bytes=8 * MIB, by=scene.boss),
@@ -145,5 +135,5 @@ def test_a_snapshot_with_memory_and_a_disk_for_a_running_guest(scene: Scene) -> 
         )
         wait_until(lambda: scene.real.guests()[name] == "running", "it runs on")
     scene.end(create_snapshot(guest=guest, name="one", memory=True, by=scene.boss))
-    assert scene.real.virsh("snapshot-list", "--name", guest.uuid).split() == ["one"]
+    assert names_of_snapshots(scene, guest) == ["one"]
     assert scene.real.guests()[name] == "running"

@@ -18,33 +18,15 @@ from inventory.models import Guest
 from inventory.power import submit_power
 from migrations.services import submit_migration
 from operations.models import ENDED, Job
+from tests.jobs import taken_over, wait_for_end, worker_of
 from tests.stack import STOP_SECONDS, Stack, wait_until
 from tests.world import Fleet, make_rows
 
 MANY = 400
 
 
-def owner_of(job: Job) -> str:
-    return str(Job.objects.values_list("owner", flat=True).get(pk=job.pk))
-
-
-def worker_of(stack: Stack, job: Job) -> str:
-    """The name of the worker that holds the job."""
-    pid = int(owner_of(job).split(":")[1])
-    return next(name for name in stack.processes if stack.pid(name) == pid)
-
-
-def wait_for_end(job: Job, seconds: float = 60) -> Job:
-    wait_until(lambda: Job.objects.filter(pk=job.pk, state__in=ENDED).exists(), "the job ended", seconds=seconds)
-    return Job.objects.get(pk=job.pk)
-
-
 def wait_for_state(job: Job, *states: str) -> None:
     wait_until(lambda: Job.objects.filter(pk=job.pk, state__in=states).exists(), f"the job is {states}")
-
-
-def taken_over(job: Job) -> bool:
-    return job.steps.filter(message__contains="Another worker").exists()
 
 
 def start_migration(fleet: Fleet, seconds: float | None = None) -> tuple[Guest, Job]:
@@ -63,18 +45,12 @@ def assert_moved(fleet: Fleet, guest: Guest, job: Job) -> None:
     assert guest.host == fleet.hosts["beta"]
 
 
-def moves(fleet: Fleet) -> int:
-    """How many moves were begun in the simulated world."""
-    with fleet.world.open() as state:
-        return sum(len(host.moves) for host in state.hosts.values())
-
-
 def test_a_killed_worker_s_job_goes_on_in_another(stack: Stack, fleet: Fleet) -> None:
     guest, job = start_migration(fleet)
     wait_for_state(job, "copying")
     stack.kill(worker_of(stack, job))
     assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
+    assert fleet.moves() == 1
     assert taken_over(job)
 
 
@@ -86,7 +62,7 @@ def test_a_worker_that_slept_past_its_lease_does_nothing_more(stack: Stack, flee
     wait_until(lambda: taken_over(job), "another worker has it")
     stack.thaw(sleeper)
     assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
+    assert fleet.moves() == 1
     wait_until(lambda: "another worker's now" in stack.log(sleeper), "the sleeper noticed")
 
 
@@ -94,7 +70,7 @@ def assert_goes_on_elsewhere(fleet: Fleet, guest: Guest, job: Job) -> None:
     """The worker has stopped: another one ends the move that this one began."""
     assert Job.objects.get(pk=job.pk).is_open, "it stopped in the middle"
     assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
+    assert fleet.moves() == 1
     assert taken_over(job)
 
 
@@ -174,7 +150,7 @@ def test_fifty_clicks_at_once_make_one_job(stack: Stack, fleet: Fleet) -> None:
     refusals = [answer for answer in answers if answer != str(job.pk)]
     assert [answer for answer in refusals if "already has an open task: Migrate to beta" not in answer] == []
     assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
+    assert fleet.moves() == 1
 
 
 def test_many_more_jobs_than_threads_are_each_done_once(stack: Stack) -> None:
@@ -210,7 +186,7 @@ def test_a_doubled_message_does_nothing(stack: Stack, fleet: Fleet) -> None:
     for _ in range(10):
         current_app.send_task("operations.run_job", args=[str(job.pk)], queue="operations")
     assert_moved(fleet, guest, wait_for_end(job))
-    assert moves(fleet) == 1
+    assert fleet.moves() == 1
     assert Job.objects.get(pk=job.pk).token == 2, "claimed once, closed once"
 
 

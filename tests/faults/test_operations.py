@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inventory.acts.define import submit_guest_clone, submit_guest_delete
+from inventory.acts.define import submit_guest_delete
 from inventory.acts.devices import change_nic, create_disk
 from inventory.acts.snapshots import create_snapshot, find_snapshot, revert_snapshot
 from inventory.acts.volumes import submit_volume_delete
@@ -29,18 +29,17 @@ from tests.faults.scene import (
     MIB,
     Scene,
     disk_of,
-    fill,
     forget_snapshots,
     go_on,
     is_at_work,
-    is_open,
     names_of_snapshots,
     own_name,
     scene_on,
     stop_qemu,
     sum_of,
 )
-from tests.faults.under_way import is_written, running_on
+from tests.faults.under_way import Clone, running_on
+from tests.jobs import is_open
 from tests.relay import Kind, Procedure, Trap
 from tests.stack import Product, wait_until
 
@@ -291,27 +290,15 @@ def times_counted(scene: Scene, guest: LabGuest, count: int) -> int:
 
 
 def test_a_clone_is_made_once_whatever_was_copied(scene: Scene) -> None:
-    megabytes, before = 384, scene.volumes()
-    name, copy_name = own_name("orig"), own_name("copy")
-    guest = scene.make_guest(name, megabytes=megabytes, format="raw")
-    source = disk_of(guest)
-    content = fill(scene, source, megabytes)
-    originals = scene.volumes()
-    job = submit_guest_clone(guest=guest, name=copy_name, by=scene.boss)
-    copy = f"{LOCAL}/{job.parameters['disks'][0]['name']}"
-    wait_until(lambda: is_written(scene.inside(copy)), "the copy has begun")
-    scene.real.freeze_libvirtd()
-    assert scene.inside(copy).stat().st_blocks * 512 < megabytes * MIB, "it is in the middle of it"
-    scene.kill_worker_of(job)
+    clone = Clone(scene)
+    scene.kill_worker_of(clone.job)
     scene.real.thaw_libvirtd()
-    scene.end(job)
-    assert scene.volumes() == sorted([*originals, copy.rpartition("/")[2]])
-    assert sum_of(scene, copy) == sum_of(scene, source) == content
-    assert scene.real.guests()[copy_name] == "shutoff"
-    for one in (copy_name, name):
-        scene.real.virsh("undefine", one)
-    for one in set(scene.volumes()) - set(before):
-        scene.real.virsh("vol-delete", one, "--pool", "local")
+    scene.end(clone.job)
+    assert scene.volumes() == sorted([*clone.before, Path(clone.source).name, clone.volume])
+    assert sum_of(scene, f"{LOCAL}/{clone.volume}") == sum_of(scene, clone.source) == clone.content
+    guests = scene.real.guests()
+    assert (guests[clone.name], guests[clone.copy_name]) == ("shutoff", "shutoff")
+    clone.tidy()
 
 
 def test_an_upload_is_written_whole(scene: Scene, settings: Any) -> None:

@@ -20,10 +20,10 @@ from tests.faults.scene import (
     fill,
     forget_snapshots,
     is_at_work,
-    is_open,
     own_name,
     stop_qemu,
 )
+from tests.jobs import is_open
 from tests.stack import Product, wait_until
 
 MEGABYTES = 384

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -28,7 +28,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "is_full", lambda: True)
 
 
-def no_room(*_arguments: Any, **_named: Any) -> Any:
+def no_room() -> NoReturn:
     """As SQLite says it."""
     inner = sqlite3.OperationalError("database or disk is full")
     inner.sqlite_errorcode = sqlite3.SQLITE_FULL

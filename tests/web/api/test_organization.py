@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
-from django.test import Client
 
-from access.roles import Role
 from hosts.models import Cluster, Datacenter, Host
-from tests.factories import make_cluster, make_guest, make_host, make_source, make_user
+from tests.factories import make_cluster, make_guest, make_host, make_source
+from tests.web.api.conftest import Boss
 
 pytestmark = pytest.mark.django_db
-
-
-class Boss:
-    def __init__(self) -> None:
-        self.client = Client()
-        self.client.force_login(make_user(Role.ADMIN))
-
-    def get(self, path: str) -> Any:
-        return self.client.get(f"/api/v1/{path}").json()
-
-    def post(self, path: str, status: int = 200, **body: Any) -> Any:
-        answer = self.client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
-        assert answer.status_code == status, answer.content
-        return json.loads(answer.content) if answer.content else None
-
-
-@pytest.fixture
-def boss() -> Boss:
-    return Boss()
 
 
 def test_from_nothing_to_a_cluster_with_hosts_and_back(boss: Boss) -> None:

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from access.roles import Role
 from core.ids import new_id
 from labels.models import Tag
 from labels.services import change_tags
-from tests.factories import make_datastore, make_guest, make_host, make_switch, make_user
+from tests.factories import make_datastore, make_guest, make_host, make_switch
+from tests.web.api.conftest import Boss
 
 pytestmark = pytest.mark.django_db
 
 
-class Boss:
-    def __init__(self) -> None:
-        self.client = Client()
-        self.user = make_user(Role.ADMIN)
-        self.client.force_login(self.user)
-
-    def get(self, path: str, status: int = 200) -> Any:
-        answer = self.client.get(f"/api/v1/{path}")
-        assert answer.status_code == status, answer.content
-        return answer.json()
-
-    def names(self, path: str) -> list[str]:
-        return [one["name"] for one in self.get(path)["results"]]
-
-    def post(self, path: str, status: int = 200, **body: Any) -> Any:
-        answer = self.client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
-        assert answer.status_code == status, answer.content
-        return json.loads(answer.content) if answer.content else None
-
+class Tagger(Boss):
     def tag(self, kind: str, *rows: Any, add: list[str]) -> None:
         change_tags(kind=kind, ids=[row.pk for row in rows], add=add, by=self.user)
 
 
 @pytest.fixture
-def boss() -> Boss:
-    return Boss()
+def boss() -> Tagger:
+    return Tagger()
 
 
-def test_from_an_empty_tag_to_none(boss: Boss) -> None:
+def test_from_an_empty_tag_to_none(boss: Tagger) -> None:
     made = boss.post("tags/", 201, name=" Pro  duction ", color="red")
     assert made.pop("created_at")
     counts = {"guests": 0, "hosts": 0, "datastores": 0, "switches": 0}
@@ -70,7 +50,7 @@ def test_from_an_empty_tag_to_none(boss: Boss) -> None:
     assert boss.names("tags/") == ["web"]
 
 
-def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Boss) -> None:
+def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Tagger) -> None:
     host = make_host("h")
     rows: dict[str, Any] = {"guest": make_guest("g", host), "host": host}
     rows |= {"datastore": make_datastore("d", (host,)), "switch": make_switch("s", host)}
@@ -88,7 +68,7 @@ def test_every_kind_tells_its_tags_and_is_found_by_them(boss: Boss) -> None:
     assert [told[f"{kind}s"] for kind in ("guest", "host", "datastore")] + [told["switches"]] == [1, 1, 1, 1]
 
 
-def test_a_name_that_looks_like_an_id_is_found(boss: Boss) -> None:
+def test_a_name_that_looks_like_an_id_is_found(boss: Tagger) -> None:
     host = make_host("h")
     one, two = make_guest("one", host), make_guest("two", host)
     boss.tag("guest", one, add=["web"])
@@ -102,7 +82,7 @@ def test_a_name_that_looks_like_an_id_is_found(boss: Boss) -> None:
     assert boss.names(f"guests/?-tag={other}") == ["one"]
 
 
-def test_whatever_a_list_is_asked_for_it_may_be_asked_for_the_others(boss: Boss) -> None:
+def test_whatever_a_list_is_asked_for_it_may_be_asked_for_the_others(boss: Tagger) -> None:
     host = make_host("h")
     for name, state in (("a", "running"), ("b", "off"), ("c", "paused")):
         make_guest(name, host, state=state)
@@ -116,7 +96,7 @@ def test_whatever_a_list_is_asked_for_it_may_be_asked_for_the_others(boss: Boss)
     assert "-flavor" in boss.get("guests/?-flavor=big", 400)["error"]["message"]
 
 
-def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
+def test_refusals_are_told_as_everywhere(boss: Tagger) -> None:
     guest = make_guest("g")
     boss.post("tags/", 201, name="web")
     same = boss.post("tags/", 400, name="WEB")["error"]
@@ -140,7 +120,7 @@ def test_refusals_are_told_as_everywhere(boss: Boss) -> None:
 
 
 @pytest.mark.parametrize("kind", ["guests", "tags"])
-def test_a_longer_list_asks_no_more_often(boss: Boss, kind: str) -> None:
+def test_a_longer_list_asks_no_more_often(boss: Tagger, kind: str) -> None:
     host = make_host("h")
     queries = []
     for number in range(3):
