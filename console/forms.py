@@ -70,6 +70,7 @@ def delete_page(
     to: str,
     consequence: str,
     question: str = "",
+    done: str = "",
 ) -> HttpResponseBase:
     """Say what it means to delete `row`; by POST, do it and go `to` where it was. `crumb`: the list it is in."""
     context = {
@@ -85,7 +86,7 @@ def delete_page(
         act()
     except Refused as error:
         return form_page(request, "console/delete.html", {}, error, **context)
-    messages.success(request, _("%(name)s is deleted.") % {"name": row.name})
+    messages.success(request, done or _("%(name)s is deleted.") % {"name": row.name})
     return redirect(to)
 
 

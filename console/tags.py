@@ -159,6 +159,7 @@ def tag_delete(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         to=reverse("tag_list"),
         consequence=_consequence(tag),
         question=_("Delete the tag %(name)s?") % {"name": tag.name},
+        done=_("The tag %(name)s is deleted.") % {"name": tag.name},
     )
 
 
@@ -167,7 +168,9 @@ def _consequence(tag: Tag) -> str:
     parts = [number_of(kind, n) for kind, n in counts.items() if n]
     if not parts:
         return _("Nothing has this tag.")
-    words = _("It is taken off %(what)s. Nothing else changes on them. This cannot be undone.")
+    words = _(
+        "It is taken off %(what)s. Nothing else changes on them. What was tagged is kept nowhere: there is no undo."
+    )
     return words % {"what": ", ".join(parts)}
 
 

@@ -26,6 +26,7 @@ from labels.selectors import tags_of
 M = TypeVar("M", bound=Model)
 
 SHOWN = 3  # of an object's tags in a row
+SHOWN_NARROW = 2  # where a list has no room for more
 SHOWN_SHORT = 2  # while one types
 TABS: dict[Tagged, str] = {
     Tagged.GUEST: "guests",
@@ -49,22 +50,33 @@ def tag_url(pk: UUID, kind: Tagged = Tagged.GUEST) -> str:
 # -- chips
 
 
-def chip(tag: Tag, url: str = "") -> SafeString:
+def chip(tag: Tag, url: str = "", css: str = "tag") -> SafeString:
     """A dot of its color and its name, which says it all; what is too long stands in the title."""
     if not url:
         return format_html(_PLAIN, tag.name, tag.color, tag.name)
-    return format_html(_LINK, tag.name, tag.color, tag.name, url)
+    return format_html(_LINK, tag.name, tag.color, tag.name, url, css)
 
 
 _DOT = '<span class="tag-dot tag-{1}" aria-hidden="true"></span><span class="name" dir="auto">{2}</span>'
 _PLAIN = f'<span class="tag" title="{{0}}">{_DOT}</span>'
-_LINK = f'<a class="tag" href="{{3}}" title="{{0}}">{_DOT}</a>'
+_LINK = f'<a class="{{4}}" href="{{3}}" title="{{0}}">{_DOT}</a>'
 
 
 def chips(tags: Sequence[Tag], kind: Tagged, most: int = 0) -> SafeString:
     """An object's tags, each leading to all of its kind that have it; beyond `most` their number, with their names."""
     shown, rest = (tags[:most], tags[most:]) if most else (tags, ())
     return _line([chip(tag, tag_url(tag.pk, kind)) for tag in shown], rest)
+
+
+def row_chips(tags: Sequence[Tag], kind: Tagged) -> SafeString:
+    """As `chips`, of a row in a list, with as many as there is room for on wide screens and on narrow ones."""
+    if len(tags) <= SHOWN_NARROW:
+        return chips(tags, kind)
+    always, wide = tags[:SHOWN_NARROW], tags[SHOWN_NARROW:SHOWN]
+    parts = [chip(tag, tag_url(tag.pk, kind)) for tag in always]
+    parts += [chip(tag, tag_url(tag.pk, kind), "tag rare") for tag in wide]
+    parts += [_more(tags[SHOWN:], "tag-more rare")] if len(tags) > SHOWN else []
+    return _joined([*parts, _more(tags[SHOWN_NARROW:], "tag-more crowded")])
 
 
 def plain_chips(tags: Sequence[Tag], most: int) -> SafeString:
@@ -75,15 +87,19 @@ def plain_chips(tags: Sequence[Tag], most: int) -> SafeString:
 def _line(shown: list[SafeString], rest: Sequence[Tag]) -> SafeString:
     if not shown:
         return SafeString("")
-    parts = [*shown, _more(rest)] if rest else shown
+    return _joined([*shown, _more(rest)] if rest else shown)
+
+
+def _joined(parts: list[SafeString]) -> SafeString:
     return format_html('<span class="tags">{}</span>', format_html_join("", "{}", ((part,) for part in parts)))
 
 
-def _more(rest: Sequence[Tag]) -> SafeString:
+def _more(rest: Sequence[Tag], css: str = "tag-more") -> SafeString:
     names = names_of(rest)
     words = gettext("more: %(names)s") % {"names": names}
     return format_html(
-        '<span class="tag-more" title="{}">+{}<span class="visually-hidden" dir="auto"> {}</span></span>',
+        '<span class="{}" title="{}">+{}<span class="visually-hidden" dir="auto"> {}</span></span>',
+        css,
         names,
         len(rest),
         words,
@@ -100,7 +116,7 @@ def names_of(tags: Iterable[Tag]) -> str:
 def tagged(spec: ListSpec[M], kind: Tagged, *, user: Any) -> ListSpec[M]:
     """A list with its objects' tags: a column, before those that narrow screens leave out, and a filter."""
     column: Column[M] = Column(
-        "tags", _("Tags"), lambda row: chips(_tags(row), kind, SHOWN) or none(), lambda row: names_of(_tags(row))
+        "tags", _("Tags"), lambda row: row_chips(_tags(row), kind) or none(), lambda row: names_of(_tags(row))
     )
     at = next(number for number, one in enumerate(spec.columns) if one.css or one.export_only)
     return replace(

@@ -48,8 +48,8 @@ def test_every_button_of_a_row_is_in_sight(page_as: PageAs, rows: dict[str, str]
     for name, path in rows.items():
         page.set_viewport_size({"width": 1280, "height": 800})
         _open(page, path)
-        assert (name, page.evaluate(COUNT)) > (name, 0)
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 800})
+            assert (name, width, page.evaluate(COUNT)) > (name, width, 0)
             assert (name, width, hidden_buttons(page)) == (name, width, [])
             assert (name, width, accessibility_findings(page)) == (name, width, [])

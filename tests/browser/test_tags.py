@@ -7,8 +7,12 @@ import re
 from playwright.sync_api import Page, expect
 
 from access.roles import Role
+from hosts.models import Host
+from inventory.models import Guest
 from labels.models import GuestTag, Tag
 from labels.services import change_tags
+from networks.models import VirtualSwitch
+from storage.models import Datastore
 from tests.browser.conftest import PageAs, findings_in_each_theme
 from tests.factories import Inventory, make_tag, make_user
 
@@ -105,3 +109,32 @@ def test_long_names_on_a_phone(page_as: PageAs, inventory: Inventory) -> None:
         assert page.evaluate("() => document.getElementById('main').scrollWidth") <= 390
         for chip in page.locator(".tag").all():
             assert (chip.bounding_box() or {"width": 0})["width"] < 390
+
+
+LIST_EXCESS = (
+    "() => { const list = document.querySelector('.grid').parentElement; return list.scrollWidth - list.clientWidth; }"
+)
+CHIP_WIDTHS = "chips => chips.map(chip => chip.getBoundingClientRect().width)"
+
+
+def test_lists_with_long_tags_fit(page_as: PageAs, inventory: Inventory) -> None:
+    """Nothing is pushed out of sight beside them, and one long name takes no more room than another."""
+    lists: dict[str, Guest | Host | Datastore | VirtualSwitch] = {
+        "guests": inventory.guests[0],
+        "hosts": inventory.hosts[0],
+        "datastores": inventory.shared,
+        "switches": inventory.switches[0],
+    }
+    for row in lists.values():
+        for name in ("customer with a long name", "production", "backup every day", "cabinet 4"):
+            make_tag(name, row)
+    page = page_as()
+    for name in lists:
+        for width in (1280, 1920):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(f"/{name}/")
+            expect(page.locator("#list-table .tag").first).to_be_visible()
+            assert (name, width, page.evaluate(LIST_EXCESS)) == (name, width, 0)
+            shown = page.locator("#list-table .tag:visible")
+            assert (name, width, shown.count()) == (name, width, 2 if width == 1280 else 3)
+            assert max(shown.evaluate_all(CHIP_WIDTHS)) <= 136
