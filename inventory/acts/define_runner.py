@@ -98,11 +98,8 @@ class CreateGuest(Guests):
         """Ask the host what speaks against it before anything is made. Raises: Impossible."""
         if self.asked:
             return
-        disk, cd = self.handle.parameters["disk"] or {}, self.handle.parameters["cd"] or {}
-        if disk.get("volume"):
-            require_still(disk["volume"], lambda one: reason_not_to_add(one, read_only=False))
-        if cd.get("volume"):
-            require_still(cd["volume"], reason_not_to_read)
+        self.require_volumes()
+        disk = self.handle.parameters["disk"] or {}
         there = self.request(self._disk_request(disk, disk["path"]) if disk.get("path") else None, self._cd_path())
         findings = tuple(map(translated, self.look(host, lambda session: session.check_guest(there))))
         errors = [one for one in findings if one.severity is Severity.ERROR]
@@ -110,6 +107,14 @@ class CreateGuest(Guests):
             raise Impossible(_sentence_of(errors[0]))
         for one in findings:
             self.said(f"warning {one.message}", _sentence_of(one))
+
+    def require_volumes(self) -> None:
+        """Somebody may have taken what was there already. Raises: Impossible."""
+        disk, cd = self.handle.parameters["disk"] or {}, self.handle.parameters["cd"] or {}
+        if disk.get("volume"):
+            require_still(disk["volume"], lambda one: reason_not_to_add(one, read_only=False))
+        if cd.get("volume"):
+            require_still(cd["volume"], reason_not_to_read)
 
     def _cd_path(self) -> str:
         return str((self.handle.parameters["cd"] or {}).get("path", ""))
@@ -154,6 +159,8 @@ class CreateGuest(Guests):
         )
 
     def define(self, host: Host, disk: DiskRequest | None) -> None:
+        if not self.is_asked("define"):  # a file that was sent before took its time
+            self.require_volumes()
         uuid = self.handle.parameters["uuid"]
         request = self.request(disk, self._cd_path() or self._uploaded_path())
         told = _("%(name)s is defined on %(host)s.") % {"name": request.name, "host": host.name}

@@ -162,10 +162,6 @@ def _backing(disk: Disk) -> Iterator[str]:
             yield str(link.get("source", ""))
 
 
-def disks_on(volume: Volume) -> list[Disk]:
-    return uses_of([volume])[volume.pk].disks
-
-
 def require_disk(volume: Volume, field: str) -> None:
     """Raises: Invalid when it is nothing that a guest can have as a disk."""
     if volume.is_directory:

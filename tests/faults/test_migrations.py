@@ -24,8 +24,8 @@ class Move:
         self.home = guest.host.name
         self.away = next(host.name for host in product.lab.hosts if host.name != self.home)
         self.boot = guest.boot_id
-        self.beat = guest.wait_heartbeat()
-        self.doubled = guest.doubled_beats()  # it counts again where a test went back to a snapshot with memory
+        wait_until(lambda: counts_anew(guest), "it is beyond what it counted before a snapshot was gone back to")
+        self.beat, self.doubled = guest.wait_heartbeat(), guest.doubled_beats()
         guest.host.virsh("migrate-setspeed", guest.uuid, str(SLOW_MIB_PER_SECOND))
         self.migration = submit_migration(guest=self.row, target_host=product.host(self.away), by="test")
         copying = Job.objects.filter(pk=self.migration.pk, state="copying", progress__bytes_processed__gt=0)
@@ -65,6 +65,13 @@ class Move:
         assert (row.host.source.name, row.state) == (where, "running")
         # Where it stayed, the stamp stops a late worker from beginning this attempt again.
         assert (self.migration.stamp in self.guest.host.virsh("dumpxml", self.guest.uuid)) is (where == self.home)
+
+
+def counts_anew(guest: LabGuest) -> bool:
+    """Whether it stands at the highest count that this start of it ever had, anywhere."""
+    last, boot = guest.heartbeat(), guest.boot_id
+    beats = [beat.count for host in guest.lab.hosts for beat in guest.beats(host) if beat.boot_id == boot]
+    return last is not None and last.count == max(beats)
 
 
 @pytest.fixture

@@ -198,6 +198,26 @@ def test_a_volume_that_somebody_took_since_it_was_asked_for_goes_to_no_new_guest
     assert_untouched(fleet, before)
 
 
+def test_a_volume_that_is_taken_while_a_file_is_sent_goes_to_no_new_guest(
+    fleet: Fleet, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was free when the task began; what was sent until then goes again."""
+    fate = strike_with(monkeypatch)
+    with local_store(fleet.world) as store:
+        store.volumes["golden.qcow2"] = FakeVolume(name="golden.qcow2", capacity_bytes=GIB)
+    disk = add_volume(local(), "golden.qcow2", path="/var/lib/libvirt/images/golden.qcow2")
+    before = picture(fleet)
+
+    def take(_number: int, method: str) -> None:
+        if method == "end_upload":
+            Disk.objects.filter(guest=fleet.guest("beta"), position=0).update(source=disk.path, datastore=local())
+
+    fate.before_call = take
+    ended = live(create(fleet, admin, disk=NewDisk(volume=disk)))
+    assert ("end_upload" in fate.calls, ended.state, "is used by" in ended.message) == (True, "failed", True)
+    assert_untouched(fleet, before)
+
+
 CALLS = 28
 
 

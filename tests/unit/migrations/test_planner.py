@@ -96,7 +96,7 @@ def elsewhere(fleet: Fleet, guest: Guest) -> None:
 ERRORS: dict[str, list[Break]] = {
     "datacenter": [elsewhere],
     "guest_missing": [set_guest(missing_since=timezone.now())],
-    "guest_conflict": [set_guest(conflict="two guests have this UUID.")],
+    "guest_conflict": [set_guest(conflict="Two guests have this UUID.")],
     "guest_running": [set_guest(state="off"), set_guest(state="paused")],
     "snapshots": [set_guest(snapshot_count=2)],
     "passthrough": [set_guest(passthrough=["0000:3b:00.0"])],
