@@ -31,9 +31,14 @@ def measure_guest(guest: Guest, percents: Sequence[int], *, ended_s: int = 5) ->
         )
 
 
-def measure_datastore(datastore_id: UUID, free_gib: Sequence[int]) -> None:
-    """Measure a datastore of 100 GiB every five minutes, the last time just now."""
-    now = timezone.now()
+def measure_datastore(datastore_id: UUID, free_gib: Sequence[int], *, in_one_hour: bool = False) -> None:
+    """Measure a datastore of 100 GiB every five minutes, the last time just now.
+
+    `in_one_hour`: or before the full hour, where some of these moments would be before it: they are one coarse point.
+    """
+    last = timezone.now() - timedelta(seconds=5)
+    if in_one_hour and (last - timedelta(minutes=5 * (len(free_gib) - 1))).hour != last.hour:
+        last = last.replace(minute=0, second=0, microsecond=0) - timedelta(seconds=1)
     for number, free in enumerate(free_gib):
-        read_at = now - timedelta(minutes=5 * (len(free_gib) - 1 - number), seconds=5)
+        read_at = last - timedelta(minutes=5 * (len(free_gib) - 1 - number))
         record_datastores([DatastoreReading(datastore_id, 100 * GIB, free * GIB)], read_at=read_at)

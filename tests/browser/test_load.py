@@ -52,7 +52,7 @@ def test_a_guest_without_figures_shows_no_empty_pictures(page_as: PageAs, invent
 
 
 def test_another_range_is_another_picture(page_as: PageAs, inventory: Inventory) -> None:
-    measure_datastore(inventory.shared.pk, [60, 50, 40])
+    measure_datastore(inventory.shared.pk, [60, 50, 40], in_one_hour=True)
     page = page_as()
     page.goto(f"/datastores/{inventory.shared.pk}/monitor/")
     expect(page.locator("#load-charts")).to_have_attribute("data-drawn", "1")
