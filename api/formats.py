@@ -12,6 +12,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from api.errors import TooLarge
+from core.decoding import decode_json
 from core.errors import Invalid
 
 LARGEST_BODY = 64 * 1024
@@ -61,7 +62,7 @@ def read_body(request: Request, shape: type[T]) -> T:
     """The request's body. Raises: Invalid, ParseError."""
     data = request.data
     try:
-        return msgspec.json.decode(data if isinstance(data, bytes) and data else b"{}", type=shape)
+        return cast("T", decode_json(data if isinstance(data, bytes) and data else b"{}", shape))
     except msgspec.ValidationError as error:
         raise Invalid(_("The request does not fit: %(detail)s.") % {"detail": error}) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -43,13 +43,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
 from django.utils.translation import gettext as _
 
 from core.db import write_transaction
+from core.decoding import convert
 from drivers.errors import AuthFailed, Busy, DriverError, NotFound, Unreachable, Unsure
 from drivers.isolation import RemoteSession
 from drivers.ops import error_in
@@ -212,7 +213,7 @@ class HostAct:
         Raises: DriverError, Unclear, CancelRequested.
         """
         if self.is_done(step):
-            return msgspec.convert(self.handle.checkpoint["done"][step], type=answer)
+            return cast("T", convert(self.handle.checkpoint["done"][step], answer))
         found = self._insist(step, at, lambda _patience: self._call(step, at, call))
         self.note_done(step, msgspec.to_builtins(found))
         return found

@@ -16,11 +16,11 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from django.db import connection
 from msgspec.structs import replace
 
 from core import bulk
+from core.decoding import decode_json
 from drivers.types import GuestFact, GuestState, NicFact
 from hosts.diff import DatabaseId, database_id, id_column
 from inventory.values import MOST_ADDRESSES
@@ -67,7 +67,6 @@ _QUERY = """
 """
 _NICS = "inventory_nic n"
 _WORDS = "inventory_placement p JOIN inventory_nic n ON n.guest_id = p.guest_id"
-_decode = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def addresses_behind(words: Iterable[DatabaseId]) -> dict[DatabaseId, Known]:
@@ -88,7 +87,7 @@ def _load(tables: str, column: str, ids: Iterable[DatabaseId]) -> dict[DatabaseI
         while batch := list(islice(remaining, bulk.BATCH)):
             cursor.execute(*_query(tables, column, batch))
             for key, mac, addresses, told_by in cursor.fetchall():
-                found[key][mac] = (told_by or "", _decode(addresses))
+                found[key][mac] = (told_by or "", decode_json(addresses, tuple[str, ...]))
     return dict(found)
 
 

@@ -53,6 +53,7 @@ class Stack:
         self.url = ""
         self.programs: dict[str, Program] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended_by_tests: set[str] = set()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
             "GUESTHOUSE_DATA": str(folder),
@@ -87,6 +88,7 @@ class Stack:
         log.close()
         self.programs[program.name] = program
         self.processes[program.name] = process
+        self._ended_by_tests.discard(program.name)
         return process
 
     def start_workers(self, *names: str) -> None:
@@ -113,7 +115,11 @@ class Stack:
             raise StackError(self.log(name)[-2000:])
 
     def mend(self) -> None:
-        """Everything that once ran runs again, but for watchers."""
+        """Everything that once ran runs again, but for watchers.
+
+        Raises: StackError, once they run, when one had ended by itself: each fault names what it ends.
+        """
+        died = self._died()
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -125,6 +131,15 @@ class Stack:
         self.start_workers(*(name for name in ended if name in WORKERS))
         if "beat" in ended:
             self.start_beat()
+        if died:
+            raise StackError("\n".join(died))
+
+    def _died(self) -> list[str]:
+        return [
+            f"{name} ended by itself ({process.returncode}): {self.log(name)[-2000:]}"
+            for name, process in self.processes.items()
+            if process.poll() is not None and name not in self._ended_by_tests
+        ]
 
     def forget_everything(self) -> None:
         """No source, guest or job is left; the schema and the users are."""
@@ -158,9 +173,9 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """kill -9, and wait until it is gone."""
-        process = self.processes[name]
-        process.kill()
-        process.wait(STOP_SECONDS)
+        self._ended_by_tests.add(name)
+        self.processes[name].kill()
+        self.processes[name].wait(STOP_SECONDS)
 
     def freeze(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGSTOP)
@@ -171,6 +186,11 @@ class Stack:
     def stop(self, name: str) -> None:
         """As the supervisor stops it."""
         self.processes[name].terminate()
+        self.await_end(name)
+
+    def await_end(self, name: str) -> None:
+        """Of one that something else stops."""
+        self._ended_by_tests.add(name)
         self.processes[name].wait(STOP_SECONDS)
 
     def log(self, name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from core.decoding import decode_json
 from drivers.errors import Busy, NotFound, Rejected
 from drivers.fake.model import FakeGuest, FakeHost
 from drivers.fake.ops_model import FakeSnapshot
@@ -131,7 +132,7 @@ def _take(guest: FakeGuest, request: SnapshotRequest, stamp: str) -> None:
 
 
 def _as_it_was(guest: FakeGuest, snapshot: FakeSnapshot) -> FakeGuest:
-    before = msgspec.json.decode(snapshot.guest, type=FakeGuest)
+    before: FakeGuest = decode_json(snapshot.guest, FakeGuest)
     return msgspec.structs.replace(
         before,
         state_reason="from snapshot",
@@ -206,7 +207,7 @@ def _check_revert(host: FakeHost, guest: FakeGuest, snapshot: SnapshotRef) -> It
 
 
 def _check_disks(host: FakeHost, guest: FakeGuest, snapshot: FakeSnapshot) -> Iterator[Finding]:
-    before = msgspec.json.decode(snapshot.guest, type=FakeGuest)
+    before: FakeGuest = decode_json(snapshot.guest, FakeGuest)
     has = {disk.source for disk in guest.disks}
     stores = {store.path: store for store in host.datastores if store.active}
     for disk in before.disks:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
+from core.decoding import decode_json
 from drivers.errors import NotFound, Rejected
 from drivers.fake import faults
 from drivers.fake.build import make_guest, make_host, start_counters
@@ -56,7 +57,7 @@ class FakeWorld:
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self.path.read_bytes()
-            state = msgspec.json.decode(before, type=FakeState)
+            state = decode_json(before, FakeState)
             settle(state, time.time())
             try:
                 yield state

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from core.decoding import decode_msgpack
 from drivers.base import Session
 from drivers.errors import DriverError, NotFound, NotSupported, Unreachable
 from drivers.isolation.files import files_for, raise_file_limit
@@ -203,7 +204,6 @@ class Server:
         self._sock = sock
         self._sessions = sessions
         self._write = threading.Lock()
-        self._decoder = msgspec.msgpack.Decoder(Call)
         self._watches = Watches(sessions, Outbox(self._answer))
 
     def serve(self) -> None:
@@ -211,7 +211,7 @@ class Server:
         self._answer(Answer(0, "", READY, NOTHING))
         threading.Thread(target=self._keep_tidy, daemon=True, name="janitor").start()
         while (frame := receive_frame(self._sock)) is not None:
-            call = self._decoder.decode(frame)
+            call = decode_msgpack(frame, Call)
             if call.op == WORKING:
                 self._answer(Answer(call.id, "", "", pack(self._sessions.is_working())))
             else:

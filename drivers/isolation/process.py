@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from core.decoding import decode_msgpack
 from drivers.errors import ERRORS, DriverError, Unreachable
 from drivers.isolation.child import SESSION_LIMIT_VARIABLE
 from drivers.isolation.wire import NEWS, WORKING, Answer, Call, pack, receive_frame, send_frame, unpack
@@ -183,10 +184,9 @@ class Child:
             self._pending.pop(number, None)
 
     def _read_answers(self) -> None:
-        decoder = msgspec.msgpack.Decoder(Answer)
         try:
             while (frame := receive_frame(self._sock)) is not None:
-                self._settle(decoder.decode(frame))
+                self._settle(decode_msgpack(frame, Answer))
         except (OSError, msgspec.MsgspecError):
             pass  # as the end of the stream: the child is of no more use
         finally:  # also when whoever hears the news fails: nobody waits for answers that nobody reads

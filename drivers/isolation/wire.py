@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from core.decoding import decode_msgpack
 from drivers.base import MigrationOps, PowerOps, WatchOps
 from drivers.ops import ContentOps, DefineOps, DeviceOps, EditOps, NetworkOps, SnapshotOps, StorageOps, TaskOps
 from drivers.types import (
@@ -113,7 +114,7 @@ def pack(value: object) -> msgspec.Raw:
 
 
 def unpack(raw: msgspec.Raw, shape: Any) -> Any:
-    return msgspec.msgpack.decode(raw, type=shape)
+    return decode_msgpack(raw, shape)
 
 
 def send_frame(sock: socket.socket, message: Call | Answer) -> None:

@@ -41,8 +41,10 @@ def stack(session_stack: Stack, django_db_blocker: Any) -> Iterator[Stack]:
     with django_db_blocker.unblock(), session_stack.attached():
         session_stack.mend()
         yield session_stack
-        session_stack.mend()
-        session_stack.forget_everything()
+        try:
+            session_stack.mend()
+        finally:
+            session_stack.forget_everything()
 
 
 @pytest.fixture

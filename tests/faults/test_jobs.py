@@ -19,7 +19,7 @@ from inventory.power import submit_power
 from migrations.services import submit_migration
 from operations.models import ENDED, Job
 from tests.jobs import taken_over, wait_for_end, worker_of
-from tests.stack import STOP_SECONDS, Stack, wait_until
+from tests.stack import Stack, wait_until
 from tests.world import Fleet, make_rows
 
 MANY = 400
@@ -89,7 +89,7 @@ def test_a_worker_that_stops_without_a_signal_hands_over_at_once(stack: Stack, f
     wait_for_state(job, "copying")
     worker = worker_of(stack, job)
     current_app.control.shutdown(destination=[f"{worker}@{socket.gethostname()}"])
-    stack.processes[worker].wait(STOP_SECONDS)
+    stack.await_end(worker)
     assert_goes_on_elsewhere(fleet, guest, job)
 
 

@@ -163,6 +163,45 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+class TestDecoding:
+    # Two threads that are the first to decode into a shape end the process, where core/decoding.py does not do it.
+    def test_one_module_decodes_into_shapes(self):
+        wrong = [
+            f"{path.relative_to(HOME)}: {ast.unparse(node)}"
+            for path, tree in trees()
+            if path != HOME / "core" / "decoding.py"
+            for node in ast.walk(tree)
+            if self.is_decoding(node)
+        ]
+        assert wrong == []
+
+    @pytest.mark.parametrize(
+        ("code", "found"),
+        [
+            ("msgspec.json.decode(data, type=Shape)", True),
+            ("msgspec.msgpack.decode(data, type=Shape)", True),
+            ("msgspec.json.Decoder(Shape).decode", True),
+            ("msgspec.convert(value, Shape)", True),
+            ("from msgspec import convert", True),
+            ("from msgspec.json import decode", True),
+            ("msgspec.json.decode(data)", False),
+            ("from core.decoding import convert, decode_json", False),
+        ],
+    )
+    def test_the_rule_finds_it(self, code: str, found: bool):
+        assert any(map(self.is_decoding, ast.walk(ast.parse(code)))) is found
+
+    def is_decoding(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            return (node.module or "").split(".")[0] == "msgspec" and bool(names & {"convert", "decode", "Decoder"})
+        if isinstance(node, ast.Attribute) and node.attr in {"convert", "Decoder"}:
+            return ast.unparse(node).startswith("msgspec.")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("msgspec."):
+            return ast.unparse(node.func).endswith(".decode") and bool(len(node.args) > 1 or node.keywords)
+        return False
+
+
 class TestNoPickle:
     # Each of these can run code found in data.
     FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle", "joblib"}
